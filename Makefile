@@ -69,11 +69,11 @@ live-check: $(READY) ## compare Alpaca's live answers with what the parser requi
 # ---------------------------------------------------------------------------------- tests
 
 .PHONY: test
-test: $(READY) ## run the promises
+test: $(READY) $(PROTOS_READY) ## run the promises
 	@$(BIN)/pytest -n $(JOBS) -m 'not slow and not live'
 
 .PHONY: coverage
-coverage: $(READY) ## run every test, slow ones too, and measure branch coverage
+coverage: $(READY) $(PROTOS_READY) ## run every test, slow ones too, and measure branch coverage
 	$(call say,tests and coverage)
 	@mkdir -p .build/coverage
 	@$(BIN)/pytest -n $(JOBS) --cov --cov-report=term

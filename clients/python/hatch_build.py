@@ -23,7 +23,9 @@ class Protos(BuildHookInterface):
         carried, checkout = home / "protos" / "tickgate", home.parents[1] / "protos" / "tickgate"
         source = carried if carried.is_dir() else checkout
         if not source.is_dir():
-            message = f"no .proto files at {carried} or {checkout}; build from a checkout or an sdist"
+            message = (
+                f"no .proto files at {carried} or {checkout}; build from a checkout or an sdist"
+            )
             raise FileNotFoundError(message)
         inside = "protos/tickgate" if self.target_name == "sdist" else "tickgate/protos/tickgate"
         build_data["force_include"][str(source)] = inside
