@@ -54,6 +54,8 @@ make_venv() {
 
 if ! [ -x "$venv/bin/uv" ]; then
     # uv comes first, by pip, at the version and hashes that constraints.txt names for it.
+    # An environment that uv made has no pip of its own.
+    "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$venv/bin/python" -m ensurepip >/dev/null
     pin="$venv/uv.txt"
     awk '/^[^ #]/ { on = /^uv==/ } on' constraints.txt >"$pin"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
