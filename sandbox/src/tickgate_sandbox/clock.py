@@ -1,0 +1,52 @@
+"""Market time: the instant that the sandbox says it is, and how fast it passes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+
+class MarketClock:
+    """An instant that advances with a monotonic clock, at a chosen speed.
+
+    A replay lives in the time of its recording, so nothing in the sandbox may ask the wall
+    clock what the market shows: everything asks this clock.
+    """
+
+    def __init__(
+        self,
+        instant: int,
+        speed: float = 1.0,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        """Start at *instant* (nanoseconds since the epoch).
+
+        Args:
+            instant: The market time now, in nanoseconds since the epoch.
+            speed: Market seconds per real second; 0 freezes market time.
+            monotonic_ns: Where elapsed real time is read.
+        """
+        self._monotonic_ns = monotonic_ns
+        self._speed = speed
+        self._instant = instant
+        self._read_at = monotonic_ns()
+
+    def now(self) -> int:
+        """Return the market time in nanoseconds since the epoch."""
+        elapsed = self._monotonic_ns() - self._read_at
+        return self._instant + round(elapsed * self._speed)
+
+    @property
+    def speed(self) -> float:
+        """Market seconds per real second; 0 while frozen."""
+        return self._speed
+
+    def seek(self, instant: int) -> None:
+        """Jump to *instant* and go on from there at the same speed."""
+        self._instant = instant
+        self._read_at = self._monotonic_ns()
+
+    def set_speed(self, speed: float) -> None:
+        """Go on from the present market time at *speed*."""
+        self.seek(self.now())
+        self._speed = speed

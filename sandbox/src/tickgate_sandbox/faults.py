@@ -1,0 +1,305 @@
+"""Faults on command: ways in which an upstream fails, armed by a test."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Annotated, Any
+
+import msgspec
+from aiohttp import web
+
+from .answers import unauthorized
+from .rewrites import drop_symbols, rename_symbol
+
+Proceed = Callable[[], Awaitable[web.StreamResponse]]
+"""Gives the answer that the request would have had without the fault."""
+
+EVERY_PATH = "*"
+
+
+class Fault(msgspec.Struct, kw_only=True, tag_field="kind", forbid_unknown_fields=True):
+    """A way to fail, for requests whose path begins with `path`."""
+
+    path: str = EVERY_PATH
+    """Prefix of the paths it strikes, or `*`; control paths are never struck."""
+    times: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """How many requests it strikes; None strikes until it is cleared."""
+
+    async def answer(
+        self, request: web.Request, proceed: Proceed, cleared: asyncio.Event
+    ) -> web.StreamResponse:
+        """Answer *request* badly.
+
+        Args:
+            request: The request that is struck.
+            proceed: Gives the true answer.
+            cleared: Set when faults are cleared or the sandbox stops.
+        """
+        raise NotImplementedError
+
+    def strikes(self, path: str) -> bool:
+        """Return whether a request for *path* is struck."""
+        return self.path == EVERY_PATH or path.startswith(self.path)
+
+
+class Status(Fault, tag="status"):
+    """An error status with a JSON body."""
+
+    status: Annotated[int, msgspec.Meta(ge=200, le=599)]
+    body: dict[str, Any] | list[Any] | str | None = None
+    """JSON; a text leaves verbatim. Unset, it is a message with the status's name."""
+    content_type: str = "application/json"
+    headers: dict[str, str] = {}
+
+    async def answer(
+        self, request: web.Request, proceed: Proceed, cleared: asyncio.Event
+    ) -> web.StreamResponse:
+        """Answer with the status."""
+        body = self.body if self.body is not None else {"message": _phrase(self.status)}
+        raw = body.encode() if isinstance(body, str) else msgspec.json.encode(body)
+        return web.Response(
+            body=raw, status=self.status, content_type=self.content_type, headers=self.headers
+        )
+
+
+class Latency(Fault, tag="latency"):
+    """The true answer, late."""
+
+    seconds: Annotated[float, msgspec.Meta(ge=0)]
+
+    async def answer(
+        self, request: web.Request, proceed: Proceed, cleared: asyncio.Event
+    ) -> web.StreamResponse:
+        """Answer after the wait, or as soon as faults are cleared."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.seconds):
+                await cleared.wait()
+        return await proceed()
+
+
+class Hang(Fault, tag="hang"):
+    """No answer; the connection is reset once faults are cleared."""
+
+    async def answer(
+        self, request: web.Request, proceed: Proceed, cleared: asyncio.Event
+    ) -> web.StreamResponse:
+        """Wait for the end of the fault."""
+        await cleared.wait()
+        return _reset(request)
+
+
+class Reset(Fault, tag="reset"):
+    """The connection is reset (TCP RST) without an answer."""
+
+    async def answer(
+        self, request: web.Request, proceed: Proceed, cleared: asyncio.Event
+    ) -> web.StreamResponse:
+        """Reset the connection."""
+        return _reset(request)
+
+
+class Truncate(Fault, tag="truncate"):
+    """The true answer with half its body missing, though its length promises all of it."""
+
+    async def answer(
+        self, request: web.Request, proceed: Proceed, cleared: asyncio.Event
+    ) -> web.StreamResponse:
+        """Send the head and half the body, then close."""
+        whole = await proceed()
+        body = _body(whole)
+        cut = web.StreamResponse(status=whole.status)
+        cut.content_type = whole.content_type
+        cut.content_length = len(body)
+        cut.force_close()
+        await cut.prepare(request)
+        await cut.write(body[: len(body) // 2])
+        return cut
+
+
+class Garbage(Fault, tag="garbage"):
+    """Status 200 and JSON's content type, but bytes that are no JSON."""
+
+    async def answer(
+        self, request: web.Request, proceed: Proceed, cleared: asyncio.Event
+    ) -> web.StreamResponse:
+        """Answer with the bytes."""
+        return _ok(b'{"quotes": \xff\xfe\x00<<<')
+
+
+class Html401(Fault, tag="html_401"):
+    """The page that a bad key gets."""
+
+    async def answer(
+        self, request: web.Request, proceed: Proceed, cleared: asyncio.Event
+    ) -> web.StreamResponse:
+        """Answer with the page."""
+        return unauthorized()
+
+
+class NullBody(Fault, tag="null_body"):
+    """Status 200 and the JSON text `null`."""
+
+    async def answer(
+        self, request: web.Request, proceed: Proceed, cleared: asyncio.Event
+    ) -> web.StreamResponse:
+        """Answer with null."""
+        return _ok(b"null")
+
+
+class EmptyBody(Fault, tag="empty_body"):
+    """Status 200 and no body at all."""
+
+    async def answer(
+        self, request: web.Request, proceed: Proceed, cleared: asyncio.Event
+    ) -> web.StreamResponse:
+        """Answer with nothing."""
+        return _ok(b"")
+
+
+class Reply(Fault, tag="reply"):
+    """Any answer, verbatim."""
+
+    body: str
+    status: Annotated[int, msgspec.Meta(ge=200, le=599)] = 200
+    content_type: str = "application/json"
+
+    async def answer(
+        self, request: web.Request, proceed: Proceed, cleared: asyncio.Event
+    ) -> web.StreamResponse:
+        """Answer with the body."""
+        return web.Response(
+            body=self.body.encode(), status=self.status, content_type=self.content_type
+        )
+
+
+class WrongSymbol(Fault, tag="wrong_symbol"):
+    """The true answer, but under a symbol that nobody asked for."""
+
+    symbol: str
+    """Stands in the place of the first symbol of the answer."""
+
+    async def answer(
+        self, request: web.Request, proceed: Proceed, cleared: asyncio.Event
+    ) -> web.StreamResponse:
+        """Answer with the symbol changed."""
+        return _rewritten(await proceed(), lambda body: rename_symbol(body, self.symbol))
+
+
+class DropSymbols(Fault, tag="drop_symbols"):
+    """The true answer to a question about many symbols, with some left out."""
+
+    symbols: list[str]
+
+    async def answer(
+        self, request: web.Request, proceed: Proceed, cleared: asyncio.Event
+    ) -> web.StreamResponse:
+        """Answer without the symbols."""
+        return _rewritten(await proceed(), lambda body: drop_symbols(body, self.symbols))
+
+
+AnyFault = (
+    Status
+    | Latency
+    | Hang
+    | Reset
+    | Truncate
+    | Garbage
+    | Html401
+    | NullBody
+    | EmptyBody
+    | Reply
+    | WrongSymbol
+    | DropSymbols
+)
+"""Every kind of fault, for decoding one by its `kind`."""
+
+
+@dataclass(slots=True)
+class _Armed:
+    fault: Fault
+    left: int | None
+
+
+class Faults:
+    """The armed faults. The oldest that fits a request strikes it."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._armed: list[_Armed] = []
+        self._cleared = asyncio.Event()
+
+    @property
+    def cleared(self) -> asyncio.Event:
+        """Set at the next `clear`: what is held back now is released then."""
+        return self._cleared
+
+    def add(self, fault: Fault) -> None:
+        """Arm *fault*."""
+        self._armed.append(_Armed(fault, fault.times))
+
+    def clear(self) -> None:
+        """Disarm every fault and let go of the requests that hang or wait."""
+        self._armed.clear()
+        self._cleared.set()
+        self._cleared = asyncio.Event()
+
+    def armed(self) -> Sequence[Fault]:
+        """Return the armed faults, `times` telling how often each will still strike."""
+        return [msgspec.structs.replace(one.fault, times=one.left) for one in self._armed]
+
+    def strike(self, path: str) -> Fault | None:
+        """Return the fault that strikes a request for *path*, using it up once, or None."""
+        for one in self._armed:
+            if one.fault.strikes(path):
+                self._use_up(one)
+                return one.fault
+        return None
+
+    def _use_up(self, one: _Armed) -> None:
+        if one.left is None:
+            return
+        one.left -= 1
+        if one.left == 0:
+            self._armed.remove(one)
+
+
+def _ok(body: bytes) -> web.Response:
+    return web.Response(body=body, content_type="application/json")
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase.lower()
+    except ValueError:
+        return "unknown"
+
+
+def _body(response: web.StreamResponse) -> bytes:
+    body = response.body if isinstance(response, web.Response) else None
+    return body if isinstance(body, bytes) else b""
+
+
+def _rewritten(
+    response: web.StreamResponse, change: Callable[[bytes], bytes]
+) -> web.StreamResponse:
+    if response.status == HTTPStatus.OK and isinstance(response, web.Response):
+        response.body = change(_body(response))
+    return response
+
+
+def _reset(request: web.Request) -> web.StreamResponse:
+    """Drop the connection with a TCP RST; the answer returned can no longer be sent."""
+    transport = request.transport
+    if transport is not None:
+        connection: socket.socket = transport.get_extra_info("socket")
+        # Closing a socket that lingers for zero seconds sends RST instead of FIN.
+        linger = struct.pack("ii", 1, 0)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        transport.abort()
+    return web.Response(status=HTTPStatus.INTERNAL_SERVER_ERROR)

@@ -1,0 +1,204 @@
+"""A folder of recordings in Alpaca's wire shape.
+
+The layout is fixed:
+
+    quotes/AAPL-2012-06-21.jsonl.gz         one stream quote a line
+    trades/AAPL-2012-06-21.jsonl.gz         one stream trade a line
+    bars/AAPL-1Min-2012-06-21.json.gz       {"bars": [...]}, minute bars; any suffix
+    bars/AAPL-1Day-raw.json.gz              {"bars": [...]}, unadjusted daily bars
+    alpaca-recorded/assets-2021-01.json.gz  {"body": [...]}, an answer of /v2/assets
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+
+from .bars import Trade, weigh
+from .series import Series
+from .timestamps import parse_many
+
+_DAY_FILE = re.compile(r"(?P<symbol>[A-Z.]+)-(?P<day>\d{4}-\d\d-\d\d)\.jsonl\.gz")
+_MINUTE_BARS = re.compile(r"(?P<symbol>[A-Z.]+)-1Min-.*\.json\.gz")
+_DAILY_BARS = re.compile(r"(?P<symbol>[A-Z.]+)-1Day-raw\.json\.gz")
+
+
+class RecordingError(ValueError):
+    """A folder or file is not a recording in the layout above."""
+
+
+class _Bars(msgspec.Struct):
+    bars: list[msgspec.Raw]
+
+
+class _Answer(msgspec.Struct):
+    body: list[msgspec.Raw]
+
+
+class _Kind(msgspec.Struct, gc=False):
+    c: tuple[str, ...] = ()
+    z: str = ""
+
+
+class _Print(_Kind, kw_only=True, gc=False):
+    t: str
+    p: Decimal
+    s: int
+
+
+_KINDS = msgspec.json.Decoder(list[_Kind])
+_PRINTS = msgspec.json.Decoder(list[_Print])
+
+
+class RecordedTape:
+    """The recorded trades of one symbol, decoded as far as bars need them."""
+
+    def __init__(self, series: Series) -> None:
+        """Read trades out of the raw records of *series*."""
+        self._series = series
+
+    def trades(self, start: int, end: int) -> Iterator[Trade]:
+        """Return the trades of the half-open interval from *start* to *end*."""
+        recorded = _PRINTS.decode(b"[" + b",".join(self._series.between(start, end)) + b"]")
+        times = parse_many(item.t for item in recorded)
+        for time, item in zip(times, recorded, strict=True):
+            yield Trade(time, item.p, item.s, weigh(item.c, item.z))
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolRecording:
+    """Everything recorded of one symbol, in memory."""
+
+    days: tuple[date, ...]
+    """The New York days of which quotes or trades are recorded, oldest first."""
+    quotes: Series
+    tape: RecordedTape
+    """Every trade, for bars."""
+    prints: Series
+    """The trades that set a price: only these can be the latest trade."""
+    minute_bars: Series
+    daily_bars: Series
+
+
+@dataclass(slots=True)
+class _Files:
+    quotes: list[Path] = field(default_factory=list)
+    trades: list[Path] = field(default_factory=list)
+    minute_bars: list[Path] = field(default_factory=list)
+    daily_bars: list[Path] = field(default_factory=list)
+
+
+class RecordingFolder:
+    """What a folder of recordings holds, read from disk symbol by symbol."""
+
+    def __init__(self, folder: Path, max_records: int | None = None) -> None:
+        """List the files of *folder* without reading them.
+
+        Args:
+            folder: The folder of recordings.
+            max_records: Read at most this many lines of each quote and trade file.
+
+        Raises:
+            RecordingError: *folder* does not exist or holds no recording.
+        """
+        self._folder = folder
+        self._max_records = max_records
+        self._files: defaultdict[str, _Files] = defaultdict(_Files)
+        self._list_files()
+        if not self._files:
+            raise RecordingError(f"{folder} holds no recordings of quotes, trades or bars")
+
+    @property
+    def symbols(self) -> frozenset[str]:
+        """The symbols that have any recording."""
+        return frozenset(self._files)
+
+    def days(self, symbol: str) -> tuple[date, ...]:
+        """Return the days of which quotes or trades of *symbol* are recorded, oldest first."""
+        files = self._files.get(symbol, _Files())
+        matches = (_DAY_FILE.fullmatch(path.name) for path in files.quotes + files.trades)
+        return tuple(sorted({date.fromisoformat(match["day"]) for match in matches if match}))
+
+    def read(self, symbol: str) -> SymbolRecording:
+        """Read everything recorded of *symbol*; a second or two for a busy day.
+
+        Raises:
+            RecordingError: a file is not what its name says.
+        """
+        files = self._files.get(symbol, _Files())
+        trades = self._series(self._lines(files.trades), files.trades)
+        return SymbolRecording(
+            days=self.days(symbol),
+            quotes=self._series(self._lines(files.quotes), files.quotes),
+            tape=RecordedTape(trades),
+            prints=trades.select(_sets_price(trades)),
+            minute_bars=self._series(_bars(files.minute_bars), files.minute_bars),
+            daily_bars=self._series(_bars(files.daily_bars), files.daily_bars),
+        )
+
+    def listing_tape(self, symbol: str) -> str:
+        """Return the tape that the first record of *symbol* names, or an empty string."""
+        files = self._files.get(symbol, _Files())
+        for path in files.quotes + files.trades:
+            with gzip.open(path) as lines:
+                for line in islice(lines, 1):
+                    return msgspec.json.decode(line, type=_Kind).z
+        return ""
+
+    def assets(self) -> list[bytes]:
+        """Return the recorded assets, each as its raw text; empty when none were recorded."""
+        found = sorted(self._folder.glob("alpaca-recorded/assets-*.json.gz"))
+        if not found:
+            return []
+        try:
+            answer = msgspec.json.decode(gzip.decompress(found[-1].read_bytes()), type=_Answer)
+        except (msgspec.DecodeError, OSError) as error:
+            raise RecordingError(f"{found[-1]} is not a recorded answer: {error}") from error
+        return [bytes(asset) for asset in answer.body]
+
+    def _list_files(self) -> None:
+        if not self._folder.is_dir():
+            raise RecordingError(f"there is no folder {self._folder}")
+        for path in sorted(self._folder.glob("quotes/*")):
+            if match := _DAY_FILE.fullmatch(path.name):
+                self._files[match["symbol"]].quotes.append(path)
+        for path in sorted(self._folder.glob("trades/*")):
+            if match := _DAY_FILE.fullmatch(path.name):
+                self._files[match["symbol"]].trades.append(path)
+        for path in sorted(self._folder.glob("bars/*")):
+            if match := _MINUTE_BARS.fullmatch(path.name):
+                self._files[match["symbol"]].minute_bars.append(path)
+            elif match := _DAILY_BARS.fullmatch(path.name):
+                self._files[match["symbol"]].daily_bars.append(path)
+
+    def _lines(self, paths: list[Path]) -> Iterator[bytes]:
+        for path in paths:
+            yield from gzip.decompress(path.read_bytes()).splitlines()[: self._max_records]
+
+    @staticmethod
+    def _series(records: Iterator[bytes], sources: list[Path]) -> Series:
+        try:
+            return Series.of(records)
+        except (ValueError, OSError, EOFError) as error:
+            names = ", ".join(path.name for path in sources)
+            raise RecordingError(f"cannot read {names}: {error}") from error
+
+
+def _bars(paths: list[Path]) -> Iterator[bytes]:
+    for path in paths:
+        recorded = msgspec.json.decode(gzip.decompress(path.read_bytes()), type=_Bars)
+        yield from (bytes(bar) for bar in recorded.bars)
+
+
+def _sets_price(trades: Series) -> Iterator[bool]:
+    for kind in _KINDS.decode(b"[" + b",".join(trades) + b"]"):
+        yield weigh(kind.c, kind.z).sets_price

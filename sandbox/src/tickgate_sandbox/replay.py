@@ -1,0 +1,199 @@
+"""A market that happens again: recordings, as recorded or moved in time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import date
+
+import msgspec
+
+from .bars import DayBars
+from .calendar import ExchangeCalendar
+from .market import DailyBars
+from .recordings import RecordingFolder, SymbolRecording
+from .timestamps import MINUTE, days_after, new_york, new_york_date, parse, render
+
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+_STREAM_KEYS = ("T", "S")
+"""Message type and symbol: a stream record carries them, a REST record does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """How far recorded times are moved before they are shown."""
+
+    offset: int = 0
+    """Added to the time of quotes, trades and minute bars: whole minutes, in nanoseconds."""
+    days: int = 0
+    """Added to the date of daily bars, which stay stamped at midnight in New York."""
+
+    @classmethod
+    def between(cls, recorded: int, shown: int) -> Shift:
+        """Return the shift that shows the *recorded* instant at *shown*.
+
+        Only whole minutes are moved, or minute bars would no longer start on the minute; so
+        market time runs up to a minute ahead of the *recorded* instant.
+        """
+        return cls(
+            offset=(shown - recorded) // MINUTE * MINUTE,
+            days=(new_york_date(shown) - new_york_date(recorded)).days,
+        )
+
+    def time(self, text: str) -> str:
+        """Return a recorded time as it is shown."""
+        return render(parse(text) + self.offset) if self.offset else text
+
+    def day(self, text: str) -> str:
+        """Return the recorded time of a daily bar as it is shown."""
+        if not self.days:
+            return text
+        return render(new_york(days_after(new_york_date(parse(text)), self.days)))
+
+
+class _SymbolReplay:
+    """One symbol's recordings, asked at instants of recorded time."""
+
+    def __init__(self, recording: SymbolRecording, calendar: ExchangeCalendar) -> None:
+        self._recording = recording
+        self._calendar = calendar
+        self._days: dict[date, DayBars] = {}
+
+    def quote(self, instant: int) -> bytes | None:
+        return self._recording.quotes.latest(instant)
+
+    def trade(self, instant: int) -> bytes | None:
+        return self._recording.prints.latest(instant)
+
+    def minute_bar(self, instant: int) -> bytes | None:
+        """Return the newer of the recorded and the added-up bar; the recorded one at a tie."""
+        recorded = self._recording.minute_bars.newest(instant - MINUTE, 1)
+        added_up = [
+            bar
+            for day in self._tape_days(instant)
+            if (bar := self._day_bars(day).minute_bar(instant)) is not None
+        ]
+        candidates = added_up[:1] + recorded
+        return max(candidates, key=_start_of_bar)[1] if candidates else None
+
+    def daily_bars(self, instant: int) -> DailyBars:
+        days = {day for day in self._tape_days(instant) if self._daily_bar(day, instant)}
+        days.update(
+            day
+            for start, _ in self._recording.daily_bars.newest(instant, 2)
+            if self._complete(day := new_york_date(start), instant)
+        )
+        if not days:
+            return DailyBars()
+        latest = max(days)
+        before = self._calendar.on_or_before(days_after(latest, -1))
+        previous = self._daily_bar(before.day, instant) if before is not None else None
+        return DailyBars(self._daily_bar(latest, instant), previous)
+
+    def _daily_bar(self, day: date, instant: int) -> bytes | None:
+        """Return the bar of *day*: recorded once the day is over, else added up from trades."""
+        if self._complete(day, instant):
+            midnight = new_york(day)
+            for start, record in self._recording.daily_bars.newest(midnight, 1):
+                if start == midnight:
+                    return record
+        if day in self._recording.days:
+            bar = self._day_bars(day).daily_bar(instant)
+            return bar[1] if bar is not None else None
+        return None
+
+    def _complete(self, day: date, instant: int) -> bool:
+        """Return whether *day* is over: its recorded bar would show the future before that."""
+        session = self._calendar.session(day)
+        close = session.close if session is not None else new_york(day, 16)
+        return close <= instant
+
+    def _tape_days(self, instant: int) -> list[date]:
+        """Return up to two recorded days that have begun, newest first."""
+        today = new_york_date(instant)
+        return [day for day in reversed(self._recording.days) if day <= today][:2]
+
+    def _day_bars(self, day: date) -> DayBars:
+        if day not in self._days:
+            self._days[day] = DayBars(self._recording.tape, day)
+        return self._days[day]
+
+
+def _start_of_bar(bar: tuple[int, bytes]) -> int:
+    return bar[0]
+
+
+@dataclass(slots=True)
+class ReplayMarket:
+    """A folder of recordings as a market. Symbols are read when they are first asked for."""
+
+    folder: RecordingFolder
+    calendar: ExchangeCalendar
+    shift: Shift = Shift()
+    only: frozenset[str] | None = None
+    """The symbols to replay; None replays every recorded one."""
+    _replays: dict[str, _SymbolReplay] = field(default_factory=dict)
+    _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def symbols(self) -> frozenset[str]:
+        """The symbols that have recordings and are replayed."""
+        recorded = self.folder.symbols
+        return recorded if self.only is None else recorded & self.only
+
+    async def load(self, symbols: Iterable[str]) -> None:
+        """Read the recordings of *symbols* that are not in memory yet, in a thread.
+
+        Raises:
+            RecordingError: a file is not what its name says.
+        """
+        wanted = self.symbols.intersection(symbols).difference(self._replays)
+        if not wanted:
+            return
+        async with self._reading:
+            for symbol in sorted(wanted.difference(self._replays)):
+                recording = await asyncio.to_thread(self.folder.read, symbol)
+                self._replays[symbol] = _SymbolReplay(recording, self.calendar)
+
+    def quote(self, symbol: str, instant: int) -> bytes | None:
+        """Return the quote of *symbol* that stood at *instant*."""
+        replay = self._replays.get(symbol)
+        record = replay.quote(self._recorded(instant)) if replay is not None else None
+        return _shown(record, self.shift.time)
+
+    def trade(self, symbol: str, instant: int) -> bytes | None:
+        """Return the last trade that set the price of *symbol*."""
+        replay = self._replays.get(symbol)
+        record = replay.trade(self._recorded(instant)) if replay is not None else None
+        return _shown(record, self.shift.time)
+
+    def minute_bar(self, symbol: str, instant: int) -> bytes | None:
+        """Return the newest minute bar that was complete at *instant*."""
+        replay = self._replays.get(symbol)
+        record = replay.minute_bar(self._recorded(instant)) if replay is not None else None
+        return _shown(record, self.shift.time)
+
+    def daily_bars(self, symbol: str, instant: int) -> DailyBars:
+        """Return the running or newest daily bar and that of the session before."""
+        replay = self._replays.get(symbol)
+        if replay is None:
+            return DailyBars()
+        latest, previous = replay.daily_bars(self._recorded(instant))
+        return DailyBars(_shown(latest, self.shift.day), _shown(previous, self.shift.day))
+
+    def _recorded(self, instant: int) -> int:
+        return instant - self.shift.offset
+
+
+def _shown(record: bytes | None, restamp: Callable[[str], str]) -> bytes | None:
+    """Return a recorded record as REST shows it, every other value as it was written."""
+    if record is None:
+        return None
+    fields = _FIELDS.decode(record)
+    for key in _STREAM_KEYS:
+        fields.pop(key, None)
+    stamp = restamp(msgspec.json.decode(fields["t"], type=str))
+    fields["t"] = msgspec.Raw(msgspec.json.encode(stamp))
+    return msgspec.json.encode(fields)

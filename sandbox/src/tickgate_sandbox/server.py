@@ -1,0 +1,192 @@
+"""A running sandbox: the only module that puts the parts together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from .assets import AssetDirectory, built_in_assets, listing_on_tape
+from .calendar import ExchangeCalendar
+from .clock import MarketClock
+from .control import ControlApi
+from .counters import Counters
+from .faults import Faults
+from .gate import LONGEST_TARGET, Buckets, Gate, Keys, mark
+from .limits import TokenBucket
+from .market import Market
+from .pins import Pins
+from .recordings import RecordingFolder
+from .replay import ReplayMarket, Shift
+from .settings import SandboxSettings, SettingsError
+from .stocks import StocksApi
+from .synthetic import START_PRICES, SyntheticMarket
+from .timestamps import new_york
+from .trading import TradingApi
+
+_START_HOUR = 10
+"""New York hour at which a replay starts by itself: the market is open and has quotes."""
+
+_GRACE: Final = 1.0
+"""Seconds that requests under way are given when the sandbox stops."""
+
+Nanoseconds = Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """A sandbox that is listening, and the parts of it that a test steers."""
+
+    url: str
+    """Base of every Alpaca URL: `http://127.0.0.1:50080`, without a slash at the end."""
+    port: int
+    """The port it listens on."""
+    market: Market
+    """The records it serves."""
+    clock: MarketClock
+    """Market time."""
+    counters: Counters
+    """What was asked of it."""
+    faults: Faults
+    """How it fails."""
+    pins: Pins
+    """Records served in the place of the market's own."""
+
+
+@asynccontextmanager
+async def sandbox(
+    settings: SandboxSettings | None = None,
+    *,
+    wall_ns: Nanoseconds = time.time_ns,
+    monotonic_ns: Nanoseconds = time.monotonic_ns,
+) -> AsyncIterator[Sandbox]:
+    """Run a sandbox for as long as the context is entered.
+
+    Args:
+        settings: How it behaves; unset, a synthetic market on the default port.
+        wall_ns: Where the present time is read, in nanoseconds since the epoch.
+        monotonic_ns: Where elapsed real time is read.
+
+    Raises:
+        SettingsError: the settings do not fit the recordings.
+        RecordingError: the folder to replay holds no recordings.
+        OSError: the address cannot be listened on.
+    """
+    settings = settings or SandboxSettings()
+    calendar = ExchangeCalendar()
+    counters, faults, pins = Counters(), Faults(), Pins()
+    offer = _synthetic if settings.replay is None else _replay
+    market, assets, instant = offer(settings, calendar, wall_ns())
+    # The holiday tables are read on first use: now, not in the first answer.
+    calendar.next_close(instant)
+    clock = MarketClock(instant, settings.speed, monotonic_ns)
+    gate = Gate(counters, faults, _keys(settings), _buckets(settings, monotonic_ns))
+    app = web.Application(middlewares=gate.middlewares())
+    app.on_response_prepare.append(mark)
+    app.add_routes(StocksApi(market, clock, pins, settings.plan).routes())
+    app.add_routes(TradingApi(assets, calendar, clock, pins).routes())
+    app.add_routes(ControlApi(clock, counters, faults, pins).routes())
+    await market.load(settings.symbols)
+    async with _listening(app, settings.address, faults) as (host, port):
+        yield Sandbox(f"http://{host}:{port}", port, market, clock, counters, faults, pins)
+
+
+@asynccontextmanager
+async def _listening(
+    app: web.Application, address: tuple[str, int], faults: Faults
+) -> AsyncIterator[tuple[str, int]]:
+    """Serve *app* at *address*; yield host and port as they stand in a URL."""
+    host, port = address
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        # A request whose client has gone away need not hang any longer.
+        handler_cancellation=True,
+        # Room for URLs that are too long, which get an answer of their own.
+        max_line_size=8 * LONGEST_TARGET,
+        shutdown_timeout=_GRACE,
+    )
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        yield f"[{host}]" if ":" in host else host, runner.addresses[0][1]
+    finally:
+        faults.clear()
+        await runner.cleanup()
+
+
+_Offer = tuple[Market, AssetDirectory, int]
+"""A market, the assets listed beside it, and the market time at the start."""
+
+
+def _synthetic(settings: SandboxSettings, calendar: ExchangeCalendar, now: int) -> _Offer:
+    offered = frozenset(START_PRICES)
+    market = SyntheticMarket(
+        calendar,
+        symbols=_chosen(settings, offered, "synthetic prices"),
+        step=settings.step,
+        seed=settings.seed,
+    )
+    start = settings.start if settings.start is not None else now
+    return market, AssetDirectory(built_in_assets()), start
+
+
+def _replay(settings: SandboxSettings, calendar: ExchangeCalendar, now: int) -> _Offer:
+    if settings.replay is None:
+        raise SettingsError("a replay needs a folder")
+    folder = RecordingFolder(settings.replay, settings.max_records)
+    symbols = _chosen(settings, folder.symbols, "recordings")
+    recorded = settings.start
+    if recorded is None:
+        recorded = _default_start(folder, symbols)
+    shift, start = Shift(), recorded
+    if settings.shift_to_now:
+        shift, start = Shift.between(recorded, now), now
+    market = ReplayMarket(folder, calendar, shift, symbols)
+    return market, AssetDirectory(_listed(folder)), start
+
+
+def _default_start(folder: RecordingFolder, symbols: frozenset[str]) -> int:
+    days = {day for symbol in symbols for day in folder.days(symbol)}
+    if not days:
+        raise SettingsError("only bars are recorded: name the instant to start from with at")
+    return new_york(max(days), _START_HOUR)
+
+
+def _listed(folder: RecordingFolder) -> list[bytes]:
+    """Return the recorded assets, or built-in ones, and whatever else has recordings."""
+    assets = folder.assets() or built_in_assets()
+    known = AssetDirectory(assets)
+    return assets + [
+        listing_on_tape(symbol, folder.listing_tape(symbol))
+        for symbol in sorted(folder.symbols)
+        if symbol not in known
+    ]
+
+
+def _chosen(settings: SandboxSettings, offered: frozenset[str], what: str) -> frozenset[str]:
+    """Return the symbols that the settings ask for, or all that are *offered*."""
+    missing = sorted(set(settings.symbols) - offered)
+    if missing:
+        there = ", ".join(sorted(offered))
+        raise SettingsError(f"there are no {what} of {', '.join(missing)}, only of {there}")
+    return frozenset(settings.symbols) or offered
+
+
+def _keys(settings: SandboxSettings) -> Keys | None:
+    if settings.key_id is None or settings.secret is None:
+        return None
+    return Keys(settings.key_id, settings.secret)
+
+
+def _buckets(settings: SandboxSettings, monotonic_ns: Nanoseconds) -> Buckets | None:
+    if settings.rate_limit is None:
+        return None
+    return Buckets(
+        data=TokenBucket(settings.rate_limit, monotonic_ns),
+        trading=TokenBucket(settings.rate_limit, monotonic_ns),
+    )

@@ -1,0 +1,182 @@
+"""The stock endpoints of the market data API."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from .answers import Refusal, json_response
+from .clock import MarketClock
+from .codes import CONDITIONS, EXCHANGES
+from .market import Market
+from .pins import Pins
+from .settings import Plan
+from .symbols import well_formed
+from .timestamps import SECOND
+
+FEED_DELAY: Final = timedelta(minutes=15)
+"""How old the market of the feed `delayed_sip` is."""
+
+_FEEDS = frozenset({"sip", "iex", "delayed_sip", "boats", "overnight", "otc"})
+_BASIC_FEEDS = frozenset({"iex", "delayed_sip"})
+_DEFAULT_FEED = {Plan.BASIC: "iex", Plan.PLUS: "sip"}
+_CURRENCY = re.compile(r"[A-Z]{3}")
+
+_LATEST = {"quotes": "quote", "trades": "trade", "bars": "bar"}
+"""Kinds of latest record: the word in the path and envelope, and its singular."""
+
+
+class StocksApi:
+    """Latest quotes, trades and bars, snapshots, and what their codes mean."""
+
+    def __init__(self, market: Market, clock: MarketClock, pins: Pins, plan: Plan) -> None:
+        """Answer from *market* at the time of *clock*, from *pins* first, as *plan* permits."""
+        self._market = market
+        self._clock = clock
+        self._pins = pins
+        self._plan = plan
+        self._read: dict[str, Callable[[str, int], bytes | None]] = {
+            "quotes": market.quote,
+            "trades": market.trade,
+            "bars": market.minute_bar,
+        }
+
+    def routes(self) -> Sequence[web.RouteDef]:
+        """Return the routes of this API."""
+        return [
+            *(self._many(kind) for kind in _LATEST),
+            *(self._one(kind) for kind in _LATEST),
+            web.get("/v2/stocks/snapshots", self._snapshots),
+            web.get("/v2/stocks/{symbol}/snapshot", self._snapshot),
+            web.get("/v2/stocks/meta/exchanges", _exchanges),
+            web.get("/v2/stocks/meta/conditions/{ticktype}", _conditions),
+        ]
+
+    def _many(self, kind: str) -> web.RouteDef:
+        return web.get(f"/v2/stocks/{kind}/latest", partial(self._latest_many, kind))
+
+    def _one(self, kind: str) -> web.RouteDef:
+        return web.get(f"/v2/stocks/{{symbol}}/{kind}/latest", partial(self._latest_one, kind))
+
+    async def _latest_many(self, kind: str, request: web.Request) -> web.Response:
+        symbols = _symbols(request)
+        instant = self._instant(request)
+        await self._market.load(symbols)
+        records = {symbol: self._record(kind, symbol, instant) for symbol in symbols}
+        # A symbol without data is simply not in the answer, and nothing says why.
+        found = {symbol: record for symbol, record in records.items() if record is not None}
+        return json_response({kind: found} | _currency(request))
+
+    async def _latest_one(self, kind: str, request: web.Request) -> web.Response:
+        symbol = _symbol(request)
+        instant = self._instant(request)
+        await self._market.load([symbol])
+        record = self._record(kind, symbol, instant)
+        return json_response({_LATEST[kind]: record, "symbol": symbol} | _currency(request))
+
+    async def _snapshots(self, request: web.Request) -> web.Response:
+        symbols = _symbols(request)
+        instant = self._instant(request)
+        _currency(request)
+        await self._market.load(symbols)
+        return json_response({symbol: self._parts(symbol, instant) for symbol in symbols})
+
+    async def _snapshot(self, request: web.Request) -> web.Response:
+        symbol = _symbol(request)
+        instant = self._instant(request)
+        await self._market.load([symbol])
+        parts = self._parts(symbol, instant)
+        if isinstance(parts, msgspec.Raw):
+            return json_response(parts)
+        return json_response(parts | {"symbol": symbol} | _currency(request))
+
+    def _record(self, kind: str, symbol: str, instant: int) -> msgspec.Raw | None:
+        pinned = self._pins.get(kind, symbol)
+        return _raw(pinned if pinned is not None else self._read[kind](symbol, instant))
+
+    def _parts(self, symbol: str, instant: int) -> dict[str, Any] | msgspec.Raw:
+        """Return the snapshot of *symbol*; a part that is not known is not there."""
+        pinned = self._pins.get("snapshots", symbol)
+        if pinned is not None:
+            return msgspec.Raw(pinned)
+        daily = self._market.daily_bars(symbol, instant)
+        parts = {
+            "latestTrade": self._record("trades", symbol, instant),
+            "latestQuote": self._record("quotes", symbol, instant),
+            "minuteBar": self._record("bars", symbol, instant),
+            "dailyBar": _raw(daily.latest),
+            "prevDailyBar": _raw(daily.previous),
+        }
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def _instant(self, request: web.Request) -> int:
+        """Return the instant that the feed asked for shows now."""
+        feed = request.query.get("feed", _DEFAULT_FEED[self._plan])
+        if feed not in _FEEDS:
+            raise Refusal(400, f"invalid feed: {feed}")
+        if self._plan is Plan.BASIC and feed not in _BASIC_FEEDS:
+            data = f"recent {feed.upper()} data"
+            raise Refusal(403, f"subscription does not permit querying {data}")
+        now = self._clock.now()
+        return now - FEED_DELAY // timedelta(seconds=1) * SECOND if feed == "delayed_sip" else now
+
+
+def _raw(record: bytes | None) -> msgspec.Raw | None:
+    return msgspec.Raw(record) if record is not None else None
+
+
+def _symbols(request: web.Request) -> list[str]:
+    """Return the symbols asked for, sorted as Alpaca sorts its answers."""
+    text = _required(request, "symbols")
+    symbols = text.split(",")
+    for symbol in symbols:
+        _check(symbol)
+    return sorted(set(symbols))
+
+
+def _symbol(request: web.Request) -> str:
+    symbol = request.match_info["symbol"]
+    _check(symbol)
+    return symbol
+
+
+def _check(symbol: str) -> None:
+    """Refuse the whole request for one malformed symbol, as Alpaca does."""
+    if not well_formed(symbol):
+        raise Refusal(400, f"invalid symbol: {symbol}")
+
+
+def _required(request: web.Request, name: str) -> str:
+    value = request.query.get(name)
+    if not value:
+        reason = f"query parameter '{name}' is required"
+        raise Refusal(400, f"Invalid format for parameter {name}: {reason}")
+    return value
+
+
+def _currency(request: web.Request) -> dict[str, str]:
+    """Return the currency to echo. Amounts stay in US dollars: no rates are recorded."""
+    currency = request.query.get("currency", "USD")
+    if not _CURRENCY.fullmatch(currency):
+        raise Refusal(400, f"invalid currency: {currency}")
+    return {} if currency == "USD" else {"currency": currency}
+
+
+async def _exchanges(_request: web.Request) -> web.Response:
+    return json_response(EXCHANGES)
+
+
+async def _conditions(request: web.Request) -> web.Response:
+    kind = request.match_info["ticktype"]
+    if kind not in CONDITIONS:
+        raise Refusal(400, f"invalid ticktype: {kind}")
+    tape = _required(request, "tape")
+    if tape not in CONDITIONS[kind]:
+        raise Refusal(400, f"invalid tape: {tape}")
+    return json_response(CONDITIONS[kind][tape])
