@@ -1,0 +1,259 @@
+"""The composition root: the only module that knows every class.
+
+`gateway` is one async context manager. Entering it starts a gateway, leaving it drains it; the program, the tests and
+the benchmarks enter the same one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import TypeVar
+
+from msgspec import Struct
+
+from . import __version__
+from .errors import UpstreamFailure
+from .guards.cached import CachedLatest, FreshnessPolicy, MemoryTier, Timed
+from .guards.coalesced import CoalescedLatest
+from .guards.counted import CountedRequests
+from .guards.graded import GradedQuotes
+from .guards.remembered import RememberedReference
+from .ingress.gate import Gate, Policy
+from .jobs.market_clock import MarketClock, MarketClockKeeper
+from .market.quote import Quote
+from .market.snapshot import Snapshot
+from .market.time import NANOS
+from .market.trade import Trade
+from .observe.counters import Counters
+from .observe.logs import CallLine, CallLog, LogFormat
+from .ports import LatestSource, ReferenceSource, Upstream
+from .rpc.calls import Call, Calls
+from .rpc.convert import Moment
+from .rpc.gateway_status import About, StatusServicer
+from .rpc.quotes import QuoteServicer
+from .rpc.reference import ReferenceServicer
+from .rpc.serving import Serving
+from .settings import Settings
+from .upstream.alpaca.hosts import source_of
+from .upstream.alpaca.http import HttpLimits, HttpRequests, http_session
+from .upstream.alpaca.rest import (
+    AlpacaLatest,
+    AlpacaReference,
+    Endpoint,
+    quotes_endpoint,
+    snapshots_endpoint,
+    trades_endpoint,
+)
+
+V = TypeVar("V", bound=Timed)
+
+_START_PATIENCE = 2.0
+"""Seconds that a start waits for the upstream's clock; serving begins without it, the session unset."""
+
+_WARM_PATIENCE = 60.0
+"""Seconds that a start goes on trying for the list of assets."""
+
+_SANDBOX_CLOCK_INTERVAL = 1.0
+"""Seconds between readings of a sandbox's clock, which somebody may set."""
+
+
+class Gateway(Struct, frozen=True):
+    """A running gateway."""
+
+    port: int
+    """Port that gRPC listens on."""
+
+    counters: Counters
+    clock: MarketClock
+    keeper: MarketClockKeeper
+    """Reads the upstream's clock; a test that sets a sandbox's clock lets it read at once."""
+
+
+@asynccontextmanager
+async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
+    """Run a gateway for as long as the block does.
+
+    Raises:
+        OSError: the listen address cannot be used.
+    """
+    start_time = time.time_ns()
+    counters = Counters()
+    clock = MarketClock(follows_upstream=settings.environment == "sandbox")
+    urls = {Upstream.DATA: settings.data_url, Upstream.TRADING: settings.trading_url}
+    sources = {upstream: source_of(url) for upstream, url in urls.items()}
+
+    def moment(request_id: str) -> Moment:
+        return Moment(request_id, clock.wall(), clock.monotonic(), clock.market(), keeper.session())
+
+    async with http_session(_http_limits(settings), *settings.keys) as session:
+        requests = CountedRequests(HttpRequests(session, urls, clock), counters.upstream, clock)
+        alpaca = AlpacaReference(requests, sources)
+        reference = RememberedReference(
+            alpaca,
+            clock,
+            ttl=settings.reference.keep,
+            retry_after=settings.reference.retry_after,
+            cap=settings.reference.patience,
+        )
+        keeper = MarketClockKeeper(
+            clock,
+            alpaca,
+            reference,
+            interval=_clock_interval(settings),
+            patience=settings.reference.patience,
+        )
+        gate = Gate(_gate_policy(settings), clock, counters.refusals)
+
+        async def is_listed(symbol: str, deadline: float) -> bool | None:
+            try:
+                return symbol in await reference.assets(deadline)
+            except UpstreamFailure:
+                return None
+
+        def latest(
+            endpoint: Endpoint[V], memory: MemoryTier[V], *, bounds_events: bool = True
+        ) -> LatestSource[V]:
+            source = AlpacaLatest(requests, sources[Upstream.DATA], endpoint, is_listed)
+            shared = CoalescedLatest(source, settings.alpaca.shared_call_cap, clock)
+            policy = _freshness(settings, bounds_events=bounds_events)
+            return CachedLatest(shared, memory, policy, clock, keeper.session)
+
+        quote_memory = MemoryTier[Quote](settings.memory.capacity)
+        trade_memory = MemoryTier[Trade](settings.memory.capacity)
+        snapshot_memory = MemoryTier[Snapshot](settings.memory.capacity)
+        quotes = QuoteServicer(
+            GradedQuotes(latest(quotes_endpoint(gate), quote_memory), clock, keeper),
+            latest(trades_endpoint(gate), trade_memory),
+            latest(snapshots_endpoint(gate), snapshot_memory, bounds_events=False),
+            settings.alpaca.stock_feed,
+            moment,
+        )
+        about = About(
+            version=__version__,
+            environment=settings.environment,
+            source=sources[Upstream.DATA],
+            default_stock_feed=settings.alpaca.stock_feed,
+            start_time=start_time,
+        )
+        memories = (quote_memory, trade_memory, snapshot_memory)
+        with _call_log(settings, about, clock) as on_call:
+            calls = Calls(clock, counters, on_call)
+            serving = Serving(
+                calls,
+                quotes,
+                ReferenceServicer(reference, keeper, moment),
+                StatusServicer(about, counters, memories, moment),
+            )
+            port = serving.bind(settings.listen)
+            async with _jobs(keeper, reference, clock):
+                await serving.start()
+                try:
+                    yield Gateway(port, counters, clock, keeper)
+                finally:
+                    await serving.drain(settings.drain)
+
+
+@asynccontextmanager
+async def _jobs(
+    keeper: MarketClockKeeper, reference: ReferenceSource, clock: MarketClock
+) -> AsyncIterator[None]:
+    await keeper.try_refresh(_START_PATIENCE)
+    async with asyncio.TaskGroup() as tasks:
+        jobs = [tasks.create_task(keeper.run()), tasks.create_task(_warm(reference, clock))]
+        try:
+            yield
+        finally:
+            for job in jobs:
+                job.cancel()
+
+
+async def _warm(reference: ReferenceSource, clock: MarketClock) -> None:
+    # The first unknown symbol should not have to wait for the list of all assets.
+    with suppress(UpstreamFailure):
+        await reference.assets(clock.monotonic() + _WARM_PATIENCE)
+
+
+@contextmanager
+def _call_log(
+    settings: Settings, about: About, clock: MarketClock
+) -> Iterator[Callable[[Call, float], None]]:
+    if not settings.log.calls:
+        yield lambda _call, _seconds: None
+        return
+    log = CallLog(sys.stderr, log_format(settings))
+
+    def on_call(call: Call, seconds: float) -> None:
+        log.write(
+            clock.wall(),
+            CallLine(
+                timestamp="",
+                request_id=call.request_id,
+                endpoint=call.method,
+                code=call.code,
+                response_time_ms=round(seconds * 1000, 3),
+                values_asked=call.asked,
+                values_given=call.given,
+                real_data_available=0 < call.given == call.asked,
+                cache_hit=call.given > 0 and call.from_upstream == 0,
+                data_source=about.source.value if call.given else None,
+                reason=call.reason,
+                consumer=call.peer,
+            ),
+        )
+
+    try:
+        yield on_call
+    finally:
+        log.close()
+
+
+def log_format(settings: Settings) -> LogFormat:
+    """Return the format of logs: for people on a terminal, for machines elsewhere, unless the settings say."""
+    if settings.log.format == "auto":
+        return "console" if sys.stderr.isatty() else "json"
+    return settings.log.format
+
+
+def _http_limits(settings: Settings) -> HttpLimits:
+    http = settings.alpaca.http
+    return HttpLimits(
+        total=http.total,
+        connect=http.connect,
+        connections=http.connections,
+        per_host=http.per_host,
+        dns_cache=http.dns_cache,
+        user_agent=http.user_agent,
+    )
+
+
+def _gate_policy(settings: Settings) -> Policy:
+    rules = settings.validation
+    return Policy(
+        refuse_crossed=rules.crossed == "refuse",
+        future_tolerance=_nanoseconds(rules.future_tolerance),
+    )
+
+
+def _freshness(settings: Settings, *, bounds_events: bool) -> FreshnessPolicy:
+    freshness, memory = settings.freshness, settings.memory
+    return FreshnessPolicy(
+        max_age=_nanoseconds(freshness.max_age),
+        max_event_age_open=_nanoseconds(freshness.max_event_age_open) if bounds_events else None,
+        keep_open=memory.keep_open,
+        keep_otherwise=memory.keep_otherwise,
+        keep_nothing=memory.keep_nothing,
+        stale_cap=freshness.stale_cap,
+    )
+
+
+def _clock_interval(settings: Settings) -> float:
+    interval = settings.reference.clock_interval
+    return min(interval, _SANDBOX_CLOCK_INTERVAL) if settings.environment == "sandbox" else interval
+
+
+def _nanoseconds(seconds: float) -> int:
+    return round(seconds * NANOS)

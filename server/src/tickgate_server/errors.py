@@ -1,0 +1,127 @@
+"""What the gateway raises on purpose.
+
+GatewayError
+├── InvalidRequest            the caller asked wrongly
+├── ShuttingDown              the gateway is stopping
+└── UpstreamFailure           the upstream gave no answer that can be used
+    ├── UpstreamTimeout       none before the deadline
+    ├── UpstreamUnreachable   connection refused, reset, cut off
+    ├── UpstreamRejected      a status that says the question was wrong (400, 404, 422)
+    ├── UpstreamBroken        5xx, or a status that makes no sense
+    ├── UpstreamUnreadable    an answer that is not what the upstream documents
+    ├── KeyRefused            401, or a 403 that is not about a subscription
+    ├── NotEntitled           403 about a subscription
+    └── RateLimited           429
+
+Each UpstreamFailure names the reason that a caller gets; `rpc/status` alone turns reasons into statuses.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from .market.unavailable import Reason, Refusal, Unavailable
+
+
+class GatewayError(Exception):
+    """Root of everything the gateway raises on purpose."""
+
+
+class InvalidRequest(GatewayError):
+    """The request breaks rules of the contract."""
+
+    def __init__(self, violations: list[tuple[str, str]]) -> None:
+        """Name every broken rule.
+
+        Args:
+            violations: pairs of the field's path in the request and the sentence the caller gets.
+        """
+        super().__init__("; ".join(f"{field}: {rule}" for field, rule in violations))
+        self.violations = violations
+
+
+class ShuttingDown(GatewayError):
+    """The gateway is stopping and takes no more calls."""
+
+
+class UpstreamFailure(GatewayError):
+    """The upstream gave no answer that can be used."""
+
+    reason: ClassVar[Reason]
+
+    def __init__(self, message: str, *, retry_delay: float | None = None) -> None:
+        """Say what happened.
+
+        Args:
+            message: one sentence for the caller, without a secret and without another library's words.
+            retry_delay: seconds after which asking again makes sense, if known.
+        """
+        super().__init__(message)
+        self.message = message
+        self.retry_delay = retry_delay
+
+    def unavailable(self) -> Unavailable:
+        """Return what a caller is told instead of a value."""
+        return Unavailable(reason=self.reason, message=self.message, retry_delay=self.retry_delay)
+
+
+class UpstreamTimeout(UpstreamFailure):
+    """No answer before the deadline."""
+
+    reason = Reason.UPSTREAM_TIMEOUT
+
+
+class UpstreamUnreachable(UpstreamFailure):
+    """The connection was refused, reset or cut off."""
+
+    reason = Reason.UPSTREAM_ERROR
+
+
+class UpstreamRejected(UpstreamFailure):
+    """The upstream calls the question wrong."""
+
+    reason = Reason.UPSTREAM_ERROR
+
+    def __init__(self, message: str, *, said: str) -> None:
+        """Keep what the upstream *said*, for those who know its words."""
+        super().__init__(message)
+        self.said = said
+
+
+class UpstreamBroken(UpstreamFailure):
+    """A 5xx, or a status that makes no sense."""
+
+    reason = Reason.UPSTREAM_ERROR
+
+
+class UpstreamUnreadable(UpstreamFailure):
+    """The answer is not what the upstream documents."""
+
+    reason = Reason.INVALID_DATA
+
+    def __init__(self, refusal: Refusal, subject: str) -> None:
+        """Name the rule that *subject* broke."""
+        super().__init__(f"{subject}: refused by rule {refusal.rule}, {refusal.evidence}")
+        self.refusal = refusal
+
+    def unavailable(self) -> Unavailable:
+        """Return the reason together with its evidence."""
+        return Unavailable(reason=self.reason, message=self.message, refusal=self.refusal)
+
+
+class KeyRefused(UpstreamFailure):
+    """The upstream does not accept the gateway's credentials."""
+
+    reason = Reason.UPSTREAM_UNAUTHENTICATED
+
+
+class NotEntitled(UpstreamFailure):
+    """The account's subscription does not cover the question."""
+
+    reason = Reason.NOT_ENTITLED
+
+
+class RateLimited(UpstreamFailure):
+    """The upstream answered 429."""
+
+    reason = Reason.UPSTREAM_RATE_LIMITED

@@ -1,0 +1,1 @@
+"""Wrappers that are the port they wrap, so that they stack, and the small machines inside them."""

@@ -1,0 +1,286 @@
+"""A latest source that remembers, and judges how old an answer may be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Generic, Protocol, TypeVar
+
+from cachetools import LRUCache
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ..market.answer import Answer, Freshness, Held, Question
+from ..market.provenance import Feed, Tier
+from ..market.session import MarketSession
+from ..market.time import NANOS
+from ..market.unavailable import OUTAGES, Reason, TierAttempt, TierOutcome, Unavailable
+from ..ports import Answers, Clock, LatestSource
+
+
+class Timed(Protocol):
+    """A value that knows when it happened."""
+
+    @property
+    def event_time(self) -> int | None:
+        """When the exchange stamped it, nanoseconds."""
+        ...
+
+
+V = TypeVar("V", bound=Timed)
+
+
+class FreshnessPolicy(Struct, frozen=True):
+    """What holds when a request says nothing, and what holds whatever it says."""
+
+    max_age: int
+    """Nanoseconds since the upstream confirmed a value."""
+
+    max_event_age_open: int | None
+    """Nanoseconds since a value was stamped, while the market is open or its session unknown; None is no bound."""
+
+    keep_open: float
+    """Seconds that memory answers from a value while the market is open or its session unknown."""
+
+    keep_otherwise: float
+    """Seconds that memory answers from a value at other times."""
+
+    keep_nothing: float
+    """Seconds that an unknown symbol and a lack of data are remembered."""
+
+    stale_cap: float
+    """Longest receive age, in seconds, of a value that bridges an outage."""
+
+
+class MemoryTier(Generic[V]):
+    """The most recently used answers, by feed and symbol, and the counts that status reports."""
+
+    def __init__(self, capacity: int) -> None:
+        """Hold at most *capacity* answers; the one unused for longest makes room."""
+        self._answers: LRUCache[tuple[Feed, str], Answer[V]] = LRUCache(capacity)
+        self._nothing: LRUCache[tuple[Feed, str], tuple[float, Unavailable]] = LRUCache(capacity)
+        self.hits = 0
+        self.misses = 0
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def get(self, key: tuple[Feed, str]) -> Answer[V] | None:
+        """Return the answer held for *key*, however old."""
+        try:
+            return self._answers[key]
+        except KeyError:
+            return None
+
+    def nothing(self, key: tuple[Feed, str]) -> tuple[float, Unavailable] | None:
+        """Return when and why there was nothing for *key*, if that is remembered."""
+        return self._nothing.get(key)
+
+    def put(self, key: tuple[Feed, str], held: Held[V]) -> None:
+        """Hold a value."""
+        self._nothing.pop(key, None)
+        self._answers[key] = Answer(held, Tier.MEMORY)
+
+    def put_nothing(self, key: tuple[Feed, str], at: float, why: Unavailable) -> None:
+        """Remember that there is no value, which drops the one held."""
+        self._answers.pop(key, None)
+        self._nothing[key] = (at, why)
+
+    def drop(self, key: tuple[Feed, str]) -> None:
+        """Forget the value of *key*: it has been superseded by something that is none."""
+        self._answers.pop(key, None)
+
+
+class _Bounds(Struct, frozen=True, gc=False):
+    """One question's freshness with every default filled in."""
+
+    max_age: float
+    """Seconds since confirmation."""
+
+    max_event_age: int | None
+    """Nanoseconds since the event."""
+
+    keep: float
+    """Seconds since confirmation that memory may answer."""
+
+    keep_nothing: float
+    memory: bool
+    upstream: bool
+    allow_stale: bool
+
+
+class CachedLatest(Generic[V]):
+    """The wrapped source behind memory. It alone decides what is fresh enough, and says so when nothing is."""
+
+    def __init__(
+        self,
+        source: LatestSource[V],
+        memory: MemoryTier[V],
+        policy: FreshnessPolicy,
+        clock: Clock,
+        session: Callable[[], MarketSession | None],
+    ) -> None:
+        """Wrap *source*; *session* tells the market's session now, or None when unknown."""
+        self._source = source
+        self._memory = memory
+        self._policy = policy
+        self._clock = clock
+        self._session = session
+
+    async def latest(self, question: Question) -> Answers[V]:
+        """Return an answer for every symbol: from memory while that is fresh enough, else from the source."""
+        bounds = self._bounds(question.freshness)
+        now = self._clock.monotonic()
+        answers: dict[str, Answer[V] | Unavailable] = {}
+        missing: list[str] = []
+        for symbol in question.symbols:
+            answer = self._recall((question.feed, symbol), bounds, now) if bounds.memory else None
+            if answer is None:
+                missing.append(symbol)
+            else:
+                answers[symbol] = answer
+        self._memory.hits += len(answers)
+        if missing:
+            self._memory.misses += len(missing)
+            answers.update(await self._ask(question, tuple(missing), bounds))
+        if bounds.max_event_age is None:
+            return answers
+        return self._judge_events(answers, bounds.max_event_age)
+
+    def _bounds(self, asked: Freshness) -> _Bounds:
+        policy = self._policy
+        strict_session = self._session() in (None, MarketSession.OPEN)
+        default_event_age = policy.max_event_age_open if strict_session else None
+        max_age = (policy.max_age if asked.max_age is None else asked.max_age) / NANOS
+        keep = policy.keep_open if strict_session else policy.keep_otherwise
+        allowed = asked.allowed_tiers
+        return _Bounds(
+            max_age=max_age,
+            max_event_age=(
+                default_event_age if asked.max_event_age is None else asked.max_event_age
+            ),
+            keep=min(max_age, keep),
+            keep_nothing=min(max_age, policy.keep_nothing),
+            memory=allowed is None or Tier.MEMORY in allowed,
+            upstream=allowed is None or Tier.UPSTREAM in allowed,
+            allow_stale=asked.allow_stale,
+        )
+
+    def _recall(
+        self, key: tuple[Feed, str], bounds: _Bounds, now: float
+    ) -> Answer[V] | Unavailable | None:
+        answer = self._memory.get(key)
+        if answer is not None:
+            # Not "<=": a max_age of zero always asks the upstream, also within one tick of the clock.
+            return answer if now - answer.held.confirmed_at < bounds.keep else None
+        nothing = self._memory.nothing(key)
+        if nothing is not None and now - nothing[0] < bounds.keep_nothing:
+            return nothing[1].after(self._attempt(Tier.MEMORY, TierOutcome.EMPTY))
+        return None
+
+    async def _ask(
+        self, question: Question, symbols: tuple[str, ...], bounds: _Bounds
+    ) -> Mapping[str, Answer[V] | Unavailable]:
+        tried = {
+            symbol: self._memory_attempt((question.feed, symbol), bounds) for symbol in symbols
+        }
+        if not bounds.upstream:
+            return {symbol: self._not_asked(symbol, tried[symbol]) for symbol in symbols}
+        answers = await self._source.latest(replace(question, symbols=symbols))
+        return {
+            symbol: self._keep((question.feed, symbol), answers[symbol], bounds, tried[symbol])
+            for symbol in symbols
+        }
+
+    def _keep(
+        self,
+        key: tuple[Feed, str],
+        answer: Answer[V] | Unavailable,
+        bounds: _Bounds,
+        memory: TierAttempt,
+    ) -> Answer[V] | Unavailable:
+        if isinstance(answer, Answer):
+            self._memory.put(key, answer.held)
+            return answer
+        if answer.reason in OUTAGES:
+            stale = self._bridge(key) if bounds.allow_stale and bounds.memory else None
+            if stale is not None:
+                return stale
+            return self._explain(key, answer, memory, TierOutcome.FAILED)
+        if answer.reason in (Reason.SYMBOL_UNKNOWN, Reason.NO_DATA):
+            self._memory.put_nothing(key, self._clock.monotonic(), answer)
+            return self._explain(key, answer, memory, TierOutcome.EMPTY)
+        if answer.reason is Reason.INVALID_DATA:
+            self._memory.drop(key)
+            return self._explain(key, answer, memory, TierOutcome.REFUSED)
+        return self._explain(key, answer, memory, TierOutcome.FAILED)
+
+    def _bridge(self, key: tuple[Feed, str]) -> Answer[V] | None:
+        answer = self._memory.get(key)
+        if answer is None:
+            return None
+        age = self._clock.monotonic() - answer.held.confirmed_at
+        return (
+            Answer(answer.held, Tier.MEMORY, stale=True) if age <= self._policy.stale_cap else None
+        )
+
+    def _explain(
+        self,
+        key: tuple[Feed, str],
+        why: Unavailable,
+        memory: TierAttempt,
+        upstream: TierOutcome,
+    ) -> Unavailable:
+        tried = why.after(memory, self._attempt(Tier.UPSTREAM, upstream))
+        if tried.last_event_time is not None:
+            return tried
+        held = self._memory.get(key)
+        return tried if held is None else replace(tried, last_event_time=held.value.event_time)
+
+    def _not_asked(self, symbol: str, memory: TierAttempt) -> Unavailable:
+        too_old = memory.outcome is TierOutcome.TOO_OLD
+        return Unavailable(
+            reason=Reason.TOO_STALE if too_old else Reason.NO_DATA,
+            message=(
+                f"{symbol}: memory holds a value older than asked for"
+                if too_old
+                else f"{symbol}: none of the tiers that the request allows holds a value"
+            ),
+            tiers=(memory, self._attempt(Tier.UPSTREAM, TierOutcome.NOT_ALLOWED)),
+        )
+
+    def _memory_attempt(self, key: tuple[Feed, str], bounds: _Bounds) -> TierAttempt:
+        if not bounds.memory:
+            return self._attempt(Tier.MEMORY, TierOutcome.NOT_ALLOWED)
+        held = self._memory.get(key)
+        return self._attempt(
+            Tier.MEMORY, TierOutcome.EMPTY if held is None else TierOutcome.TOO_OLD
+        )
+
+    def _attempt(self, tier: Tier, outcome: TierOutcome) -> TierAttempt:
+        return TierAttempt(tier, outcome, self._clock.wall())
+
+    def _judge_events(
+        self, answers: dict[str, Answer[V] | Unavailable], max_event_age: int
+    ) -> dict[str, Answer[V] | Unavailable]:
+        oldest = self._clock.market() - max_event_age
+        for symbol, answer in answers.items():
+            if isinstance(answer, Unavailable) or answer.stale:
+                continue
+            event_time = answer.held.value.event_time
+            if event_time is not None and event_time < oldest:
+                answers[symbol] = self._too_old(symbol, answer, event_time, max_event_age)
+        return answers
+
+    def _too_old(
+        self, symbol: str, answer: Answer[V], event_time: int, max_event_age: int
+    ) -> Unavailable:
+        age = (self._clock.market() - event_time) / NANOS
+        return Unavailable(
+            reason=Reason.TOO_STALE,
+            message=(
+                f"{symbol}: the latest value is {age:.3f} s old,"
+                f" more than the {max_event_age / NANOS:g} s asked for (max_event_age)"
+            ),
+            last_event_time=event_time,
+            tiers=(self._attempt(answer.served_from, TierOutcome.TOO_OLD),),
+        )

@@ -1,0 +1,45 @@
+"""A latest source that asks once for simultaneous askers."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from msgspec.structs import replace
+
+from ..errors import UpstreamFailure
+from ..market.answer import Answer, Question
+from ..market.provenance import Feed
+from ..market.unavailable import Unavailable
+from ..ports import Answers, Clock, LatestSource
+from .flights import Flights
+
+V = TypeVar("V")
+
+
+class CoalescedLatest(Generic[V]):
+    """The wrapped source, asked at most once at a time for each symbol and feed."""
+
+    def __init__(self, source: LatestSource[V], cap: float, clock: Clock) -> None:
+        """Wrap *source*; a shared call takes *cap* seconds at most."""
+        self._source = source
+        self._flights: Flights[tuple[Feed, str], Answer[V] | Unavailable] = Flights(
+            cap, clock.monotonic
+        )
+
+    async def latest(self, question: Question) -> Answers[V]:
+        """Return the answers, shared with whoever asks for the same symbols now."""
+
+        async def ask(
+            keys: list[tuple[Feed, str]], deadline: float
+        ) -> dict[tuple[Feed, str], Answer[V] | Unavailable]:
+            symbols = tuple(symbol for _, symbol in keys)
+            shared = replace(question, symbols=symbols, deadline=deadline)
+            answers = await self._source.latest(shared)
+            return {(question.feed, symbol): answer for symbol, answer in answers.items()}
+
+        keys = [(question.feed, symbol) for symbol in question.symbols]
+        answers = await self._flights.join(keys, ask, question.deadline)
+        return {
+            symbol: answer.unavailable() if isinstance(answer, UpstreamFailure) else answer
+            for (_, symbol), answer in answers.items()
+        }

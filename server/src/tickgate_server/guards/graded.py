@@ -1,0 +1,46 @@
+"""A quote source that refuses quotes below a quality."""
+
+from __future__ import annotations
+
+from ..market.answer import Answer, Question
+from ..market.quality import assess
+from ..market.quote import Quote
+from ..market.unavailable import Reason, Unavailable
+from ..ports import Answers, Clock, MarketTimes, QuoteSource
+
+
+class GradedQuotes:
+    """The wrapped source; a quote that scores below the question's `min_quality` is LOW_QUALITY."""
+
+    def __init__(self, source: QuoteSource, clock: Clock, times: MarketTimes) -> None:
+        """Wrap *source*; event age is measured on *clock*, within the session that *times* knows."""
+        self._source = source
+        self._clock = clock
+        self._times = times
+
+    async def latest(self, question: Question) -> Answers[Quote]:
+        """Return the answers of the source, refusing what scores too low."""
+        answers = await self._source.latest(question)
+        if question.min_quality == 0:
+            return answers
+        return {
+            symbol: self._grade(symbol, answer, question.min_quality)
+            for symbol, answer in answers.items()
+        }
+
+    def _grade(
+        self, symbol: str, answer: Answer[Quote] | Unavailable, least: int
+    ) -> Answer[Quote] | Unavailable:
+        if isinstance(answer, Unavailable):
+            return answer
+        event_time = answer.value.event_time
+        age = None if event_time is None else self._clock.market() - event_time
+        quality = assess(answer.value, age, self._times.session())
+        if quality.score >= least:
+            return answer
+        flags = ", ".join(flag.name for flag in quality.flags) or "none"
+        return Unavailable(
+            reason=Reason.LOW_QUALITY,
+            message=f"{symbol}: quality score {quality.score} is below {least}, flags {flags}",
+            last_event_time=event_time,
+        )

@@ -1,0 +1,103 @@
+"""Reference data, kept for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
+
+from ..errors import UpstreamFailure
+from ..market.asset import AssetList, CodeKind, CodeTable
+from ..market.session import Calendar
+from ..ports import Clock, ReferenceSource
+from .flights import Flights
+
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+
+
+class Shelf(Generic[K, T]):
+    """Keeps what was loaded for `ttl` seconds, loads once for simultaneous askers, and remembers failures briefly.
+
+    While a reload fails, what was held before stays good for as long again: reference data a day old is still the
+    upstream's own word, and its provenance says when it was received.
+    """
+
+    def __init__(self, ttl: float, retry_after: float, cap: float, clock: Clock) -> None:
+        """Set the times, in seconds: keep, pause after a failure, longest load."""
+        self._ttl = ttl
+        self._retry_after = retry_after
+        self._clock = clock
+        self._flights: Flights[K, T] = Flights(cap, clock.monotonic)
+        self._held: dict[K, tuple[float, T]] = {}
+        self._failed: dict[K, tuple[float, UpstreamFailure]] = {}
+
+    async def get(self, key: K, load: Callable[[float], Awaitable[T]], deadline: float) -> T:
+        """Return what is held for *key*, loading it when it is not or no longer held.
+
+        Raises:
+            UpstreamFailure: it is not held and cannot be loaded now.
+        """
+        now = self._clock.monotonic()
+        held = self._held.get(key)
+        if held is not None and now - held[0] < self._ttl:
+            return held[1]
+        failed = self._failed.get(key)
+        if failed is None or now - failed[0] >= self._retry_after:
+            try:
+                return await self._load(key, load, deadline)
+            except UpstreamFailure as failure:
+                failed = (now, failure)
+        if held is not None and now - held[0] < 2 * self._ttl:
+            return held[1]
+        raise failed[1]
+
+    async def _load(self, key: K, load: Callable[[float], Awaitable[T]], deadline: float) -> T:
+        async def start(_: list[K], cap: float) -> dict[K, T]:
+            try:
+                value = await load(cap)
+            except UpstreamFailure as failure:
+                self._failed[key] = (self._clock.monotonic(), failure)
+                raise
+            self._failed.pop(key, None)
+            self._held[key] = (self._clock.monotonic(), value)
+            return {key: value}
+
+        loaded = (await self._flights.join([key], start, deadline))[key]
+        if isinstance(loaded, UpstreamFailure):
+            raise loaded
+        return loaded
+
+
+class RememberedReference:
+    """The wrapped reference source, asked again only when what it said has grown old."""
+
+    def __init__(
+        self,
+        source: ReferenceSource,
+        clock: Clock,
+        *,
+        ttl: float,
+        retry_after: float,
+        cap: float,
+    ) -> None:
+        """Wrap *source*; times in seconds as in `Shelf`."""
+        self._source = source
+        self._assets: Shelf[str, AssetList] = Shelf(ttl, retry_after, cap, clock)
+        self._calendar: Shelf[str, Calendar] = Shelf(ttl, retry_after, cap, clock)
+        self._codes: Shelf[tuple[CodeKind, str], CodeTable] = Shelf(ttl, retry_after, cap, clock)
+
+    async def assets(self, deadline: float) -> AssetList:
+        """Return every stock the upstream lists."""
+        return await self._assets.get("assets", self._source.assets, deadline)
+
+    async def calendar(self, deadline: float) -> Calendar:
+        """Return every trading day the upstream knows."""
+        return await self._calendar.get("calendar", self._source.calendar, deadline)
+
+    async def codes(self, kind: CodeKind, tape: str, deadline: float) -> CodeTable:
+        """Return a table of codes."""
+
+        async def load(cap: float) -> CodeTable:
+            return await self._source.codes(kind, tape, cap)
+
+        return await self._codes.get((kind, tape), load, deadline)

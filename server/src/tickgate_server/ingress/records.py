@@ -1,0 +1,63 @@
+"""Records as an upstream sent them: right types, nothing checked yet."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from msgspec import Struct
+
+from ..market.provenance import DataSource, Feed
+
+
+class Receipt(Struct, frozen=True, gc=False):
+    """What is known of a record's origin when it arrives."""
+
+    source: DataSource
+    feed: Feed
+    receive_time: int
+    """Nanoseconds of the wall clock."""
+
+    request_id: str
+
+
+class RawQuote(Struct, frozen=True, gc=False):
+    """A quote to be checked. A price of zero is how an upstream may write an empty side."""
+
+    symbol: str
+    event_time: int
+    bid_price: Decimal
+    bid_size: int | None
+    bid_exchange: str | None
+    ask_price: Decimal
+    ask_size: int | None
+    ask_exchange: str | None
+    conditions: tuple[str, ...]
+    tape: str | None
+
+
+class RawTrade(Struct, frozen=True, gc=False):
+    """A trade to be checked."""
+
+    symbol: str
+    event_time: int
+    price: Decimal
+    size: int | None
+    exchange: str | None
+    conditions: tuple[str, ...]
+    id: int | None
+    tape: str | None
+    amendment: str | None
+
+
+class RawBar(Struct, frozen=True, gc=False):
+    """A bar to be checked; its event time is the start of its interval."""
+
+    symbol: str
+    event_time: int
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: int | None
+    trade_count: int | None
+    vwap: Decimal | None

@@ -1,0 +1,73 @@
+"""The rules of the edge, each with the name under which it is counted, logged and told to callers.
+
+A rule looks at raw numbers and returns a `Refusal`, or None when there is nothing to say.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final
+
+from ..market.time import NANOS, format_rfc3339
+from ..market.unavailable import Refusal
+
+HIGHEST_PRICE: Final = Decimal(1_000_000_000)
+"""Prices from here on are refused. The dearest US share has cost about a million dollars; this leaves room and still
+stops numbers that only a fault can produce."""
+
+_MOST_DECIMALS: Final = 12
+"""Digits behind the point that a price may have; the finest that US markets print is six."""
+
+_LARGEST_COUNT: Final = 2**63 - 1
+
+
+def check_symbol(seen: str, asked: str) -> Refusal | None:
+    """`symbol_mismatch`: the record is not about the symbol that was asked."""
+    if seen == asked:
+        return None
+    return Refusal("symbol_mismatch", f"asked {asked}, answered {seen[:20]!r}")
+
+
+def check_time(event_time: int, now: int, tolerance: int) -> Refusal | None:
+    """`future_time`: the record is stamped later than now plus a tolerance, all in nanoseconds of market time."""
+    if event_time <= now + tolerance:
+        return None
+    ahead = (event_time - now) / NANOS
+    evidence = f"stamped {format_rfc3339(event_time)}, {ahead:.3f} s ahead of the market's time"
+    return Refusal("future_time", evidence, event_time)
+
+
+def check_price(name: str, price: Decimal, event_time: int) -> Refusal | None:
+    """`negative_price`, `zero_price`, `price_out_of_range`: a price that no share can have."""
+    # Rounding and comparing would be slower, and this runs for every price that arrives.
+    if 0 < price < HIGHEST_PRICE and -price.as_tuple().exponent <= _MOST_DECIMALS:  # type: ignore[operator]
+        # The exponent is a string only for NaN and infinities, which the comparison before it has refused.
+        return None
+    if price < 0:
+        return Refusal("negative_price", f"{name} {price}", event_time)
+    if price == 0:
+        return Refusal("zero_price", f"{name} {price}", event_time)
+    return Refusal("price_out_of_range", f"{name} {price:.6e}", event_time)
+
+
+def check_count(name: str, count: int | None, event_time: int) -> Refusal | None:
+    """`negative_size`, `size_out_of_range`: a number of shares or trades that cannot be."""
+    if count is None or 0 <= count <= _LARGEST_COUNT:
+        return None
+    rule = "negative_size" if count < 0 else "size_out_of_range"
+    return Refusal(rule, f"{name} {str(count)[:30]}", event_time)
+
+
+def check_crossed(bid: Decimal, ask: Decimal, event_time: int) -> Refusal | None:
+    """`crossed`: the bid is above the ask."""
+    return Refusal("crossed", f"bid {bid} above ask {ask}", event_time) if bid > ask else None
+
+
+def check_bar_order(
+    low: Decimal, open_: Decimal, close: Decimal, high: Decimal, event_time: int
+) -> Refusal | None:
+    """`bar_order`: not low ≤ open, close ≤ high."""
+    if low <= open_ <= high and low <= close <= high:
+        return None
+    evidence = f"open {open_}, high {high}, low {low}, close {close}"
+    return Refusal("bar_order", evidence, event_time)

@@ -1,0 +1,117 @@
+"""When the market trades."""
+
+from __future__ import annotations
+
+import datetime
+from bisect import bisect_right
+from collections.abc import Sequence
+from enum import Enum
+
+from msgspec import Struct
+
+from .provenance import Provenance
+
+
+class MarketSession(Enum):
+    """Phase of the US stock market."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    PRE_MARKET = "pre_market"
+    AFTER_HOURS = "after_hours"
+
+
+class TradingDay(Struct, frozen=True, gc=False):
+    """Edges of one day's sessions, nanoseconds."""
+
+    date: datetime.date
+    """The day, in New York."""
+
+    pre_market_open: int | None
+    open: int
+    close: int
+    after_hours_close: int | None
+    settlement_date: datetime.date | None
+
+
+class ClockReading(Struct, frozen=True, gc=False):
+    """What the upstream's clock said."""
+
+    market_time: int
+    """Now, for the market, nanoseconds."""
+
+    is_open: bool
+    next_open: int
+    next_close: int
+    speed: float
+    """Seconds of market time in a second; 1 unless a replay says otherwise, 0 when it stands still."""
+
+    provenance: Provenance
+
+
+class MarketNow(Struct, frozen=True, gc=False):
+    """The market's time and what comes next, nanoseconds."""
+
+    market_time: int
+    session: MarketSession | None
+    """None when the calendar is not known."""
+
+    next_open: int
+    next_close: int
+    provenance: Provenance
+    """Origin of the clock reading that the time is counted on from."""
+
+
+class Edge(Struct, frozen=True, gc=False):
+    """An instant at which a session begins."""
+
+    time: int
+    session: MarketSession
+
+
+class Calendar:
+    """The trading days that are known, and the session of any instant between the first and the last of them."""
+
+    def __init__(self, days: Sequence[TradingDay], provenance: Provenance) -> None:
+        """Keep *days*, which must be in order and not overlap."""
+        self.days = tuple(days)
+        self.provenance = provenance
+        self._edges = [edge for day in days for edge in _edges_of(day)]
+        self._times = [edge.time for edge in self._edges]
+        self._opens = [day.open for day in days]
+        self._closes = [day.close for day in days]
+
+    def session_at(self, instant: int) -> tuple[MarketSession, int] | None:
+        """Return the session at *instant* and when it ends, or None outside of what is known."""
+        index = bisect_right(self._times, instant)
+        if index == 0 or index == len(self._edges):
+            return None
+        return self._edges[index - 1].session, self._edges[index].time
+
+    def next_open(self, instant: int) -> int | None:
+        """Return the first start of core trading after *instant*, or None when it is not known."""
+        return _first_after(instant, self._opens)
+
+    def next_close(self, instant: int) -> int | None:
+        """Return the first end of core trading after *instant*, or None when it is not known."""
+        return _first_after(instant, self._closes)
+
+    def between(self, start: datetime.date, end: datetime.date) -> tuple[TradingDay, ...]:
+        """Return the trading days from *start* up to and without *end*."""
+        return tuple(day for day in self.days if start <= day.date < end)
+
+
+def _first_after(instant: int, times: list[int]) -> int | None:
+    index = bisect_right(times, instant)
+    return times[index] if index < len(times) else None
+
+
+def _edges_of(day: TradingDay) -> list[Edge]:
+    edges = []
+    if day.pre_market_open is not None:
+        edges.append(Edge(day.pre_market_open, MarketSession.PRE_MARKET))
+    edges.append(Edge(day.open, MarketSession.OPEN))
+    if day.after_hours_close is not None:
+        edges.append(Edge(day.close, MarketSession.AFTER_HOURS))
+    edges.append(Edge(day.after_hours_close or day.close, MarketSession.CLOSED))
+    return edges

@@ -1,0 +1,1 @@
+"""gRPC on one side, our words on the other. It converts and refuses malformed requests; it decides nothing else."""

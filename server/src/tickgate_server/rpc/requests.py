@@ -1,0 +1,237 @@
+"""The rules of requests, each with the field it is about and the sentence the caller gets.
+
+A `Reader` collects every broken rule of one request before it is refused, so that a caller corrects them all at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Final
+
+from google.protobuf import duration_pb2
+from google.type import date_pb2
+
+from tickgate.v1 import asset_pb2, freshness_pb2, provenance_pb2, quote_pb2
+
+from ..errors import InvalidRequest
+from ..market.answer import Freshness
+from ..market.asset import AssetStatus, CodeKind
+from ..market.provenance import STOCK_FEEDS, Feed, Tier
+from ..market.symbol import STOCK_SYMBOL_RULE, is_stock_symbol
+from ..market.time import NANOS
+from . import convert
+
+MOST_SYMBOLS: Final = 200
+"""Symbols in a batch."""
+
+LONGEST_DURATION: Final = 3660 * 24 * 3600
+"""Seconds of the longest duration that a request may name: ten years."""
+
+LONGEST_RANGE: Final = 3660
+"""Days between the two dates of a range at most."""
+
+FIRST_DAY: Final = date(1970, 1, 1)
+LAST_DAY: Final = date(2029, 12, 31)
+"""First and last day of Alpaca's calendar."""
+
+LARGEST_PAGE: Final = 1000
+DEFAULT_PAGE: Final = 100
+_LONGEST_QUERY: Final = 100
+_LONGEST_WORD: Final = 40
+"""Characters of a filter that names an exchange or an attribute."""
+
+_DEFAULT_FRESHNESS: Final = Freshness()
+_FEED_OF: Final[Mapping[int, Feed]] = {number: feed for feed, number in convert.FEEDS.items()}
+_TIER_OF: Final[Mapping[int, Tier]] = {number: tier for tier, number in convert.TIERS.items()}
+_STATUS_OF: Final[Mapping[int, AssetStatus]] = {
+    number: status for status, number in convert.ASSET_STATUSES.items()
+}
+_KIND_OF: Final[Mapping[int, CodeKind]] = {
+    number: kind for kind, number in convert.CODE_KINDS.items()
+}
+
+
+class Reader:
+    """Reads one request's fields into our words. Call `done` before using what was read."""
+
+    def __init__(self) -> None:
+        """Start without a broken rule."""
+        self._violations: list[tuple[str, str]] = []
+
+    def done(self) -> None:
+        """Raise `InvalidRequest` if any rule was broken."""
+        if self._violations:
+            raise InvalidRequest(self._violations)
+
+    def refuse(self, field: str, rule: str) -> None:
+        """Note that *field* breaks *rule*."""
+        self._violations.append((field, rule))
+
+    def symbol(self, text: str) -> str:
+        """Read `symbol`."""
+        if not is_stock_symbol(text):
+            self.refuse("symbol", STOCK_SYMBOL_RULE)
+        return text
+
+    def symbols(self, texts: Sequence[str]) -> tuple[str, ...]:
+        """Read `symbols`."""
+        symbols = tuple(texts)
+        if not 1 <= len(symbols) <= MOST_SYMBOLS:
+            self.refuse("symbols", f"a batch holds 1 to {MOST_SYMBOLS} symbols, not {len(symbols)}")
+            return symbols
+        for index, symbol in enumerate(symbols):
+            if not is_stock_symbol(symbol):
+                self.refuse(f"symbols[{index}]", STOCK_SYMBOL_RULE)
+        if len(set(symbols)) < len(symbols):
+            self._refuse_duplicates(symbols)
+        return symbols
+
+    def _refuse_duplicates(self, symbols: tuple[str, ...]) -> None:
+        seen: set[str] = set()
+        for index, symbol in enumerate(symbols):
+            if symbol in seen:
+                self.refuse(f"symbols[{index}]", "a batch names each symbol once")
+            seen.add(symbol)
+
+    def stock_feed(self, number: int | None, default: Feed) -> Feed:
+        """Read `feed`; *number* is None when it was left out."""
+        if number is None:
+            return default
+        feed = _FEED_OF.get(number)
+        if feed in STOCK_FEEDS:
+            return feed
+        known = ", ".join(sorted(f"FEED_{feed.name}" for feed in STOCK_FEEDS))
+        self.refuse("feed", f"{_enum_name(provenance_pb2.Feed, number)} is not one of {known}")
+        return default
+
+    def view(self, number: int | None) -> quote_pb2.QuoteView.ValueType:
+        """Read `view`; *number* is None when it was left out."""
+        if number is None:
+            return quote_pb2.QUOTE_VIEW_BASIC
+        if number in (
+            quote_pb2.QUOTE_VIEW_BASIC,
+            quote_pb2.QUOTE_VIEW_DERIVED,
+            quote_pb2.QUOTE_VIEW_FULL,
+        ):
+            return quote_pb2.QuoteView.ValueType(number)
+        name = _enum_name(quote_pb2.QuoteView, number)
+        self.refuse(
+            "view", f"{name} is not one of QUOTE_VIEW_BASIC, QUOTE_VIEW_DERIVED, QUOTE_VIEW_FULL"
+        )
+        return quote_pb2.QUOTE_VIEW_BASIC
+
+    def min_quality(self, score: int) -> int:
+        """Read `min_quality`."""
+        if score > 100:
+            self.refuse("min_quality", f"a quality score is 0 to 100, not {score}")
+        return score
+
+    def freshness(self, message: freshness_pb2.Freshness | None) -> Freshness:
+        """Read `freshness`; None when it was left out."""
+        if message is None:
+            return _DEFAULT_FRESHNESS
+        return Freshness(
+            max_age=(
+                self._duration("freshness.max_age", message.max_age)
+                if message.HasField("max_age")
+                else None
+            ),
+            max_event_age=(
+                self._duration("freshness.max_event_age", message.max_event_age)
+                if message.HasField("max_event_age")
+                else None
+            ),
+            allowed_tiers=self._tiers(message.allowed_tiers),
+            allow_stale=message.allow_stale,
+        )
+
+    def _duration(self, field: str, message: duration_pb2.Duration) -> int:
+        length = message.seconds * NANOS + message.nanos
+        well_formed = 0 <= message.nanos < NANOS and message.seconds >= 0
+        if not well_formed or length > LONGEST_DURATION * NANOS:
+            self.refuse(field, f"a duration is 0 to {LONGEST_DURATION} seconds")
+        return length
+
+    def _tiers(self, numbers: Sequence[int]) -> frozenset[Tier] | None:
+        tiers = [_TIER_OF.get(number) for number in numbers]
+        for index, tier in enumerate(tiers):
+            field = f"freshness.allowed_tiers[{index}]"
+            if tier is None:
+                name = _enum_name(provenance_pb2.Tier, numbers[index])
+                self.refuse(field, f"{name} is not a tier")
+            elif tier in tiers[:index]:
+                self.refuse(field, "a tier is named once")
+        return frozenset(tier for tier in tiers if tier is not None) or None
+
+    def asset_status(self, number: int | None) -> AssetStatus | None:
+        """Read `status`; *number* is None when it was left out."""
+        if number is None:
+            return None
+        status = _STATUS_OF.get(number)
+        if status is None:
+            name = _enum_name(asset_pb2.AssetStatus, number)
+            self.refuse(
+                "status", f"{name} is not one of ASSET_STATUS_ACTIVE, ASSET_STATUS_INACTIVE"
+            )
+        return status
+
+    def words(self, query: str) -> tuple[str, ...]:
+        """Read `query`."""
+        self._text("query", query, _LONGEST_QUERY)
+        return tuple(query.upper().split())
+
+    def filter(self, field: str, text: str) -> str:
+        """Read `exchange` or `attribute`."""
+        self._text(field, text, _LONGEST_WORD)
+        return text
+
+    def _text(self, field: str, text: str, longest: int) -> None:
+        if len(text) > longest or not text.isprintable():
+            self.refuse(field, f"at most {longest} printable characters")
+
+    def page_size(self, size: int) -> int:
+        """Read `page_size`: reduced to the largest, the default for 0."""
+        if size < 0:
+            self.refuse("page_size", "a page size is not negative")
+        return min(size or DEFAULT_PAGE, LARGEST_PAGE)
+
+    def codes(self, kind: int, tape: str) -> tuple[CodeKind, str]:
+        """Read `kind` and `tape`."""
+        found = _KIND_OF.get(kind)
+        if found is None:
+            known = ", ".join(f"CODE_KIND_{kind.name}" for kind in CodeKind)
+            self.refuse("kind", f"{_enum_name(asset_pb2.CodeKind, kind)} is not one of {known}")
+        elif found is CodeKind.EXCHANGE and tape:
+            self.refuse("tape", "exchange codes are the same on every tape: leave it out")
+        elif found is not CodeKind.EXCHANGE and tape not in ("A", "B", "C"):
+            self.refuse("tape", "condition codes are of one tape: A, B or C")
+        return found or CodeKind.EXCHANGE, tape
+
+    def days(self, start: date_pb2.Date | None, end: date_pb2.Date | None) -> tuple[date, date]:
+        """Read `start_date` and `end_date`; None when one was left out."""
+        first, last = self._day("start_date", start), self._day("end_date", end)
+        if first is None or last is None:
+            return FIRST_DAY, FIRST_DAY
+        if last <= first:
+            self.refuse("end_date", "the end is after the start: a range does not hold its end")
+        elif (last - first).days > LONGEST_RANGE:
+            self.refuse("end_date", f"a range holds at most {LONGEST_RANGE} days")
+        return first, last
+
+    def _day(self, field: str, message: date_pb2.Date | None) -> date | None:
+        rule = f"a whole date from {FIRST_DAY} to {LAST_DAY} is required"
+        try:
+            day = None if message is None else date(message.year, message.month, message.day)
+        except (ValueError, OverflowError):
+            day = None
+        if day is None or not FIRST_DAY <= day <= LAST_DAY:
+            self.refuse(field, rule)
+            return None
+        return day
+
+
+def _enum_name(enum: type, number: int) -> str:
+    names: Mapping[int, str] = {value.number: value.name for value in enum.DESCRIPTOR.values}  # type: ignore[attr-defined]
+    # Every generated enum has a descriptor; the stubs give the wrapper no common type.
+    return names.get(number, str(number))

@@ -1,0 +1,101 @@
+"""The gRPC server: services, health for each of them, reflection, and a drain that loses nothing."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import grpc
+from google.protobuf import symbol_database
+from google.protobuf.descriptor import ServiceDescriptor
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from tickgate.v1 import quote_service_pb2, reference_service_pb2, status_service_pb2
+
+from .calls import Calls
+from .gateway_status import StatusServicer
+from .quotes import QuoteServicer
+from .reference import ReferenceServicer
+
+SERVICES: Final[tuple[ServiceDescriptor, ...]] = tuple(
+    file.services_by_name[name]
+    for file, name in (
+        (quote_service_pb2.DESCRIPTOR, "QuoteService"),
+        (reference_service_pb2.DESCRIPTOR, "ReferenceService"),
+        (status_service_pb2.DESCRIPTOR, "StatusService"),
+    )
+)
+"""The services of the contract, as far as they are built."""
+
+_OPTIONS: Final = (
+    # Answers stay far below; a request of more than this is not one of ours.
+    ("grpc.max_receive_message_length", 1 << 20),
+    # Two gateways on one port would share its calls without knowing of each other.
+    ("grpc.so_reuseport", 0),
+)
+
+
+class Serving:
+    """The gRPC server of one gateway."""
+
+    def __init__(
+        self,
+        calls: Calls,
+        quotes: QuoteServicer,
+        reference: ReferenceServicer,
+        status: StatusServicer,
+    ) -> None:
+        """Register every service of the contract, health and reflection."""
+        self._calls = calls
+        self._server = grpc.aio.server(options=_OPTIONS)
+        self._health = health.aio.HealthServicer()
+        servicers = (quotes, reference, status)
+        for descriptor, servicer in zip(SERVICES, servicers, strict=True):
+            self._server.add_generic_rpc_handlers((_handler(descriptor, servicer, calls),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = [service.full_name for service in SERVICES]
+        reflected = [*names, health.SERVICE_NAME, reflection.SERVICE_NAME]
+        reflection.enable_server_reflection(reflected, self._server)
+        self._names = ["", *names]
+
+    def bind(self, address: str) -> int:
+        """Take *address* and return its port, which is a free one for port 0.
+
+        Raises:
+            OSError: the address cannot be listened on.
+        """
+        try:
+            return self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            # gRPC's own message says no more than that it failed.
+            msg = f"cannot listen on {address}: the port is in use, or the address is not this machine's"
+            raise OSError(msg) from error
+
+    async def start(self) -> None:
+        """Take calls, and say SERVING."""
+        await self._server.start()
+        await self._tell(health_pb2.HealthCheckResponse.SERVING)
+
+    async def drain(self, grace: float) -> None:
+        """Stop: say NOT_SERVING first, then take no more calls, and give those under way *grace* seconds."""
+        await self._tell(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._calls.close()
+        await self._server.stop(grace)
+
+    async def _tell(self, state: int) -> None:
+        for name in self._names:
+            await self._health.set(name, state)
+
+
+def _handler(
+    descriptor: ServiceDescriptor, servicer: object, calls: Calls
+) -> grpc.GenericRpcHandler:
+    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+        method.name: calls.handler(
+            f"{descriptor.name}/{method.name}",
+            symbol_database.Default().GetSymbol(method.input_type.full_name),
+            getattr(servicer, method.name),
+        )
+        for method in descriptor.methods
+    }
+    return grpc.method_handlers_generic_handler(descriptor.full_name, handlers)

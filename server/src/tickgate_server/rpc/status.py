@@ -1,0 +1,207 @@
+"""The one table from a reason to the faces that callers see, and the making of failed calls from it.
+
+A reason has two faces: `DataUnavailable` inside an OK answer, and with `strict` a gRPC status. Both are read off here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+from msgspec import Struct
+
+from tickgate.v1 import error_reason_pb2 as reasons
+from tickgate.v1 import unavailable_pb2 as pb
+
+from ..errors import GatewayError, InvalidRequest, ShuttingDown
+from ..market.unavailable import Reason, Unavailable
+
+DOMAIN: Final = "tickgate"
+"""`ErrorInfo.domain` of everything this gateway says."""
+
+NEVER: Final = "-1"
+"""A pushback that stops a client's automatic retries (gRFC A6)."""
+
+_Code = grpc.StatusCode
+
+
+class Face(Struct, frozen=True):
+    """How a reason looks to a caller."""
+
+    code: grpc.StatusCode
+    """Status that it has with `strict`."""
+
+    category: pb.UnavailableCategory.ValueType
+    action: str
+    """What to do about it."""
+
+    retry: bool = False
+    """Whether the same question may have an answer soon."""
+
+
+_NO_VALUE = pb.UNAVAILABLE_CATEGORY_DATA_UNAVAILABLE
+_LIMITED = pb.UNAVAILABLE_CATEGORY_RATE_LIMITED
+_SERVICE = pb.UNAVAILABLE_CATEGORY_SERVICE_UNAVAILABLE
+_INVALID = pb.UNAVAILABLE_CATEGORY_INVALID_DATA
+
+FACES: Final[Mapping[Reason, Face]] = {
+    Reason.SYMBOL_UNKNOWN: Face(
+        _Code.NOT_FOUND, _NO_VALUE, "Check the symbol with ReferenceService.ListAssets."
+    ),
+    Reason.CONTRACT_UNKNOWN: Face(
+        _Code.NOT_FOUND, _NO_VALUE, "Check underlying, expiry, type and strike."
+    ),
+    Reason.CONTRACT_EXPIRED: Face(
+        _Code.NOT_FOUND, _NO_VALUE, "Ask for a contract that still trades."
+    ),
+    Reason.NO_DATA: Face(
+        _Code.NOT_FOUND, _NO_VALUE, "Ask another feed, or again when the symbol has traded."
+    ),
+    Reason.TOO_STALE: Face(
+        _Code.FAILED_PRECONDITION,
+        _NO_VALUE,
+        "Allow more age or more tiers in `freshness`, or ask again after the next update.",
+    ),
+    Reason.LOW_QUALITY: Face(
+        _Code.FAILED_PRECONDITION,
+        _NO_VALUE,
+        "Lower `min_quality`, or ask again after the next update.",
+    ),
+    Reason.RULE_VIOLATION: Face(
+        _Code.FAILED_PRECONDITION, _INVALID, "Look up the rule named in `refusal`."
+    ),
+    Reason.INVALID_DATA: Face(
+        _Code.DATA_LOSS,
+        _INVALID,
+        "Ask again after the next update; `refusal` shows what the upstream sent.",
+    ),
+    Reason.NOT_ENTITLED: Face(
+        _Code.PERMISSION_DENIED, _SERVICE, "Ask a feed that the account's plan covers."
+    ),
+    Reason.UPSTREAM_RATE_LIMITED: Face(
+        _Code.RESOURCE_EXHAUSTED, _LIMITED, "Wait for `retry_delay`, then ask again.", retry=True
+    ),
+    Reason.BUDGET_EXHAUSTED: Face(
+        _Code.RESOURCE_EXHAUSTED, _LIMITED, "Wait for `retry_delay`, then ask again.", retry=True
+    ),
+    Reason.NOT_SUPPORTED: Face(
+        _Code.UNIMPLEMENTED, _SERVICE, "The upstream does not offer this; do without."
+    ),
+    Reason.UPSTREAM_ERROR: Face(
+        _Code.UNAVAILABLE,
+        _SERVICE,
+        "Ask again; with `allow_stale` an older value may do.",
+        retry=True,
+    ),
+    Reason.UPSTREAM_TIMEOUT: Face(
+        _Code.UNAVAILABLE,
+        _SERVICE,
+        "Ask again, with a longer deadline if it was short.",
+        retry=True,
+    ),
+    Reason.UPSTREAM_UNAUTHENTICATED: Face(
+        _Code.UNAVAILABLE,
+        _SERVICE,
+        "Tell the gateway's operator: its upstream credentials are refused.",
+    ),
+    Reason.CIRCUIT_OPEN: Face(
+        _Code.UNAVAILABLE, _SERVICE, "Wait for `retry_delay`, then ask again.", retry=True
+    ),
+}
+
+
+def reason_number(reason: Reason) -> reasons.ErrorReason.ValueType:
+    """Return the contract's number of *reason*."""
+    return reasons.ErrorReason.Value(f"ERROR_REASON_{reason.name}")
+
+
+class Failure(Struct, frozen=True):
+    """A call that fails: a status, its details, and when to try again."""
+
+    code: grpc.StatusCode
+    message: str
+    reason: str
+    """`ErrorInfo.reason`: the contract's name without its prefix."""
+
+    status: status_pb2.Status
+    pushback: str | None
+    """Milliseconds for `grpc-retry-pushback-ms`; None leaves it to the client."""
+
+
+def of_unavailable(why: Unavailable, symbol: str, request_id: str) -> Failure:
+    """Return the failure that *why* is under `strict`; *symbol* is empty where none was asked for."""
+    face = FACES[why.reason]
+    metadata = {"category": pb.UnavailableCategory.Name(face.category).removeprefix(_PREFIX)}
+    if symbol:
+        metadata["symbol"] = symbol
+    if why.refusal is not None:
+        metadata |= {"rule": why.refusal.rule, "evidence": why.refusal.evidence}
+    return _failure(
+        face.code,
+        why.message,
+        why.reason.name,
+        metadata | {"request_id": request_id},
+        retry=face.retry,
+        retry_delay=why.retry_delay,
+    )
+
+
+def of_error(error: GatewayError | None, request_id: str) -> Failure:
+    """Return the failure that *error* is; None stands for a fault of the gateway itself."""
+    metadata = {"request_id": request_id}
+    if isinstance(error, InvalidRequest):
+        failure = _failure(_Code.INVALID_ARGUMENT, str(error), "INVALID_REQUEST", metadata)
+        failure.status.details.append(_packed(_bad_request(error)))
+        return failure
+    if isinstance(error, ShuttingDown):
+        message = "the gateway is stopping; ask another replica, or again when it is back"
+        return _failure(_Code.UNAVAILABLE, message, "SHUTTING_DOWN", metadata, retry=True)
+    message = f"tickgate failed to answer; its log holds request id {request_id}"
+    return _failure(_Code.INTERNAL, message, "INTERNAL", metadata)
+
+
+_PREFIX = "UNAVAILABLE_CATEGORY_"
+
+
+def _failure(
+    code: grpc.StatusCode,
+    message: str,
+    reason: str,
+    metadata: Mapping[str, str],
+    *,
+    retry: bool = False,
+    retry_delay: float | None = None,
+) -> Failure:
+    number: int = code.value[0]
+    status = status_pb2.Status(code=number, message=message)
+    info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)
+    status.details.append(_packed(info))
+    pushback = None if retry else NEVER
+    if retry and retry_delay is not None:
+        delay = duration_pb2.Duration()
+        delay.FromMilliseconds(round(retry_delay * 1000))
+        status.details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
+        pushback = str(round(retry_delay * 1000))
+    return Failure(code, message, reason, status, pushback)
+
+
+def _bad_request(error: InvalidRequest) -> error_details_pb2.BadRequest:
+    return error_details_pb2.BadRequest(
+        field_violations=[
+            error_details_pb2.BadRequest.FieldViolation(field=field, description=rule)
+            for field, rule in error.violations
+        ]
+    )
+
+
+def _packed(
+    detail: error_details_pb2.ErrorInfo
+    | error_details_pb2.BadRequest
+    | error_details_pb2.RetryInfo,
+) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    return packed

@@ -1,0 +1,342 @@
+"""Everything an operator may turn: read once, at the start, from a TOML file and the environment.
+
+The environment wins over the file. A setting `section.field` is `TICKGATE_SECTION__FIELD` in the environment. Keys are
+secrets: they come from the environment or from a file that the environment names, never from the TOML file.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from . import __version__
+from .market.provenance import STOCK_FEEDS, DataSource, Feed
+from .upstream.alpaca.hosts import source_of
+
+Environment = Literal["sandbox", "paper", "live"]
+Seconds = Annotated[float, Field(ge=0, le=366 * 24 * 3600)]
+PositiveSeconds = Annotated[float, Field(gt=0, le=366 * 24 * 3600)]
+
+SANDBOX_URL: Final = "http://127.0.0.1:50080"
+"""Where `tickgate-sandbox serve` listens by default."""
+
+_DATA_URL: Final = "https://data.alpaca.markets"
+_URLS: Final[dict[Environment, tuple[str, str]]] = {
+    "sandbox": (SANDBOX_URL, SANDBOX_URL),
+    "paper": (_DATA_URL, "https://paper-api.alpaca.markets"),
+    "live": (_DATA_URL, "https://api.alpaca.markets"),
+}
+"""Data and trading address of each environment."""
+
+_SANDBOX_KEY: Final = "sandbox"
+"""Key that is sent to a sandbox when none is set: it takes any, as long as there is one."""
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the message names each field and what is wrong with it."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class HttpSettings(_Section):
+    """HTTP to the upstream."""
+
+    total: PositiveSeconds = 30.0
+    """Seconds that one request may take, whatever its caller would wait."""
+
+    connect: PositiveSeconds = 10.0
+    """Seconds to get a connection."""
+
+    connections: Annotated[int, Field(ge=1, le=1000)] = 100
+    """Connections at once."""
+
+    per_host: Annotated[int, Field(ge=1, le=1000)] = 50
+    """Connections at once to one host."""
+
+    dns_cache: Annotated[int, Field(ge=0, le=86400)] = 300
+    """Seconds that a host's address is kept."""
+
+    user_agent: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[ -~]+$")] = (
+        f"tickgate/{__version__}"
+    )
+    """What the gateway calls itself."""
+
+
+class AlpacaSettings(_Section):
+    """The upstream."""
+
+    data_url: str = ""
+    """Address of market data; empty takes the environment's."""
+
+    trading_url: str = ""
+    """Address of assets, clock and calendar; empty takes the environment's."""
+
+    stock_feed: Feed = Feed.IEX
+    """Feed of stock values when a request names none: iex, sip, delayed_sip, boats, overnight or otc."""
+
+    shared_call_cap: PositiveSeconds = 5.0
+    """Seconds that a request shared by several callers may take."""
+
+    http: HttpSettings = HttpSettings()
+
+    @field_validator("data_url", "trading_url")
+    @classmethod
+    def _is_address(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and (parts.scheme not in ("http", "https") or not parts.hostname):
+            msg = "must be an http or https address"
+            raise ValueError(msg)
+        if parts.username or parts.password:
+            msg = "must not hold credentials"
+            raise ValueError(msg)
+        return url.rstrip("/")
+
+    @field_validator("stock_feed")
+    @classmethod
+    def _is_stock_feed(cls, feed: Feed) -> Feed:
+        if feed not in STOCK_FEEDS:
+            msg = f"{feed.value} carries no stocks"
+            raise ValueError(msg)
+        return feed
+
+
+class FreshnessSettings(_Section):
+    """How old answers may be when a request does not say, and how old they may be at all."""
+
+    max_age: Seconds = 30.0
+    """Seconds since the upstream confirmed a value."""
+
+    max_event_age_open: Seconds = 300.0
+    """Seconds since the exchange stamped a value, while the market is open or its session unknown."""
+
+    stale_cap: Seconds = 900.0
+    """Longest time in seconds since confirmation of a value that bridges an outage for a caller who allows it."""
+
+
+class MemorySettings(_Section):
+    """The memory tier."""
+
+    capacity: Annotated[int, Field(ge=1, le=10_000_000)] = 50_000
+    """Values of each kind held at most; the one unused for longest makes room."""
+
+    keep_open: Seconds = 5.0
+    """Seconds that a value answers further calls while the market is open or its session unknown."""
+
+    keep_otherwise: Seconds = 30.0
+    """Seconds that a value answers further calls at other times."""
+
+    keep_nothing: Seconds = 60.0
+    """Seconds that an unknown symbol and a lack of data are remembered."""
+
+
+class ReferenceSettings(_Section):
+    """Assets, calendar, codes and the market's clock."""
+
+    keep: PositiveSeconds = 86400.0
+    """Seconds that assets, calendar and codes are kept."""
+
+    retry_after: PositiveSeconds = 5.0
+    """Seconds between attempts when they cannot be had."""
+
+    patience: PositiveSeconds = 20.0
+    """Seconds that one load may take: the list of assets takes Alpaca about two."""
+
+    clock_interval: PositiveSeconds = 60.0
+    """Seconds between readings of the upstream's clock; a sandbox is read every second at most."""
+
+
+class ValidationSettings(_Section):
+    """Rules for what the upstream sends."""
+
+    crossed: Literal["refuse", "flag"] = "refuse"
+    """What becomes of a quote whose bid is above its ask."""
+
+    future_tolerance: Seconds = 5.0
+    """Seconds that a record may be stamped ahead of the market's time."""
+
+
+class LogSettings(_Section):
+    """Logs, written to standard error."""
+
+    format: Literal["auto", "json", "console"] = "auto"
+    """json, console, or auto: console on a terminal and json elsewhere."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least level of events that are written."""
+
+    calls: bool = True
+    """Whether each call gets a line."""
+
+
+class Settings(BaseSettings):
+    """Everything an operator may turn."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TICKGATE_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        env_ignore_empty=True,
+    )
+
+    listen: Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.\-]+):\d{1,5}$")] = (
+        "127.0.0.1:50051"
+    )
+    """Host and port for gRPC; port 0 takes a free one."""
+
+    environment: Environment = "sandbox"
+    """sandbox, paper or live. A live gateway refuses every address that is not Alpaca's own."""
+
+    drain: Seconds = 10.0
+    """Seconds that calls under way get to finish when the gateway stops."""
+
+    key_id: SecretStr = Field(SecretStr(""), validation_alias="APCA_API_KEY_ID")
+    """Alpaca key id: from the environment, or from the file that APCA_API_KEY_ID_FILE names."""
+
+    secret_key: SecretStr = Field(SecretStr(""), validation_alias="APCA_API_SECRET_KEY")
+    """Alpaca secret: from the environment, or from the file that APCA_API_SECRET_KEY_FILE names."""
+
+    alpaca: AlpacaSettings = AlpacaSettings()
+    freshness: FreshnessSettings = FreshnessSettings()
+    memory: MemorySettings = MemorySettings()
+    reference: ReferenceSettings = ReferenceSettings()
+    validation: ValidationSettings = ValidationSettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over what the TOML file gave."""
+        return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _fits_environment(self) -> Settings:
+        if self.environment == "live":
+            for field, url in (("data_url", self.data_url), ("trading_url", self.trading_url)):
+                if source_of(url) is not DataSource.ALPACA:
+                    msg = f"alpaca.{field}: a live gateway takes Alpaca's own hosts over https, not {url}"
+                    raise ValueError(msg)
+        if self.environment != "sandbox" and not (
+            self.key_id.get_secret_value() and self.secret_key.get_secret_value()
+        ):
+            msg = f"APCA_API_KEY_ID and APCA_API_SECRET_KEY: required in environment {self.environment}"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def data_url(self) -> str:
+        """Address of market data."""
+        return self.alpaca.data_url or _URLS[self.environment][0]
+
+    @property
+    def trading_url(self) -> str:
+        """Address of assets, clock and calendar."""
+        return self.alpaca.trading_url or _URLS[self.environment][1]
+
+    @property
+    def keys(self) -> tuple[str, str]:
+        """Key id and secret to authenticate with."""
+        return (
+            self.key_id.get_secret_value() or _SANDBOX_KEY,
+            self.secret_key.get_secret_value() or _SANDBOX_KEY,
+        )
+
+    def shown(self) -> dict[str, Any]:
+        """Return the effective settings as plain data, without secrets."""
+        data = self.model_dump(mode="json", exclude={"key_id", "secret_key"})
+        data["alpaca"] |= {"data_url": self.data_url, "trading_url": self.trading_url}
+        for name, key in (("key_id", self.key_id), ("secret_key", self.secret_key)):
+            data[name] = "set" if key.get_secret_value() else "not set"
+        return data
+
+
+def load(path: Path | None) -> Settings:
+    """Read the settings from the TOML file at *path*, if one is given, and from the environment.
+
+    Raises:
+        SettingsError: a file cannot be read, a key is unknown, a value is out of range, or they do not fit together.
+    """
+    data: dict[str, Any] = {} if path is None else _read_toml(path)
+    for name in ("key_id", "secret_key", "APCA_API_KEY_ID", "APCA_API_SECRET_KEY"):
+        if name in data:
+            msg = f"{name}: keys do not belong in a settings file; use the environment"
+            raise SettingsError(msg)
+    _refuse_unknown_variables()
+    try:
+        return Settings(**(data | _key_files()))
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from error
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        msg = f"{path}: cannot be read ({error.strerror})"
+        raise SettingsError(msg) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        msg = f"{path}: not TOML ({error})"
+        raise SettingsError(msg) from error
+
+
+def _key_files() -> dict[str, str]:
+    keys = {}
+    for name in ("APCA_API_KEY_ID", "APCA_API_SECRET_KEY"):
+        path = os.environ.get(f"{name}_FILE")
+        if path and not os.environ.get(name):
+            try:
+                keys[name] = Path(path).read_text(encoding="utf-8").strip()
+            except OSError as error:
+                msg = f"{name}_FILE: {path} cannot be read ({error.strerror})"
+                raise SettingsError(msg) from error
+    return keys
+
+
+def _refuse_unknown_variables() -> None:
+    # pydantic-settings passes over variables that match no field, and a misspelt one would be silently without effect.
+    known = {name.upper() for name in Settings.model_fields}
+    for variable in os.environ:
+        if variable.startswith("TICKGATE_"):
+            first = variable.removeprefix("TICKGATE_").split("__", 1)[0].upper()
+            if first not in known and first not in _NOT_SETTINGS:
+                msg = f"{variable}: no such setting"
+                raise SettingsError(msg)
+
+
+_NOT_SETTINGS: Final = frozenset({"MARKET_DATA", "TARGET", "CONFIG"})
+"""Variables of the same prefix that are somebody else's: the tests', the client's, the command line's."""
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors(include_url=False, include_input=False):
+        field = ".".join(str(part) for part in problem["loc"])
+        said = problem["msg"].removeprefix("Value error, ")
+        lines.append(f"{field}: {said}" if field else said)
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Adapters to upstreams, one package for each."""

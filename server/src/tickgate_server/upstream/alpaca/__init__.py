@@ -1,0 +1,1 @@
+"""Alpaca: the only place that knows its words."""

@@ -1,0 +1,150 @@
+"""HTTP to Alpaca: one request, one reply, or the exact reason why there is none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+import aiohttp
+import msgspec
+
+from ...errors import (
+    KeyRefused,
+    NotEntitled,
+    RateLimited,
+    UpstreamBroken,
+    UpstreamFailure,
+    UpstreamRejected,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from ...ports import Clock, Reply, Request, Upstream
+
+_LARGEST_BODY: Final = 64 * 1024 * 1024
+"""Bytes read of one answer at most. The largest that Alpaca documents, the list of all assets, is about 6 MB."""
+
+_QUOTED: Final = 200
+"""Characters of an upstream's message that are passed on."""
+
+
+class HttpLimits(msgspec.Struct, frozen=True):
+    """Bounds of the connection pool; times in seconds."""
+
+    total: float
+    connect: float
+    connections: int
+    per_host: int
+    dns_cache: int
+    user_agent: str
+
+
+class _ErrorBody(msgspec.Struct):
+    message: str = ""
+
+
+class HttpRequests:
+    """The `Requests` port over a pool of connections. It sends each request once and never follows a redirect."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, urls: Mapping[Upstream, str], clock: Clock
+    ) -> None:
+        """Send over *session* to the base address of each upstream in *urls*."""
+        self._session = session
+        self._urls = urls
+        self._clock = clock
+
+    async def send(self, request: Request) -> Reply:
+        """Return the answer to *request*, or raise the `UpstreamFailure` that says why there is none."""
+        remaining = request.deadline - self._clock.monotonic()
+        if remaining <= 0:
+            raise UpstreamTimeout(_late(request))
+        url = self._urls[request.upstream] + request.path
+        try:
+            async with asyncio.timeout(remaining):
+                async with self._session.get(
+                    url, params=request.params, allow_redirects=False
+                ) as response:
+                    body = await _read(response)
+        except TimeoutError as error:
+            raise UpstreamTimeout(_late(request)) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise UpstreamUnreachable(_cut_off(request, error)) from error
+        if response.status != 200:
+            raise _failure(request, response.status, body)
+        return Reply(
+            body=body,
+            request_id=response.headers.get("X-Request-ID", ""),
+            receive_time=self._clock.wall(),
+            received_at=self._clock.monotonic(),
+        )
+
+
+@asynccontextmanager
+async def http_session(
+    limits: HttpLimits, key_id: str, secret: str
+) -> AsyncIterator[aiohttp.ClientSession]:
+    """Open a pool that authenticates every request with a key pair, and close it after use."""
+    connector = aiohttp.TCPConnector(
+        limit=limits.connections, limit_per_host=limits.per_host, ttl_dns_cache=limits.dns_cache
+    )
+    headers = {
+        "APCA-API-KEY-ID": key_id,
+        "APCA-API-SECRET-KEY": secret,
+        "User-Agent": limits.user_agent,
+    }
+    timeout = aiohttp.ClientTimeout(total=limits.total, connect=limits.connect)
+    async with aiohttp.ClientSession(
+        connector=connector, headers=headers, timeout=timeout
+    ) as session:
+        yield session
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        if size > _LARGEST_BODY:
+            # Not read to its end: the connection cannot be used again.
+            response.close()
+            msg = "answer larger than any that is documented"
+            raise aiohttp.ClientPayloadError(msg)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _failure(request: Request, status: int, body: bytes) -> UpstreamFailure:
+    said = _message(body)
+    what = f"{request.upstream.value} {request.path} answered {status}"
+    quoted = f"{what}: {said}" if said else what
+    if status == 401:
+        return KeyRefused(f"{what}: the key pair is missing or wrong")
+    if status == 403:
+        # "forbidden." is what a wrong key gets on some paths; everything else is about the subscription.
+        return KeyRefused(quoted) if said in ("", "forbidden.") else NotEntitled(quoted)
+    if status == 429:
+        return RateLimited(quoted, retry_delay=1.0)
+    if status in (400, 404, 422):
+        return UpstreamRejected(quoted, said=said)
+    return UpstreamBroken(what)
+
+
+def _message(body: bytes) -> str:
+    try:
+        text = msgspec.json.decode(body, type=_ErrorBody).message
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+    return "".join(char for char in text[:_QUOTED] if char.isprintable())
+
+
+def _late(request: Request) -> str:
+    return f"{request.upstream.value} {request.path} did not answer before the deadline"
+
+
+def _cut_off(request: Request, error: Exception) -> str:
+    what = (
+        "could not be reached" if isinstance(error, aiohttp.ClientConnectorError) else "broke off"
+    )
+    return f"the connection to {request.upstream.value} {what} ({request.path})"

@@ -1,0 +1,382 @@
+"""Alpaca's bodies to raw records: bytes in, records or refusals out, no I/O.
+
+Each record is decoded alone, so that a malformed one costs its own symbol and no other. Numbers that are prices are
+taken as the text that Alpaca sent; they never pass through a float.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any, Final, TypeVar
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from ...errors import UpstreamUnreadable
+from ...ingress.records import RawBar, RawQuote, RawTrade
+from ...market.asset import Asset, AssetStatus
+from ...market.provenance import Provenance
+from ...market.session import ClockReading, TradingDay
+from ...market.snapshot import SnapshotPart
+from ...market.time import NANOS, parse_rfc3339
+from ...market.unavailable import Refusal
+
+T = TypeVar("T")
+
+_NEW_YORK: Final = ZoneInfo("America/New_York")
+_SHOWN: Final = 60
+"""Characters of a bad field that are shown as evidence."""
+
+
+class _Quote(msgspec.Struct):
+    t: str
+    bp: msgspec.Raw
+    ap: msgspec.Raw
+    bs: int | None = None
+    bx: str | None = None
+    as_: int | None = msgspec.field(default=None, name="as")
+    ax: str | None = None
+    c: tuple[str, ...] | None = None
+    z: str | None = None
+
+
+class _Trade(msgspec.Struct):
+    t: str
+    p: msgspec.Raw
+    s: int | None = None
+    x: str | None = None
+    c: tuple[str, ...] | None = None
+    i: int | None = None
+    z: str | None = None
+    u: str | None = None
+
+
+class _Bar(msgspec.Struct):
+    t: str
+    o: msgspec.Raw
+    h: msgspec.Raw
+    l: msgspec.Raw  # noqa: E741 - the name is Alpaca's
+    c: msgspec.Raw
+    v: int | None = None
+    n: int | None = None
+    vw: msgspec.Raw = msgspec.Raw()
+
+
+class _Asset(msgspec.Struct):
+    symbol: str
+    name: str | None = None
+    id: str = ""
+    exchange: str | None = None
+    class_: str | None = msgspec.field(default=None, name="class")
+    status: str | None = None
+    tradable: bool | None = None
+    marginable: bool | None = None
+    shortable: bool | None = None
+    fractionable: bool | None = None
+    attributes: tuple[str, ...] | None = None
+
+
+class _Clock(msgspec.Struct):
+    timestamp: str
+    is_open: bool
+    next_open: str
+    next_close: str
+    speed: float = 1.0
+    """Only tickgate's sandbox sends it: seconds of market time in a second."""
+
+
+class _Day(msgspec.Struct):
+    date: datetime.date
+    open: str
+    close: str
+    session_open: str | None = None
+    session_close: str | None = None
+    settlement_date: datetime.date | None = None
+
+
+_as_quote = msgspec.json.Decoder(_Quote)
+_as_trade = msgspec.json.Decoder(_Trade)
+_as_bar = msgspec.json.Decoder(_Bar)
+_as_records = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_as_assets = msgspec.json.Decoder(list[msgspec.Raw])
+_as_asset = msgspec.json.Decoder(_Asset)
+_as_clock = msgspec.json.Decoder(_Clock)
+_as_days = msgspec.json.Decoder(list[_Day])
+_as_names = msgspec.json.Decoder(dict[str, str])
+
+_SNAPSHOT_KEYS: Final = {
+    SnapshotPart.LATEST_TRADE: "latestTrade",
+    SnapshotPart.LATEST_QUOTE: "latestQuote",
+    SnapshotPart.MINUTE_BAR: "minuteBar",
+    SnapshotPart.DAILY_BAR: "dailyBar",
+    SnapshotPart.PREVIOUS_DAILY_BAR: "prevDailyBar",
+}
+
+
+def records(body: bytes, wrapper: str) -> dict[str, msgspec.Raw]:
+    """Return the record of each symbol in a multi-symbol answer.
+
+    Args:
+        body: the answer.
+        wrapper: key under which the map stands, such as "quotes"; empty for an answer that is the map itself.
+
+    Raises:
+        UpstreamUnreadable: the answer is not JSON or has another shape.
+    """
+    whole = _decode(_as_records, body, wrapper or "snapshots")
+    if not wrapper:
+        return whole
+    if wrapper not in whole:
+        raise UpstreamUnreadable(Refusal("missing_field", f"no {wrapper!r}"), "answer")
+    inner = whole[wrapper]
+    # An empty map and null both mean that nothing is known about any of the symbols.
+    return {} if _is_null(inner) else _decode(_as_records, bytes(inner), wrapper)
+
+
+def quote(symbol: str, record: msgspec.Raw) -> RawQuote | Refusal | None:
+    """Return the quote in *record*, why it cannot be read, or None when it is null or empty."""
+
+    def build(seen: _Quote) -> RawQuote:
+        return RawQuote(
+            symbol=symbol,
+            event_time=_instant(seen.t),
+            bid_price=_price("bp", seen.bp),
+            bid_size=seen.bs,
+            bid_exchange=seen.bx,
+            ask_price=_price("ap", seen.ap),
+            ask_size=seen.as_,
+            ask_exchange=seen.ax,
+            conditions=seen.c or (),
+            tape=seen.z,
+        )
+
+    return _record(_as_quote, record, build)
+
+
+def trade(symbol: str, record: msgspec.Raw) -> RawTrade | Refusal | None:
+    """Return the trade in *record*, why it cannot be read, or None when it is null or empty."""
+
+    def build(seen: _Trade) -> RawTrade:
+        return RawTrade(
+            symbol=symbol,
+            event_time=_instant(seen.t),
+            price=_price("p", seen.p),
+            size=seen.s,
+            exchange=seen.x,
+            conditions=seen.c or (),
+            id=seen.i,
+            tape=seen.z,
+            amendment=seen.u,
+        )
+
+    return _record(_as_trade, record, build)
+
+
+def bar(symbol: str, record: msgspec.Raw) -> RawBar | Refusal | None:
+    """Return the bar in *record*, why it cannot be read, or None when it is null or empty."""
+
+    def build(seen: _Bar) -> RawBar:
+        vwap_sent = bytes(seen.vw) not in (b"", b"null")
+        return RawBar(
+            symbol=symbol,
+            event_time=_instant(seen.t),
+            open=_price("o", seen.o),
+            high=_price("h", seen.h),
+            low=_price("l", seen.l),
+            close=_price("c", seen.c),
+            volume=seen.v,
+            trade_count=seen.n,
+            vwap=_price("vw", seen.vw) if vwap_sent else None,
+        )
+
+    return _record(_as_bar, record, build)
+
+
+def snapshot_parts(record: msgspec.Raw) -> Mapping[SnapshotPart, msgspec.Raw] | Refusal:
+    """Return the parts of a snapshot that were sent, or why the snapshot cannot be read."""
+    if _is_null(record):
+        return {}
+    try:
+        sent = _as_records.decode(record)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Refusal("wrong_type", f"snapshot is {_shown(record)}")
+    return {part: sent[key] for part, key in _SNAPSHOT_KEYS.items() if key in sent}
+
+
+def assets(body: bytes) -> list[Asset]:
+    """Return the assets in a list; an entry that cannot be read is left out, for it names no symbol to refuse.
+
+    Raises:
+        UpstreamUnreadable: the answer is not a list.
+    """
+    entries = _decode(_as_assets, body, "assets")
+    read = [_asset(entry) for entry in entries]
+    found = [asset for asset in read if asset is not None]
+    if entries and not found:
+        raise UpstreamUnreadable(
+            Refusal("wrong_type", f"first entry is {_shown(entries[0])}"), "assets"
+        )
+    return found
+
+
+def clock(body: bytes, provenance: Provenance) -> ClockReading:
+    """Return what the clock said.
+
+    Raises:
+        UpstreamUnreadable: the answer is not a clock.
+    """
+    seen = _decode(_as_clock, body, "clock")
+    try:
+        return ClockReading(
+            market_time=_instant(seen.timestamp),
+            is_open=seen.is_open,
+            next_open=_instant(seen.next_open),
+            next_close=_instant(seen.next_close),
+            speed=seen.speed,
+            provenance=provenance,
+        )
+    except _Unfit as unfit:
+        raise UpstreamUnreadable(unfit.refusal, "clock") from unfit
+
+
+def trading_days(body: bytes) -> list[TradingDay]:
+    """Return the days of a calendar, in order.
+
+    Raises:
+        UpstreamUnreadable: the answer is not a calendar.
+    """
+    seen = _decode(_as_days, body, "calendar")
+    try:
+        return sorted((_trading_day(day) for day in seen), key=lambda day: day.open)
+    except ValueError as error:
+        refusal = Refusal("malformed_time", "a day has an hour that is none")
+        raise UpstreamUnreadable(refusal, "calendar") from error
+
+
+def names(body: bytes) -> Mapping[str, str]:
+    """Return a table of codes and names, ordered by code.
+
+    Raises:
+        UpstreamUnreadable: the answer is not such a table.
+    """
+    return dict(sorted(_decode(_as_names, body, "codes").items()))
+
+
+class _Unfit(Exception):
+    """A field that cannot be read; never leaves this module."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.rule)
+        self.refusal = refusal
+
+
+def _decode(decoder: msgspec.json.Decoder[T], body: bytes, subject: str) -> T:
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        refusal = Refusal("wrong_type", f"{_field_of(error)} of {_shown(body)}")
+        raise UpstreamUnreadable(refusal, subject) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        refusal = Refusal("unreadable", f"not JSON: {_shown(body)}")
+        raise UpstreamUnreadable(refusal, subject) from error
+
+
+def _record(
+    decoder: msgspec.json.Decoder[Any], record: msgspec.Raw, build: Callable[[Any], T]
+) -> T | Refusal | None:
+    if _is_null(record) or bytes(record) == b"{}":
+        return None
+    try:
+        return build(decoder.decode(record))
+    except _Unfit as unfit:
+        return unfit.refusal
+    except msgspec.ValidationError as error:
+        return _misfit(error, record)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Refusal("unreadable", f"record is {_shown(record)}")
+
+
+def _misfit(error: msgspec.ValidationError, record: msgspec.Raw) -> Refusal:
+    missing = re.search(r"missing required field `(\w+)`", str(error))
+    if missing:
+        return Refusal("missing_field", f"no {missing[1]!r} in {_shown(record)}")
+    return Refusal("wrong_type", f"{_field_of(error)} of {_shown(record)}")
+
+
+def _field_of(error: msgspec.ValidationError) -> str:
+    # msgspec ends its message with the path of the field, such as "- at `$.bs`".
+    path = re.search(r"at `\$\.?([^`]*)`$", str(error))
+    return f"field {path[1]!r}" if path and path[1] else "the type"
+
+
+def _price(name: str, raw: msgspec.Raw) -> Decimal:
+    text = bytes(raw).decode("ascii", "replace")
+    # JSON has been checked by now: what starts like a number is one.
+    if text[:1] not in "-0123456789" or not text:
+        raise _Unfit(Refusal("wrong_type", f"field {name!r} is {text[:_SHOWN]}"))
+    return Decimal(text)
+
+
+def _instant(text: str) -> int:
+    try:
+        return parse_rfc3339(text)
+    except ValueError as error:
+        raise _Unfit(Refusal("malformed_time", f"time {text[:_SHOWN]!r}")) from error
+
+
+def _asset(entry: msgspec.Raw) -> Asset | None:
+    try:
+        seen = _as_asset.decode(entry)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return Asset(
+        symbol=seen.symbol,
+        name=seen.name or "",
+        id=seen.id,
+        exchange=seen.exchange or "",
+        asset_class=seen.class_ or "",
+        status=_asset_status(seen.status),
+        tradable=seen.tradable,
+        marginable=seen.marginable,
+        shortable=seen.shortable,
+        fractionable=seen.fractionable,
+        attributes=seen.attributes or (),
+    )
+
+
+def _asset_status(text: str | None) -> AssetStatus | None:
+    return AssetStatus(text) if text in ("active", "inactive") else None
+
+
+def _trading_day(day: _Day) -> TradingDay:
+    return TradingDay(
+        date=day.date,
+        pre_market_open=None if day.session_open is None else _new_york(day.date, day.session_open),
+        open=_new_york(day.date, day.open),
+        close=_new_york(day.date, day.close),
+        after_hours_close=(
+            None if day.session_close is None else _new_york(day.date, day.session_close)
+        ),
+        settlement_date=day.settlement_date,
+    )
+
+
+def _new_york(day: datetime.date, hour: str) -> int:
+    # Core hours come as "09:30", extended ones as "0400".
+    digits = hour.replace(":", "")
+    moment = datetime.datetime(
+        day.year, day.month, day.day, int(digits[:2]), int(digits[2:]), tzinfo=_NEW_YORK
+    )
+    return int(moment.timestamp()) * NANOS
+
+
+def _is_null(record: msgspec.Raw) -> bool:
+    return bytes(record) == b"null"
+
+
+def _shown(data: msgspec.Raw | bytes) -> str:
+    text = bytes(data)[:_SHOWN].decode("utf-8", "replace")
+    return "".join(char if char.isprintable() else "." for char in text)

@@ -1,0 +1,288 @@
+"""Alpaca's REST endpoints as the ports that the gateway asks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from ...errors import UpstreamFailure, UpstreamRejected
+from ...ingress.gate import Gate
+from ...ingress.records import RawBar, RawQuote, RawTrade, Receipt
+from ...market.answer import Answer, Held, Question
+from ...market.asset import AssetList, CodeKind, CodeTable
+from ...market.bar import Bar
+from ...market.provenance import DataSource, Feed, Provenance, Tier
+from ...market.quote import Quote
+from ...market.session import Calendar, ClockReading
+from ...market.snapshot import Snapshot, SnapshotPart
+from ...market.trade import Trade
+from ...market.unavailable import Reason, Refusal, Unavailable
+from ...ports import Answers, Group, Reply, Request, Requests, Upstream
+from . import parse
+
+R = TypeVar("R", RawQuote, RawTrade, RawBar)
+V = TypeVar("V")
+
+_MOST_REJECTED: Final = 8
+"""Symbols of one question that Alpaca may call invalid, one request each, before the rest is given up."""
+
+_CODE_PATHS: Final = {
+    CodeKind.EXCHANGE: "/v2/stocks/meta/exchanges",
+    CodeKind.TRADE_CONDITION: "/v2/stocks/meta/conditions/trade",
+    CodeKind.QUOTE_CONDITION: "/v2/stocks/meta/conditions/quote",
+}
+
+Admit = Callable[[str, msgspec.Raw, Receipt], "V | Unavailable | None"]
+"""Turns one symbol's record into a value, or says why not; None when Alpaca sent nothing for it."""
+
+IsListed = Callable[[str, float], Awaitable["bool | None"]]
+"""Tells, before a deadline, whether a symbol is on the upstream's list of assets; None when the list cannot be had."""
+
+
+class AlpacaLatest(Generic[V]):
+    """One of the multi-symbol "latest" endpoints as a `LatestSource`.
+
+    Alpaca leaves unknown symbols out of its answer, fails the whole request for one that it calls malformed, and sends
+    null for one it has nothing about. Here each asked symbol gets its value or its own reason.
+    """
+
+    def __init__(
+        self,
+        requests: Requests,
+        source: DataSource,
+        endpoint: Endpoint[V],
+        is_listed: IsListed,
+    ) -> None:
+        """Ask *endpoint* over *requests*; values are *source*'s."""
+        self._requests = requests
+        self._source = source
+        self._endpoint = endpoint
+        self._is_listed = is_listed
+
+    async def latest(self, question: Question) -> Answers[V]:
+        """Return an answer for every symbol, with one request unless Alpaca calls a symbol malformed."""
+        rejected: dict[str, Unavailable] = {}
+        while True:
+            rest = [symbol for symbol in question.symbols if symbol not in rejected]
+            if not rest:
+                return rejected
+            try:
+                reply = await self._requests.send(self._request(rest, question))
+                answers = self._read(reply, rest, question.feed)
+            except UpstreamRejected as failure:
+                symbol = _rejected_symbol(failure, rest)
+                if symbol is None or len(rejected) == _MOST_REJECTED:
+                    return {**rejected, **dict.fromkeys(rest, failure.unavailable())}
+                rejected[symbol] = await self._missing(symbol, question.deadline, failure.message)
+            except UpstreamFailure as failure:
+                return {**rejected, **dict.fromkeys(rest, failure.unavailable())}
+            else:
+                return {**rejected, **await self._complete(answers, rest, question.deadline)}
+
+    def _request(self, symbols: Sequence[str], question: Question) -> Request:
+        return Request(
+            upstream=Upstream.DATA,
+            group=Group.LATEST,
+            path=self._endpoint.path,
+            params={"symbols": ",".join(symbols), "feed": question.feed.value},
+            deadline=question.deadline,
+        )
+
+    def _read(
+        self, reply: Reply, asked: Sequence[str], feed: Feed
+    ) -> dict[str, Answer[V] | Unavailable | None]:
+        receipt = Receipt(self._source, feed, reply.receive_time, reply.request_id)
+        records = parse.records(reply.body, self._endpoint.wrapper)
+        strangers = [symbol for symbol in records if symbol not in asked]
+        answers: dict[str, Answer[V] | Unavailable | None] = {}
+        for symbol in asked:
+            if symbol in records:
+                value = self._endpoint.admit(symbol, records[symbol], receipt)
+            else:
+                value = self._endpoint.mismatch(symbol, strangers)
+            answers[symbol] = (
+                value
+                if value is None or isinstance(value, Unavailable)
+                else Answer(Held(value, reply.received_at), Tier.UPSTREAM)
+            )
+        return answers
+
+    async def _complete(
+        self,
+        answers: Mapping[str, Answer[V] | Unavailable | None],
+        asked: Iterable[str],
+        deadline: float,
+    ) -> dict[str, Answer[V] | Unavailable]:
+        return {
+            symbol: answers[symbol]
+            or await self._missing(symbol, deadline, f"{self._endpoint.name} of {symbol} not sent")
+            for symbol in asked
+        }
+
+    async def _missing(self, symbol: str, deadline: float, why: str) -> Unavailable:
+        if await self._is_listed(symbol, deadline) is False:
+            return Unavailable(
+                reason=Reason.SYMBOL_UNKNOWN,
+                message=f"{symbol}: not in the upstream's list of assets",
+            )
+        return Unavailable(reason=Reason.NO_DATA, message=f"{symbol}: {why}")
+
+
+class Endpoint(msgspec.Struct, Generic[V], frozen=True):
+    """A multi-symbol "latest" endpoint and how its records become values."""
+
+    name: str
+    """What it sends, for messages."""
+
+    path: str
+    wrapper: str
+    """Key of the map in its answer; empty when the answer is the map."""
+
+    admit: Admit[V]
+    gate: Gate
+
+    def mismatch(self, symbol: str, strangers: Sequence[str]) -> Unavailable | None:
+        """Return what is wrong when *symbol* is missing and *strangers* came instead; None when none came."""
+        if not strangers:
+            return None
+        refusal = Refusal("symbol_mismatch", f"asked {symbol}, answered {strangers[0][:20]!r}")
+        return self.gate.refuse(refusal, f"{self.name} of {symbol}")
+
+
+def quotes_endpoint(gate: Gate) -> Endpoint[Quote]:
+    """Return the endpoint of latest quotes."""
+
+    def admit(symbol: str, record: msgspec.Raw, receipt: Receipt) -> Quote | Unavailable | None:
+        return _admit(gate, gate.quote, "quote", symbol, parse.quote(symbol, record), receipt)
+
+    return Endpoint("quote", "/v2/stocks/quotes/latest", "quotes", admit, gate)
+
+
+def trades_endpoint(gate: Gate) -> Endpoint[Trade]:
+    """Return the endpoint of latest trades."""
+
+    def admit(symbol: str, record: msgspec.Raw, receipt: Receipt) -> Trade | Unavailable | None:
+        return _admit(gate, gate.trade, "trade", symbol, parse.trade(symbol, record), receipt)
+
+    return Endpoint("trade", "/v2/stocks/trades/latest", "trades", admit, gate)
+
+
+def snapshots_endpoint(gate: Gate) -> Endpoint[Snapshot]:
+    """Return the endpoint of snapshots."""
+
+    def admit(symbol: str, record: msgspec.Raw, receipt: Receipt) -> Snapshot | Unavailable | None:
+        parts = parse.snapshot_parts(record)
+        if isinstance(parts, Refusal):
+            return gate.refuse(parts, f"snapshot of {symbol}")
+        return _assemble(gate, symbol, parts, receipt)
+
+    return Endpoint("snapshot", "/v2/stocks/snapshots", "", admit, gate)
+
+
+class AlpacaReference:
+    """Assets, calendar, codes and clock as Alpaca tells them."""
+
+    def __init__(self, requests: Requests, source_of: Mapping[Upstream, DataSource]) -> None:
+        """Ask over *requests*; what each upstream says is by *source_of*."""
+        self._requests = requests
+        self._source_of = source_of
+
+    async def assets(self, deadline: float) -> AssetList:
+        """Return every US stock that Alpaca lists, active or not."""
+        reply = await self._ask(
+            Upstream.TRADING, "/v2/assets", {"asset_class": "us_equity"}, deadline
+        )
+        return AssetList(parse.assets(reply.body), self._provenance(Upstream.TRADING, reply))
+
+    async def calendar(self, deadline: float) -> Calendar:
+        """Return every trading day that Alpaca knows, 1970 to 2029."""
+        reply = await self._ask(Upstream.TRADING, "/v2/calendar", {}, deadline)
+        return Calendar(parse.trading_days(reply.body), self._provenance(Upstream.TRADING, reply))
+
+    async def clock(self, deadline: float) -> ClockReading:
+        """Return what Alpaca's clock says."""
+        reply = await self._ask(Upstream.TRADING, "/v2/clock", {}, deadline)
+        return parse.clock(reply.body, self._provenance(Upstream.TRADING, reply))
+
+    async def codes(self, kind: CodeKind, tape: str, deadline: float) -> CodeTable:
+        """Return a table of codes."""
+        params = {"tape": tape} if tape else {}
+        reply = await self._ask(Upstream.DATA, _CODE_PATHS[kind], params, deadline)
+        return CodeTable(parse.names(reply.body), self._provenance(Upstream.DATA, reply))
+
+    async def _ask(
+        self, upstream: Upstream, path: str, params: Mapping[str, str], deadline: float
+    ) -> Reply:
+        return await self._requests.send(Request(upstream, Group.REFERENCE, path, params, deadline))
+
+    def _provenance(self, upstream: Upstream, reply: Reply) -> Provenance:
+        return Provenance(
+            source=self._source_of[upstream],
+            feed=None,
+            event_time=None,
+            receive_time=reply.receive_time,
+            upstream_request_id=reply.request_id,
+        )
+
+
+def _rejected_symbol(failure: UpstreamRejected, asked: Sequence[str]) -> str | None:
+    named = re.fullmatch(r"invalid symbol: (\S+)", failure.said)
+    return named[1] if named and named[1] in asked else None
+
+
+def _admit(
+    gate: Gate,
+    admit: Callable[[R, str, Receipt], V | Unavailable],
+    what: str,
+    symbol: str,
+    raw: R | Refusal | None,
+    receipt: Receipt,
+) -> V | Unavailable | None:
+    if raw is None:
+        return None
+    if isinstance(raw, Refusal):
+        return gate.refuse(raw, f"{what} of {symbol}")
+    return admit(raw, symbol, receipt)
+
+
+def _assemble(
+    gate: Gate, symbol: str, parts: Mapping[SnapshotPart, msgspec.Raw], receipt: Receipt
+) -> Snapshot | Unavailable | None:
+    def part(
+        which: SnapshotPart,
+        read: Callable[[str, msgspec.Raw], R | Refusal | None],
+        admit: Callable[[R, str, Receipt], V | Unavailable],
+    ) -> V | None:
+        record = parts.get(which)
+        raw = None if record is None else read(symbol, record)
+        value = _admit(gate, admit, which.value, symbol, raw, receipt)
+        if value is None:
+            missing[which] = Unavailable(
+                reason=Reason.NO_DATA, message=f"{symbol}: {which.value} not sent"
+            )
+            return None
+        if isinstance(value, Unavailable):
+            missing[which] = value
+            return None
+        return value
+
+    def bar(which: SnapshotPart) -> Bar | None:
+        return part(which, parse.bar, gate.bar)
+
+    missing: dict[SnapshotPart, Unavailable] = {}
+    snapshot = Snapshot(
+        symbol=symbol,
+        latest_trade=part(SnapshotPart.LATEST_TRADE, parse.trade, gate.trade),
+        latest_quote=part(SnapshotPart.LATEST_QUOTE, parse.quote, gate.quote),
+        minute_bar=bar(SnapshotPart.MINUTE_BAR),
+        daily_bar=bar(SnapshotPart.DAILY_BAR),
+        previous_daily_bar=bar(SnapshotPart.PREVIOUS_DAILY_BAR),
+        missing=missing,
+    )
+    if len(missing) < len(SnapshotPart):
+        return snapshot
+    refused = [why for why in missing.values() if why.reason is Reason.INVALID_DATA]
+    return refused[0] if refused else None
