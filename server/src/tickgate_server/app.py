@@ -51,7 +51,7 @@ from .upstream.alpaca.rest import (
 
 V = TypeVar("V", bound=Timed)
 
-_START_PATIENCE = 2.0
+_START_PATIENCE = 5.0
 """Seconds that a start waits for the upstream's clock; serving begins without it, the session unset."""
 
 _WARM_PATIENCE = 60.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from enum import Enum
 from typing import Protocol, TypeAlias, TypeVar
 
@@ -46,8 +47,8 @@ class ReferenceSource(Protocol):
         """Return every stock the upstream lists."""
         ...
 
-    async def calendar(self, deadline: float) -> Calendar:
-        """Return every trading day the upstream knows."""
+    async def calendar(self, start: date, end: date, deadline: float) -> Calendar:
+        """Return the trading days from *start* up to and without *end*."""
         ...
 
     async def codes(self, kind: CodeKind, tape: str, deadline: float) -> CodeTable:

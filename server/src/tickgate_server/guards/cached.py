@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..market.answer import Answer, Freshness, Held, Question
-from ..market.provenance import Feed, Tier
+from ..market.provenance import FEED_DELAY, Feed, Tier
 from ..market.session import MarketSession
 from ..market.time import NANOS
 from ..market.unavailable import OUTAGES, Reason, TierAttempt, TierOutcome, Unavailable
@@ -36,7 +36,8 @@ class FreshnessPolicy(Struct, frozen=True):
     """Nanoseconds since the upstream confirmed a value."""
 
     max_event_age_open: int | None
-    """Nanoseconds since a value was stamped, while the market is open or its session unknown; None is no bound."""
+    """Nanoseconds since a value was stamped, beyond the delay that its feed has by design, while the market is open or
+    its session unknown; None is no bound."""
 
     keep_open: float
     """Seconds that memory answers from a value while the market is open or its session unknown."""
@@ -128,7 +129,7 @@ class CachedLatest(Generic[V]):
 
     async def latest(self, question: Question) -> Answers[V]:
         """Return an answer for every symbol: from memory while that is fresh enough, else from the source."""
-        bounds = self._bounds(question.freshness)
+        bounds = self._bounds(question.freshness, question.feed)
         now = self._clock.monotonic()
         answers: dict[str, Answer[V] | Unavailable] = {}
         missing: list[str] = []
@@ -146,10 +147,13 @@ class CachedLatest(Generic[V]):
             return answers
         return self._judge_events(answers, bounds.max_event_age)
 
-    def _bounds(self, asked: Freshness) -> _Bounds:
+    def _bounds(self, asked: Freshness, feed: Feed) -> _Bounds:
         policy = self._policy
         strict_session = self._session() in (None, MarketSession.OPEN)
         default_event_age = policy.max_event_age_open if strict_session else None
+        if default_event_age is not None:
+            # What a feed is late by design is no fault of the value; an age that is asked for is meant literally.
+            default_event_age += FEED_DELAY.get(feed, 0)
         max_age = (policy.max_age if asked.max_age is None else asked.max_age) / NANOS
         keep = policy.keep_open if strict_session else policy.keep_otherwise
         allowed = asked.allowed_tiers

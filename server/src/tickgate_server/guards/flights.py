@@ -11,8 +11,10 @@ from ..errors import UpstreamFailure, UpstreamTimeout
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
-_REPLY_MARGIN = 0.010
-"""Seconds before an asker's deadline at which it is told that time is up, so that the reason still reaches it."""
+_REPLY_SHARE = 0.1
+_REPLY_MOST = 0.05
+"""An asker is told that time is up a tenth of its wait before its deadline, at most this many seconds, so that the
+reason still reaches it."""
 
 
 class _Flight(Generic[K, T]):
@@ -67,8 +69,9 @@ class Flights(Generic[K, T]):
         for flight in boarded:
             flight.askers += 1
         try:
-            remaining = max(0.0, deadline - self._now() - _REPLY_MARGIN)
-            await asyncio.wait([flight.task for flight in boarded], timeout=remaining)
+            wait = max(0.0, deadline - self._now())
+            patience = wait - min(wait * _REPLY_SHARE, _REPLY_MOST)
+            await asyncio.wait([flight.task for flight in boarded], timeout=patience)
             return {key: flight.landed(key) for flight, held in boarded.items() for key in held}
         finally:
             for flight in boarded:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Hashable
+from datetime import date, timedelta
 from typing import Generic, TypeVar
 
 from ..errors import UpstreamFailure
 from ..market.asset import AssetList, CodeKind, CodeTable
-from ..market.session import Calendar
+from ..market.session import Calendar, joined
 from ..ports import Clock, ReferenceSource
 from .flights import Flights
 
@@ -83,16 +85,24 @@ class RememberedReference:
         """Wrap *source*; times in seconds as in `Shelf`."""
         self._source = source
         self._assets: Shelf[str, AssetList] = Shelf(ttl, retry_after, cap, clock)
-        self._calendar: Shelf[str, Calendar] = Shelf(ttl, retry_after, cap, clock)
+        self._years: Shelf[int, Calendar] = Shelf(ttl, retry_after, cap, clock)
         self._codes: Shelf[tuple[CodeKind, str], CodeTable] = Shelf(ttl, retry_after, cap, clock)
 
     async def assets(self, deadline: float) -> AssetList:
         """Return every stock the upstream lists."""
         return await self._assets.get("assets", self._source.assets, deadline)
 
-    async def calendar(self, deadline: float) -> Calendar:
-        """Return every trading day the upstream knows."""
-        return await self._calendar.get("calendar", self._source.calendar, deadline)
+    async def calendar(self, start: date, end: date, deadline: float) -> Calendar:
+        """Return the trading days of at least the range from *start* up to *end*: of whole years."""
+        last = end - timedelta(days=1)
+        years = range(start.year, last.year + 1)
+        return joined(await asyncio.gather(*(self._year(year, deadline) for year in years)))
+
+    async def _year(self, year: int, deadline: float) -> Calendar:
+        async def load(cap: float) -> Calendar:
+            return await self._source.calendar(date(year, 1, 1), date(year + 1, 1, 1), cap)
+
+        return await self._years.get(year, load, deadline)
 
     async def codes(self, kind: CodeKind, tape: str, deadline: float) -> CodeTable:
         """Return a table of codes."""

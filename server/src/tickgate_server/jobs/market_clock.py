@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import time
 from collections.abc import Callable
 
@@ -162,11 +163,17 @@ class MarketClockKeeper:
         """
         self._clock.set_reading(await self._source.clock(deadline))
         try:
-            self._clock.set_calendar(await self._reference.calendar(deadline))
+            self._clock.set_calendar(await self._reference.calendar(*self._around_now(), deadline))
         except UpstreamFailure as failure:
             _log.warning(
                 "calendar_unavailable", reason=failure.reason.name, message=failure.message
             )
+
+    def _around_now(self) -> tuple[datetime.date, datetime.date]:
+        # The longest closure of the exchange in living memory, in September 2001, lasted six days.
+        today = datetime.datetime.fromtimestamp(self._clock.market() // NANOS, datetime.UTC).date()
+        span = datetime.timedelta(days=10)
+        return today - span, today + span
 
     async def try_refresh(self, patience: float) -> None:
         """Read clock and calendar within *patience* seconds; a failure is only logged."""

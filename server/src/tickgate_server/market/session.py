@@ -101,6 +101,12 @@ class Calendar:
         return tuple(day for day in self.days if start <= day.date < end)
 
 
+def joined(calendars: Sequence[Calendar]) -> Calendar:
+    """Return one calendar of consecutive *calendars*, as old as the oldest of them. At least one is needed."""
+    oldest = min(calendars, key=lambda calendar: calendar.provenance.receive_time)
+    return Calendar([day for calendar in calendars for day in calendar.days], oldest.provenance)
+
+
 def _first_after(instant: int, times: list[int]) -> int | None:
     index = bisect_right(times, instant)
     return times[index] if index < len(times) else None

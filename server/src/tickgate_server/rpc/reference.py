@@ -112,7 +112,9 @@ class ReferenceServicer:
             request.end_date if request.HasField("end_date") else None,
         )
         reader.done()
-        calendar = await _ask(self._reference.calendar(call.deadline), call, strict=request.strict)
+        calendar = await _ask(
+            self._reference.calendar(start, end, call.deadline), call, strict=request.strict
+        )
         moment = self._moment(call.request_id)
         if isinstance(calendar, Unavailable):
             return _no_days(calendar, moment)

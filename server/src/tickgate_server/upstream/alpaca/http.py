@@ -45,7 +45,11 @@ class _ErrorBody(msgspec.Struct):
 
 
 class HttpRequests:
-    """The `Requests` port over a pool of connections. It sends each request once and never follows a redirect."""
+    """The `Requests` port over a pool of connections. It never follows a redirect and never tries again by itself.
+
+    One exception is aiohttp's: when the upstream had closed a pooled connection before it took the request, aiohttp
+    sends the request once more on another (RFC 9110, section 9.2.2). It has no public switch for that.
+    """
 
     def __init__(
         self, session: aiohttp.ClientSession, urls: Mapping[Upstream, str], clock: Clock
