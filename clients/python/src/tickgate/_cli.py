@@ -1,0 +1,254 @@
+"""The command line: one question, one table or one JSON object per line.
+
+Exit codes: 0 every value is there, 1 some are unavailable, 2 wrong usage, 3 the gateway cannot be
+reached or failed.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+
+from . import _tables as tables
+from ._channel import DEFAULT_TARGET, DEFAULT_TIMEOUT
+from ._enums import AssetStatus, CodeKind, Feed, View
+from ._errors import DataUnavailableError, InvalidRequest, TickgateError
+from ._models import Unavailable
+from ._sync import SyncClient, connect_sync
+from ._time import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from rich.console import RenderableType
+
+Value = TypeVar("Value")
+
+COMPLETE, INCOMPLETE, WRONG_USAGE, NO_GATEWAY = range(4)
+
+StockFeed = Annotated[
+    Feed,
+    # What can be asked for: OPRA and INDICATIVE are option feeds, UNRECOGNIZED is none at all.
+    Parameter(choices=["sip", "iex", "delayed-sip", "boats", "overnight", "otc"]),
+]
+KnownStatus = Annotated[AssetStatus, Parameter(choices=["active", "inactive"])]
+
+app = App(
+    name="tickgate",
+    help="Ask a tickgate gateway for market data.",
+    version_flags=[],  # the gateway's version is in `status`
+    result_action="return_value",
+)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What every command takes."""
+
+    address: Annotated[str, Parameter(env_var="TICKGATE_TARGET")] = DEFAULT_TARGET
+    """Address of the gateway."""
+    timeout: float = DEFAULT_TIMEOUT
+    """Seconds that a call may take."""
+    json: Annotated[bool, Parameter(negative="")] = False
+    """One JSON object per line instead of a table; prices as text, times to the nanosecond."""
+
+    def connect(self) -> SyncClient:
+        """Make a client."""
+        return connect_sync(self.address, timeout=self.timeout)
+
+
+DEFAULTS = Options()
+
+
+# ------------------------------------------------------------------------------------- commands
+
+
+@app.command
+def quote(
+    *symbols: str,
+    feed: StockFeed | None = None,
+    view: View | None = None,
+    options: Options = DEFAULTS,
+) -> int:
+    """Latest quotes of 1 to 200 stocks.
+
+    Args:
+        symbols: Stock symbols in upper case.
+        feed: Stock feed; the gateway's own when left out.
+        view: How much to show.
+        options: What every command takes.
+    """
+    with options.connect() as gateway:
+        results = gateway.quotes(symbols, feed=feed, view=view)
+    return _show_results(results, tables.quotes, options)
+
+
+@app.command
+def trade(*symbols: str, feed: StockFeed | None = None, options: Options = DEFAULTS) -> int:
+    """Latest trades of 1 to 200 stocks.
+
+    Args:
+        symbols: Stock symbols in upper case.
+        feed: Stock feed; the gateway's own when left out.
+        options: What every command takes.
+    """
+    with options.connect() as gateway:
+        results = gateway.trades(symbols, feed=feed)
+    return _show_results(results, tables.trades, options)
+
+
+@app.command
+def snapshot(*symbols: str, feed: StockFeed | None = None, options: Options = DEFAULTS) -> int:
+    """Latest trade, quote and bars of 1 to 200 stocks.
+
+    Args:
+        symbols: Stock symbols in upper case.
+        feed: Stock feed; the gateway's own when left out.
+        options: What every command takes.
+    """
+    with options.connect() as gateway:
+        results = gateway.snapshots(symbols, feed=feed)
+    return _show_results(results, tables.snapshots, options)
+
+
+@app.command
+def assets(
+    query: str = "",
+    /,
+    *,
+    status: KnownStatus | None = None,
+    exchange: str = "",
+    attribute: str = "",
+    options: Options = DEFAULTS,
+) -> int:
+    """Search the list of stocks.
+
+    Args:
+        query: Words at the beginning of the symbol or anywhere in the name.
+        status: Only assets of this status.
+        exchange: Only assets of this exchange, such as NASDAQ.
+        attribute: Only assets with this attribute, such as has_options.
+        options: What every command takes.
+    """
+    with options.connect() as gateway:
+        found = list(gateway.assets(query, status=status, exchange=exchange, attribute=attribute))
+    return _show(found, tables.assets(found), options)
+
+
+@app.command
+def clock(*, options: Options = DEFAULTS) -> int:
+    """The market's time and session.
+
+    Args:
+        options: What every command takes.
+    """
+    with options.connect() as gateway:
+        reading = gateway.clock()
+    return _show([reading], tables.clock(reading), options)
+
+
+@app.command
+def sessions(start: date, end: date, /, *, options: Options = DEFAULTS) -> int:
+    """Trading days of a range.
+
+    Args:
+        start: First day.
+        end: Day after the last day.
+        options: What every command takes.
+    """
+    with options.connect() as gateway:
+        days = gateway.sessions(start, end)
+    return _show(days, tables.sessions(days), options)
+
+
+@app.command
+def codes(kind: CodeKind, tape: str | None = None, /, *, options: Options = DEFAULTS) -> int:
+    """What exchange and condition codes mean.
+
+    Args:
+        kind: The table.
+        tape: Tape of condition codes: A, B or C.
+        options: What every command takes.
+    """
+    with options.connect() as gateway:
+        table = gateway.codes(kind, tape)
+    return _show(table, tables.codes(table), options)
+
+
+@app.command
+def status(*, options: Options = DEFAULTS) -> int:
+    """What the gateway itself is doing.
+
+    Args:
+        options: What every command takes.
+    """
+    with options.connect() as gateway:
+        reading = gateway.status()
+    return _show([reading], tables.status(reading), options)
+
+
+def main(tokens: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    try:
+        code: int = app(tokens, exit_on_error=False)
+    except CycloptsError:  # which cyclopts has printed
+        return WRONG_USAGE
+    except InvalidRequest as error:
+        lines = [f"{each.field}: {each.description}" for each in error.violations]
+        return _complain("\n".join(lines) or str(error), WRONG_USAGE)
+    except DataUnavailableError as error:
+        return _complain(tables.unavailable(error.unavailable), INCOMPLETE)
+    except TickgateError as error:
+        return _complain(f"{type(error).__name__}: {error}", NO_GATEWAY)
+    return code or COMPLETE
+
+
+# --------------------------------------------------------------------------------------- output
+
+
+def _show_results(
+    results: Sequence[Value | Unavailable],
+    table: Callable[[Sequence[Value | Unavailable]], RenderableType],
+    options: Options,
+) -> int:
+    _show(results, table(results), options)
+    missing = any(isinstance(result, Unavailable) for result in results)
+    return INCOMPLETE if missing else COMPLETE
+
+
+def _show(values: Iterable[object], table: RenderableType, options: Options) -> int:
+    # A terminal has a width; a file or a pipe has none, so nothing is folded there.
+    console = Console() if Console().is_terminal else Console(width=200)
+    if options.json:
+        for value in values:
+            console.file.write(json.dumps(plain(value), ensure_ascii=False) + "\n")
+    else:
+        console.print(table)
+    return COMPLETE
+
+
+def _complain(message: RenderableType, code: int) -> int:
+    Console(stderr=True).print(message)
+    return code
+
+
+def plain(value: object) -> Any:
+    """A value as JSON takes it: prices as text, `x_time_ns` as `x_time` with all nine digits."""
+    if is_dataclass(value):
+        return dict(_plain_field(field.name, getattr(value, field.name)) for field in fields(value))
+    if isinstance(value, tuple):
+        return [plain(each) for each in value]
+    return str(value) if isinstance(value, Decimal | date) else value
+
+
+def _plain_field(name: str, value: object) -> tuple[str, Any]:
+    if name.endswith("time_ns"):
+        return name.removesuffix("_ns"), rfc3339(value) if isinstance(value, int) else None
+    return name, plain(value)

@@ -1,0 +1,156 @@
+"""The asynchronous client. `_sync` is its twin; what they ask is in `_questions`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
+
+import grpc
+import grpc.aio
+
+from . import _questions as questions
+from ._channel import DEFAULT_TARGET, DEFAULT_TIMEOUT, channel_options, common_metadata
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+    from datetime import timedelta
+    from types import TracebackType
+
+    from ._questions import Page, Question
+
+Arguments = ParamSpec("Arguments")
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+
+
+def _asks(
+    question: Callable[Arguments, Question[Value]],
+) -> Callable[Concatenate[Client, Arguments], Coroutine[Any, Any, Value]]:
+    """The method that asks *question*."""
+
+    async def method(self: Client, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Value:
+        return await self._ask(question(*args, **kwargs))
+
+    return questions.presented(method, question, "Client")
+
+
+def _walks(
+    question: Callable[Arguments, Question[Page[Item]]],
+) -> Callable[Concatenate[Client, Arguments], AsyncIterator[Item]]:
+    """The method that asks *question* for page after page."""
+
+    def method(
+        self: Client, /, *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> AsyncIterator[Item]:
+        return self._walk(question(*args, **kwargs))
+
+    return questions.presented(method, question, "Client")
+
+
+class Client:
+    """Asks a gateway, asynchronously. Made by `connect`; safe to share between tasks.
+
+    A context manager; leaving it closes the connection and cancels what is under way.
+    """
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        timeout: float | timedelta = DEFAULT_TIMEOUT,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        """Use a channel of your own making, which from now on belongs to the client.
+
+        Args:
+            channel: The channel. Retries are what its own service config says.
+            timeout: As for `connect`.
+            metadata: As for `connect`.
+        """
+        self._channel = channel
+        self._timeout = timeout
+        self._metadata = common_metadata(metadata)
+
+    quote = _asks(questions.quote)
+    quotes = _asks(questions.quotes)
+    trade = _asks(questions.trade)
+    trades = _asks(questions.trades)
+    snapshot = _asks(questions.snapshot)
+    snapshots = _asks(questions.snapshots)
+    assets = _walks(questions.assets)
+    asset = _asks(questions.asset)
+    clock = _asks(questions.clock)
+    sessions = _asks(questions.sessions)
+    codes = _asks(questions.codes)
+    status = _asks(questions.status)
+
+    async def close(self) -> None:
+        """Close the connection and cancel what is under way."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _ask(self, question: Question[Value]) -> Value:
+        call = self._channel.unary_unary(
+            question.path,
+            request_serializer=type(question.request).SerializeToString,
+            response_deserializer=question.reply.FromString,
+        )
+        try:
+            reply = await call(
+                question.request,
+                timeout=question.deadline(self._timeout),
+                metadata=question.metadata(self._metadata),
+            )
+        except grpc.RpcError as error:
+            raise question.failure(error) from error
+        return question.answer(reply)
+
+    async def _walk(self, first: Question[Page[Item]]) -> AsyncIterator[Item]:
+        question: Question[Page[Item]] | None = first
+        while question is not None:
+            page = await self._ask(question)
+            for item in page.items:
+                yield item
+            question = questions.following(question, page)
+
+
+def connect(
+    target: str = DEFAULT_TARGET,
+    *,
+    timeout: float | timedelta = DEFAULT_TIMEOUT,
+    credentials: grpc.ChannelCredentials | None = None,
+    metadata: Mapping[str, str] | None = None,
+    options: Sequence[tuple[str, Any]] = (),
+) -> Client:
+    """Make a client of the gateway at *target*. Call it where an event loop is running.
+
+    The connection is made with the first call and made again when it is lost.
+
+    Args:
+        target: Address of the gateway, as gRPC spells it: "host:port", "dns:///name:port".
+        timeout: Deadline of a call that names none, in seconds or as a timedelta. A second attempt,
+            if there is one, has only the rest of it.
+        credentials: TLS, such as `grpc.ssl_channel_credentials()`; without it the connection is
+            plain text.
+        metadata: Sent with every call, such as `{"authorization": "Bearer …"}`.
+        options: Channel arguments of gRPC, on top of and above the client's own.
+
+    Returns:
+        The client: `async with tickgate.connect() as gateway: …`
+    """
+    arguments = channel_options(options)
+    channel = (
+        grpc.aio.insecure_channel(target, options=arguments)
+        if credentials is None
+        else grpc.aio.secure_channel(target, credentials, options=arguments)
+    )
+    return Client(channel, timeout=timeout, metadata=metadata)

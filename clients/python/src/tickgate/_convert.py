@@ -1,0 +1,426 @@
+"""The gateway's messages as values, and a caller's arguments as messages. Knows no I/O."""
+
+from __future__ import annotations
+
+import datetime
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from google.protobuf.duration_pb2 import Duration
+from google.type.date_pb2 import Date
+
+from . import _models as models
+from ._enums import (
+    AssetStatus,
+    Category,
+    CodeKind,
+    DataSource,
+    Feed,
+    MarketSession,
+    QuoteFlag,
+    Reason,
+    SnapshotPart,
+    Tier,
+    TierOutcome,
+    TierState,
+    UpstreamState,
+    View,
+)
+from ._time import nanoseconds
+from .v1 import (
+    asset_pb2,
+    bar_pb2,
+    error_reason_pb2,
+    freshness_pb2,
+    market_session_pb2,
+    provenance_pb2,
+    quote_pb2,
+    snapshot_pb2,
+    status_service_pb2,
+    trade_pb2,
+    unavailable_pb2,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from enum import StrEnum
+
+    from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
+    from google.protobuf.message import Message
+    from google.type.decimal_pb2 import Decimal as DecimalMessage
+
+Member = TypeVar("Member", bound="StrEnum")
+Value = TypeVar("Value")
+
+
+class BrokenContract(Exception):
+    """An answer lacks what the contract promises, or holds it in another form."""
+
+
+# ---------------------------------------------------------------------------------------- enums
+
+
+class _Twin(Generic[Member]):
+    """An enum of the contract and its Python twin, matched by name."""
+
+    def __init__(self, wire: _EnumTypeWrapper[Any], python: type[Member]) -> None:
+        self._wire = wire
+        self._prefix = wire.Name(0).removesuffix("UNSPECIFIED")
+        known = python.__members__
+        self._members = {
+            number: known[name.removeprefix(self._prefix)]
+            for name, number in wire.items()
+            if name.removeprefix(self._prefix) in known
+        }
+        self._unrecognized = known.get("UNRECOGNIZED")
+
+    def member(self, number: int) -> Member:
+        """Read a number off the wire."""
+        found = self._members.get(number, self._unrecognized)
+        if found is None:
+            message = f"{self._wire.DESCRIPTOR.name} {number} was sent, which only requests hold"
+            raise BrokenContract(message)
+        return found
+
+    def number(self, member: Member) -> Any:  # each generated enum has an int type of its own
+        """Write a member to the wire.
+
+        Raises:
+            ValueError: for UNRECOGNIZED, which stands for no number.
+        """
+        return self._wire.Value(f"{self._prefix}{member}")
+
+
+ASSET_STATUS = _Twin(asset_pb2.AssetStatus, AssetStatus)
+CATEGORY = _Twin(unavailable_pb2.UnavailableCategory, Category)
+CODE_KIND = _Twin(asset_pb2.CodeKind, CodeKind)
+DATA_SOURCE = _Twin(provenance_pb2.DataSource, DataSource)
+FEED = _Twin(provenance_pb2.Feed, Feed)
+MARKET_SESSION = _Twin(market_session_pb2.MarketSession, MarketSession)
+QUOTE_FLAG = _Twin(quote_pb2.QuoteFlag, QuoteFlag)
+REASON = _Twin(error_reason_pb2.ErrorReason, Reason)
+SNAPSHOT_PART = _Twin(snapshot_pb2.SnapshotPart, SnapshotPart)
+TIER = _Twin(provenance_pb2.Tier, Tier)
+TIER_OUTCOME = _Twin(unavailable_pb2.TierOutcome, TierOutcome)
+TIER_STATE = _Twin(status_service_pb2.TierState, TierState)
+UPSTREAM_STATE = _Twin(status_service_pb2.UpstreamState, UpstreamState)
+VIEW = _Twin(quote_pb2.QuoteView, View)
+
+TWINS = tuple(value for value in tuple(globals().values()) if isinstance(value, _Twin))
+"""Every pair, for the test that walks the contract."""
+
+
+# ----------------------------------------------------------------------------- parts of messages
+
+
+def _optional(message: Message, field: str) -> Any:
+    """A field with presence, None when unset."""
+    return getattr(message, field) if message.HasField(field) else None
+
+
+def _part(message: Message, field: str, read: Callable[[Any], Value]) -> Value | None:
+    """A field with presence as what *read* makes of it, None when unset."""
+    return read(getattr(message, field)) if message.HasField(field) else None
+
+
+def _required(message: Message, field: str) -> Any:
+    """A message field that the contract always sets."""
+    if not message.HasField(field):
+        error = f"{message.DESCRIPTOR.name}.{field} is unset, which the contract rules out"
+        raise BrokenContract(error)
+    return getattr(message, field)
+
+
+def _ns(message: Message, field: str) -> int:
+    value: int = _required(message, field).ToNanoseconds()
+    return value
+
+
+def _optional_ns(message: Message, field: str) -> int | None:
+    return _part(message, field, lambda value: value.ToNanoseconds())
+
+
+def _number(message: DecimalMessage) -> Decimal:
+    try:
+        number = Decimal(message.value)
+    except InvalidOperation:
+        number = Decimal("NaN")
+    if not number.is_finite():
+        raise BrokenContract(f"a price is {message.value!r}, which is no number")
+    return number
+
+
+def _decimal(message: Message, field: str) -> Decimal:
+    return _number(_required(message, field))
+
+
+def _date(message: Date) -> datetime.date:
+    try:
+        return datetime.date(message.year, message.month, message.day)
+    except ValueError as error:
+        raise BrokenContract(f"a day is no day: {error}") from error
+
+
+# ------------------------------------------------------------------------------------ to values
+
+
+def provenance(message: provenance_pb2.Provenance) -> models.Provenance:
+    """Read a Provenance."""
+    return models.Provenance(
+        source=DATA_SOURCE.member(message.source),
+        # Reference data belongs to no feed, and the contract's number for that is zero.
+        feed=FEED.member(message.feed) if message.feed else None,
+        served_from=TIER.member(message.served_from),
+        event_time_ns=_optional_ns(message, "event_time"),
+        receive_time_ns=_ns(message, "receive_time"),
+        serve_time_ns=_ns(message, "serve_time"),
+        feed_delay_ns=_optional_ns(message, "feed_delay"),
+        upstream_request_id=message.upstream_request_id or None,
+        stale=message.stale,
+        event_age_ns=_optional_ns(message, "event_age"),
+        receive_age_ns=_ns(message, "receive_age"),
+    )
+
+
+def unavailable(message: unavailable_pb2.DataUnavailable, symbol: str | None) -> models.Unavailable:
+    """Read the reason why *symbol* has no value."""
+    return models.Unavailable(
+        symbol=symbol,
+        reason=REASON.member(message.reason),
+        category=CATEGORY.member(message.category),
+        message=message.message,
+        request_id=message.request_id or None,
+        time_ns=_optional_ns(message, "time"),
+        suggested_action=message.suggested_action,
+        retry_delay_ns=_optional_ns(message, "retry_delay"),
+        last_event_time_ns=_optional_ns(message, "last_event_time"),
+        tiers=tuple(
+            models.TierAttempt(
+                tier=TIER.member(attempt.tier),
+                outcome=TIER_OUTCOME.member(attempt.outcome),
+                time_ns=_ns(attempt, "time"),
+            )
+            for attempt in message.tiers_tried
+        ),
+        refusal=_part(message, "refusal", _refusal),
+    )
+
+
+def _refusal(message: unavailable_pb2.Refusal) -> models.Refusal:
+    return models.Refusal(rule=message.rule, evidence=message.evidence)
+
+
+def trade(message: trade_pb2.Trade) -> models.Trade:
+    """Read a Trade."""
+    return models.Trade(
+        symbol=message.symbol,
+        price=_decimal(message, "price"),
+        size=_optional(message, "size"),
+        exchange=_optional(message, "exchange"),
+        conditions=tuple(message.conditions),
+        id=_optional(message, "id"),
+        tape=_optional(message, "tape"),
+        amendment=_optional(message, "amendment"),
+        provenance=provenance(_required(message, "provenance")),
+        market_session=_part(message, "market_session", MARKET_SESSION.member),
+    )
+
+
+def _side(message: quote_pb2.QuoteSide) -> models.QuoteSide:
+    return models.QuoteSide(
+        price=_decimal(message, "price"),
+        size=_optional(message, "size"),
+        exchange=_optional(message, "exchange"),
+    )
+
+
+def _derived(message: quote_pb2.DerivedQuote) -> models.DerivedQuote:
+    return models.DerivedQuote(spread=_decimal(message, "spread"), mid=_decimal(message, "mid"))
+
+
+def _quality(message: quote_pb2.QuoteQuality) -> models.QuoteQuality:
+    flags = tuple(map(QUOTE_FLAG.member, message.flags))
+    return models.QuoteQuality(score=message.score, flags=flags)
+
+
+def quote(message: quote_pb2.Quote) -> models.Quote:
+    """Read a Quote."""
+    return models.Quote(
+        symbol=message.symbol,
+        bid=_part(message, "bid", _side),
+        ask=_part(message, "ask", _side),
+        conditions=tuple(message.conditions),
+        tape=_optional(message, "tape"),
+        provenance=provenance(_required(message, "provenance")),
+        market_session=_part(message, "market_session", MARKET_SESSION.member),
+        derived=_part(message, "derived", _derived),
+        quality=_part(message, "quality", _quality),
+        latest_trade=_part(message, "latest_trade", trade),
+        latest_trade_unavailable=_part(
+            message, "latest_trade_unavailable", lambda why: unavailable(why, message.symbol)
+        ),
+    )
+
+
+def bar(message: bar_pb2.Bar) -> models.Bar:
+    """Read a Bar."""
+    return models.Bar(
+        symbol=message.symbol,
+        start_time_ns=_ns(message, "start_time"),
+        open=_decimal(message, "open"),
+        high=_decimal(message, "high"),
+        low=_decimal(message, "low"),
+        close=_decimal(message, "close"),
+        volume=_optional(message, "volume"),
+        trade_count=_optional(message, "trade_count"),
+        vwap=_part(message, "vwap", _number),
+        provenance=provenance(_required(message, "provenance")),
+    )
+
+
+def snapshot(message: snapshot_pb2.Snapshot) -> models.Snapshot:
+    """Read a Snapshot."""
+    return models.Snapshot(
+        symbol=message.symbol,
+        latest_trade=_part(message, "latest_trade", trade),
+        latest_quote=_part(message, "latest_quote", quote),
+        minute_bar=_part(message, "minute_bar", bar),
+        daily_bar=_part(message, "daily_bar", bar),
+        previous_daily_bar=_part(message, "previous_daily_bar", bar),
+        missing_parts=tuple(
+            models.MissingPart(
+                part=SNAPSHOT_PART.member(missing.part),
+                unavailable=unavailable(missing.unavailable, message.symbol),
+            )
+            for missing in message.missing_parts
+        ),
+        market_session=_part(message, "market_session", MARKET_SESSION.member),
+    )
+
+
+def asset(message: asset_pb2.Asset, origin: models.Provenance) -> models.Asset:
+    """Read an Asset of the list that came from *origin*."""
+    return models.Asset(
+        symbol=message.symbol,
+        name=message.name or None,
+        id=message.id or None,
+        exchange=message.exchange or None,
+        asset_class=message.asset_class or None,
+        status=ASSET_STATUS.member(message.status) if message.status else None,
+        tradable=_optional(message, "tradable"),
+        marginable=_optional(message, "marginable"),
+        shortable=_optional(message, "shortable"),
+        fractionable=_optional(message, "fractionable"),
+        attributes=tuple(message.attributes),
+        provenance=origin,
+    )
+
+
+def clock(message: market_session_pb2.MarketClock) -> models.MarketClock:
+    """Read a MarketClock."""
+    return models.MarketClock(
+        market_time_ns=_ns(message, "market_time"),
+        session=_part(message, "session", MARKET_SESSION.member),
+        next_open_time_ns=_ns(message, "next_open_time"),
+        next_close_time_ns=_ns(message, "next_close_time"),
+        provenance=provenance(_required(message, "provenance")),
+    )
+
+
+def trading_day(
+    message: market_session_pb2.TradingDay, origin: models.Provenance
+) -> models.TradingDay:
+    """Read a TradingDay of the calendar that came from *origin*."""
+    return models.TradingDay(
+        date=_date(_required(message, "date")),
+        pre_market_open_time_ns=_optional_ns(message, "pre_market_open_time"),
+        open_time_ns=_ns(message, "open_time"),
+        close_time_ns=_ns(message, "close_time"),
+        after_hours_close_time_ns=_optional_ns(message, "after_hours_close_time"),
+        settlement_date=_part(message, "settlement_date", _date),
+        provenance=origin,
+    )
+
+
+def status(message: status_service_pb2.GetStatusResponse) -> models.GatewayStatus:
+    """Read a GetStatusResponse."""
+    return models.GatewayStatus(
+        version=message.version,
+        environment=message.environment,
+        source=DATA_SOURCE.member(message.source),
+        default_stock_feed=FEED.member(message.default_stock_feed),
+        start_time_ns=_ns(message, "start_time"),
+        serve_time_ns=_ns(message, "serve_time"),
+        market_time_ns=_ns(message, "market_time"),
+        market_session=_part(message, "market_session", MARKET_SESSION.member),
+        upstreams=tuple(map(_upstream, message.upstreams)),
+        tiers=tuple(
+            models.TierStatus(
+                tier=TIER.member(tier.tier),
+                state=TIER_STATE.member(tier.state),
+                entries=tier.entries,
+                hits=tier.hits,
+                misses=tier.misses,
+            )
+            for tier in message.tiers
+        ),
+        refusals=tuple(
+            models.RefusalCount(rule=refusal.rule, count=refusal.count)
+            for refusal in message.refusals
+        ),
+        calls_in_flight=message.calls_in_flight,
+    )
+
+
+def _upstream(message: status_service_pb2.UpstreamStatus) -> models.UpstreamStatus:
+    return models.UpstreamStatus(
+        upstream=message.upstream,
+        group=message.group,
+        state=UPSTREAM_STATE.member(message.state),
+        requests=message.requests,
+        failures=message.failures,
+        in_flight=message.in_flight,
+        last_success_time_ns=_optional_ns(message, "last_success_time"),
+        last_failure_time_ns=_optional_ns(message, "last_failure_time"),
+        last_failure_reason=_part(message, "last_failure_reason", REASON.member),
+        last_latency_ns=_optional_ns(message, "last_latency"),
+    )
+
+
+# ---------------------------------------------------------------------------------- to messages
+
+
+def duration(value: float | datetime.timedelta | None) -> Duration | None:
+    """Write a length of time: seconds, or a timedelta."""
+    if value is None:
+        return None
+    message = Duration()
+    message.FromNanoseconds(nanoseconds(value))
+    return message
+
+
+def date(value: datetime.date) -> Date:
+    """Write a day."""
+    return Date(year=value.year, month=value.month, day=value.day)
+
+
+def freshness(
+    max_age: float | datetime.timedelta | None,
+    max_event_age: float | datetime.timedelta | None,
+    allowed_tiers: Iterable[Tier] | None,
+    *,
+    allow_stale: bool,
+) -> freshness_pb2.Freshness | None:
+    """Write bounds on age and origin. What is None is left to the gateway's defaults."""
+    message = freshness_pb2.Freshness(
+        max_age=duration(max_age),
+        max_event_age=duration(max_event_age),
+        allowed_tiers=map(TIER.number, allowed_tiers or ()),
+        allow_stale=allow_stale,
+    )
+    return message if message.ListFields() else None
+
+
+def optional_number(twin: _Twin[Member], member: Member | None) -> Any:
+    """Write an enum, or leave it out."""
+    return None if member is None else twin.number(member)

@@ -1,0 +1,247 @@
+"""The words of the contract as enums.
+
+Each member is a string, its own name: ``Feed.IEX == "IEX"``, and an f-string or a log line shows
+it as ``IEX``. Enums that the gateway sends are open. A number that this client does not know, which
+only a newer gateway can send, reads as ``UNRECOGNIZED`` instead of failing the answer it stands in;
+upgrade the client to learn its name.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class DataSource(StrEnum):
+    """The provider that a value was received from, decided by the host the gateway is connected to.
+
+    The list will grow: ``UNRECOGNIZED`` is a real provider that this client has no name for.
+    """
+
+    ALPACA = "ALPACA"
+    """Alpaca's production hosts."""
+    SANDBOX = "SANDBOX"
+    """A stand-in: tickgate's sandbox, Alpaca's own, or its test stream. Not a market value."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A provider that this client does not know."""
+
+
+class Feed(StrEnum):
+    """The upstream product that a value belongs to. One answer never mixes feeds."""
+
+    SIP = "SIP"
+    """All US stock exchanges, consolidated: the NBBO."""
+    IEX = "IEX"
+    """The IEX exchange alone: real prices of one venue, not the NBBO."""
+    DELAYED_SIP = "DELAYED_SIP"
+    """The consolidated feed, 15 minutes late."""
+    BOATS = "BOATS"
+    """Blue Ocean ATS: overnight trading of US stocks."""
+    OVERNIGHT = "OVERNIGHT"
+    """Alpaca's overnight feed, derived from Blue Ocean."""
+    OTC = "OTC"
+    """Over-the-counter stocks."""
+    OPRA = "OPRA"
+    """Consolidated US options. Refused for stocks."""
+    INDICATIVE = "INDICATIVE"
+    """Alpaca's free option feed, modified and late. Refused for stocks."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A feed that this client does not know. Cannot be asked for."""
+
+
+class Tier(StrEnum):
+    """A place that a value can be served from, nearest first."""
+
+    BOOK = "BOOK"
+    """The newest value of the live stream."""
+    MEMORY = "MEMORY"
+    """The gateway process's memory of recent answers."""
+    REDIS = "REDIS"
+    """The cache shared by all replicas."""
+    STORE = "STORE"
+    """The history store."""
+    UPSTREAM = "UPSTREAM"
+    """A request to the upstream, made for this call or shared with simultaneous ones."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A tier that this client does not know. Cannot be asked for."""
+
+
+class View(StrEnum):
+    """How much of a quote to return. Each view holds everything of the one before."""
+
+    BASIC = "BASIC"
+    """Both sides, provenance and market session."""
+    DERIVED = "DERIVED"
+    """Also spread, mid and quality."""
+    FULL = "FULL"
+    """Also the latest trade, which may cost one more upstream request."""
+
+
+class MarketSession(StrEnum):
+    """The phase of the US stock market, by the upstream's clock and calendar."""
+
+    OPEN = "OPEN"
+    """Core trading, 09:30 to 16:00 New York on a full day."""
+    CLOSED = "CLOSED"
+    """No trading."""
+    PRE_MARKET = "PRE_MARKET"
+    """Before core trading on a trading day."""
+    AFTER_HOURS = "AFTER_HOURS"
+    """After core trading on a trading day."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A phase that this client does not know."""
+
+
+class QuoteFlag(StrEnum):
+    """Something unusual about a quote."""
+
+    ONE_SIDED = "ONE_SIDED"
+    """Only one side has an order."""
+    WIDE = "WIDE"
+    """The spread is above 5 % of the ask."""
+    LOCKED = "LOCKED"
+    """Bid equals ask."""
+    CROSSED = "CROSSED"
+    """Bid is above ask; passed only where the gateway is set to flag such quotes."""
+    AGED = "AGED"
+    """Event age is above 30 s while the market is open."""
+    ZERO_SIZE = "ZERO_SIZE"
+    """A side has size zero, or no size."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A flag that this client does not know."""
+
+
+class SnapshotPart(StrEnum):
+    """A part of a snapshot, by the name of its field."""
+
+    LATEST_TRADE = "LATEST_TRADE"
+    LATEST_QUOTE = "LATEST_QUOTE"
+    MINUTE_BAR = "MINUTE_BAR"
+    DAILY_BAR = "DAILY_BAR"
+    PREVIOUS_DAILY_BAR = "PREVIOUS_DAILY_BAR"
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A part that this client does not know."""
+
+
+class AssetStatus(StrEnum):
+    """The upstream's status of an asset. Inactive does not mean delisted; tickers are reused."""
+
+    ACTIVE = "ACTIVE"
+    INACTIVE = "INACTIVE"
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A status that this client does not know. Cannot be asked for."""
+
+
+class CodeKind(StrEnum):
+    """A table of codes."""
+
+    EXCHANGE = "EXCHANGE"
+    """Exchange codes, as in `QuoteSide.exchange` and `Trade.exchange`."""
+    TRADE_CONDITION = "TRADE_CONDITION"
+    """Trade condition codes of one tape, as in `Trade.conditions`."""
+    QUOTE_CONDITION = "QUOTE_CONDITION"
+    """Quote condition codes of one tape, as in `Quote.conditions`."""
+
+
+class Reason(StrEnum):
+    """Why there is no value. `tickgate/v1/error_reason.proto` says for each what to do about it."""
+
+    INVALID_REQUEST = "INVALID_REQUEST"
+    """The request breaks a rule of the API."""
+    SYMBOL_UNKNOWN = "SYMBOL_UNKNOWN"
+    """No asset of this symbol exists, by the upstream's own list."""
+    CONTRACT_UNKNOWN = "CONTRACT_UNKNOWN"
+    """A well-formed option symbol that the upstream does not list."""
+    CONTRACT_EXPIRED = "CONTRACT_EXPIRED"
+    """The option contract's last trading moment has passed."""
+    NO_DATA = "NO_DATA"
+    """The question is right and the upstream has no value for it."""
+    TOO_STALE = "TOO_STALE"
+    """A value exists and is older than the freshness asked for."""
+    LOW_QUALITY = "LOW_QUALITY"
+    """The quote's quality score is below `min_quality`."""
+    RULE_VIOLATION = "RULE_VIOLATION"
+    """A business rule of the gateway refuses the value."""
+    INVALID_DATA = "INVALID_DATA"
+    """The upstream sent something that cannot be a market value."""
+    NOT_ENTITLED = "NOT_ENTITLED"
+    """The account behind the gateway may not read this feed."""
+    UPSTREAM_RATE_LIMITED = "UPSTREAM_RATE_LIMITED"
+    """The upstream answered 429."""
+    BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
+    """The gateway's own count of upstream requests is spent."""
+    NOT_SUPPORTED = "NOT_SUPPORTED"
+    """The upstream does not offer this."""
+    UPSTREAM_ERROR = "UPSTREAM_ERROR"
+    """The upstream failed."""
+    UPSTREAM_TIMEOUT = "UPSTREAM_TIMEOUT"
+    """The upstream did not answer before the deadline."""
+    UPSTREAM_UNAUTHENTICATED = "UPSTREAM_UNAUTHENTICATED"
+    """The upstream refuses the gateway's credentials."""
+    CIRCUIT_OPEN = "CIRCUIT_OPEN"
+    """The upstream has failed repeatedly and is not being asked for now."""
+    SHUTTING_DOWN = "SHUTTING_DOWN"
+    """The gateway is stopping."""
+    INTERNAL = "INTERNAL"
+    """A fault of tickgate itself."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A reason that this client does not know; the message still says what happened."""
+
+
+class Category(StrEnum):
+    """The family of a reason, for callers that treat families alike."""
+
+    DATA_UNAVAILABLE = "DATA_UNAVAILABLE"
+    """There is no such value, or none that satisfies the request."""
+    RATE_LIMITED = "RATE_LIMITED"
+    """Too many requests, by the upstream's count or the gateway's."""
+    SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
+    """The upstream cannot be had, or does not offer this."""
+    INVALID_DATA = "INVALID_DATA"
+    """The upstream's answer is not a market value, or a rule refuses it."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A family that this client does not know."""
+
+
+class TierOutcome(StrEnum):
+    """What a tier answered when it gave no value."""
+
+    EMPTY = "EMPTY"
+    """It holds nothing for the symbol."""
+    TOO_OLD = "TOO_OLD"
+    """It holds a value, older than asked for."""
+    REFUSED = "REFUSED"
+    """It answered, and the answer was refused by a rule."""
+    FAILED = "FAILED"
+    """It could not be asked or did not answer."""
+    NOT_ALLOWED = "NOT_ALLOWED"
+    """The request did not allow it."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """An outcome that this client does not know."""
+
+
+class UpstreamState(StrEnum):
+    """The state of a group of upstream endpoints, judged by its last answer."""
+
+    IDLE = "IDLE"
+    """Nothing has been asked yet."""
+    UP = "UP"
+    """The last request was answered."""
+    FAILING = "FAILING"
+    """The last request failed."""
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    """The last request was refused for its credentials."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A state that this client does not know."""
+
+
+class TierState(StrEnum):
+    """Whether a tier can be used."""
+
+    UP = "UP"
+    """In use."""
+    DOWN = "DOWN"
+    """Configured, and not reachable."""
+    OFF = "OFF"
+    """Not configured."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A state that this client does not know."""

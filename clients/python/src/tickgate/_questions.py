@@ -1,0 +1,706 @@
+"""Every question that the clients ask: its arguments, its request, and how its answer is read.
+
+Knows no I/O. Each function stands for one method of both clients, which take signature and
+docstring from here (see `presented`), so the two cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import inspect
+import uuid
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from . import _convert as convert
+from ._errors import GatewayError, TickgateError, translated, unavailable_error
+from ._models import (
+    Asset,
+    Code,
+    GatewayStatus,
+    MarketClock,
+    Quote,
+    Snapshot,
+    Trade,
+    TradingDay,
+    Unavailable,
+)
+from ._time import seconds
+from .v1 import quote_service_pb2 as quotes_pb2
+from .v1 import reference_service_pb2 as reference_pb2
+from .v1 import status_service_pb2 as status_pb2
+
+if TYPE_CHECKING:
+    import datetime
+    from collections.abc import Callable, Iterable, Sequence
+
+    import grpc
+    from google.protobuf.message import Message
+
+    from ._enums import AssetStatus, CodeKind, Feed, Tier, View
+    from .v1 import asset_pb2, quote_pb2, snapshot_pb2, trade_pb2
+
+Value = TypeVar("Value")
+Item = TypeVar("Item")
+Method = TypeVar("Method", bound="Callable[..., Any]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question(Generic[Value]):
+    """One call, ready to be made."""
+
+    rpc: str
+    """Service and method, such as "QuoteService/GetQuote"."""
+    request: Message
+    reply: type[Message]
+    read: Callable[[Any], Value]
+    """Turns the reply into a value, or raises why there is none."""
+    request_id: str
+    timeout: float | datetime.timedelta | None
+    """None for the client's default."""
+    symbol: str | None = None
+    """Symbol asked for, if it is exactly one."""
+
+    @property
+    def path(self) -> str:
+        """Name of the RPC on the wire."""
+        return f"/tickgate.v1.{self.rpc}"
+
+    def deadline(self, default: float | datetime.timedelta) -> float:
+        """Seconds that the call may take."""
+        return seconds(default if self.timeout is None else self.timeout)
+
+    def metadata(self, common: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        """Metadata of the call: what the client always sends, and the id."""
+        return (*common, ("x-request-id", self.request_id))
+
+    def answer(self, reply: Message) -> Value:
+        """Read the reply.
+
+        Raises:
+            DataUnavailableError: there is no value.
+            GatewayError: the reply is not what the contract promises.
+        """
+        try:
+            return self.read(reply)
+        except convert.BrokenContract as error:
+            message = f"the gateway's answer breaks the contract: {error}"
+            raise GatewayError(message, request_id=self.request_id) from error
+
+    def failure(self, error: grpc.RpcError) -> TickgateError:
+        """The error of ours to raise from *error*."""
+        return translated(error, symbol=self.symbol, request_id=self.request_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item]):
+    """A part of a list, and the token of the next part, empty on the last."""
+
+    items: tuple[Item, ...]
+    next_page_token: str
+
+
+def following(question: Question[Page[Item]], page: Page[Item]) -> Question[Page[Item]] | None:
+    """The question for the page after *page*, None after the last."""
+    if not page.next_page_token:
+        return None
+    request: Any = type(question.request)()  # whichever paged request it is, it has a page_token
+    request.CopyFrom(question.request)
+    request.page_token = page.next_page_token
+    return replace(question, request=request)
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
+
+
+def presented(method: Method, question: Callable[..., object], owner: str) -> Method:
+    """Give a method of the class *owner* the name, docstring and parameters of its question."""
+    signature = inspect.signature(question)
+    this = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    method.__name__ = question.__name__
+    method.__qualname__ = f"{owner}.{question.__name__}"
+    method.__doc__ = question.__doc__
+    method.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # inspect reads it
+        [this, *signature.parameters.values()]
+    )
+    return method
+
+
+# --------------------------------------------------------------------------------------- quotes
+
+
+def quote(
+    symbol: str,
+    *,
+    feed: Feed | None = None,
+    view: View | None = None,
+    max_age: float | datetime.timedelta | None = None,
+    max_event_age: float | datetime.timedelta | None = None,
+    allowed_tiers: Iterable[Tier] | None = None,
+    allow_stale: bool = False,
+    min_quality: int = 0,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[Quote]:
+    """Ask for the latest quote of one stock.
+
+    Args:
+        symbol: Stock symbol in upper case, such as "AAPL" or "BRK.B". Nothing is corrected.
+        feed: Stock feed; the gateway's configured one when left out.
+        view: How much to return; `View.BASIC` when left out.
+        max_age: Longest time since the upstream last confirmed the value as the latest, in seconds
+            or as a timedelta. Zero asks the upstream. The gateway's default when left out.
+        max_event_age: Longest time since the exchange stamped the value, likewise.
+        allowed_tiers: Tiers that may answer; all when left out.
+        allow_stale: During an upstream outage accept the last value held, marked
+            `provenance.stale`.
+        min_quality: Refuse a quote whose quality score is below this. 0 refuses none.
+        timeout: Deadline of the call, in seconds or as a timedelta; the client's default when left
+            out.
+        request_id: Id of the call, 1 to 128 printable ASCII characters; made up when left out.
+            Whatever goes wrong carries it, and so do the gateway's logs.
+
+    Returns:
+        The quote, a `Quote`.
+
+    Raises:
+        InvalidRequest: an argument breaks a rule of the API.
+        DataUnavailableError: there is no quote now. The subclass says why and what to do, such as
+            `UnknownSymbol`, `NoData`, `TooStale` or `RateLimited`.
+        DeadlineExceeded: the gateway did not answer in time.
+        GatewayUnreachable: no gateway answers.
+        GatewayError: the gateway failed.
+    """
+    return Question(
+        rpc="QuoteService/GetQuote",
+        request=quotes_pb2.GetQuoteRequest(
+            symbol=symbol,
+            feed=convert.optional_number(convert.FEED, feed),
+            view=convert.optional_number(convert.VIEW, view),
+            freshness=convert.freshness(
+                max_age, max_event_age, allowed_tiers, allow_stale=allow_stale
+            ),
+            min_quality=min_quality,
+        ),
+        reply=quotes_pb2.GetQuoteResponse,
+        read=lambda reply: _only(_quote_result(reply.result)),
+        timeout=timeout,
+        request_id=request_id or _new_id(),
+        symbol=symbol,
+    )
+
+
+def quotes(
+    symbols: Sequence[str],
+    *,
+    feed: Feed | None = None,
+    view: View | None = None,
+    max_age: float | datetime.timedelta | None = None,
+    max_event_age: float | datetime.timedelta | None = None,
+    allowed_tiers: Iterable[Tier] | None = None,
+    allow_stale: bool = False,
+    min_quality: int = 0,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[list[Quote | Unavailable]]:
+    """Ask for the latest quotes of 1 to 200 stocks at once.
+
+    Args:
+        symbols: Stock symbols without duplicates.
+        feed: As for `quote`.
+        view: As for `quote`.
+        max_age: As for `quote`.
+        max_event_age: As for `quote`.
+        allowed_tiers: As for `quote`.
+        allow_stale: As for `quote`.
+        min_quality: As for `quote`.
+        timeout: As for `quote`.
+        request_id: As for `quote`.
+
+    Returns:
+        One result per symbol in the asked order: a `Quote`, or `Unavailable` with the reason. What
+        befalls one symbol never harms another.
+
+    Raises:
+        InvalidRequest: an argument breaks a rule of the API.
+        DeadlineExceeded: the gateway did not answer in time.
+        GatewayUnreachable: no gateway answers.
+        GatewayError: the gateway failed.
+    """
+    return Question(
+        rpc="QuoteService/GetQuotes",
+        request=quotes_pb2.GetQuotesRequest(
+            symbols=symbols,
+            feed=convert.optional_number(convert.FEED, feed),
+            view=convert.optional_number(convert.VIEW, view),
+            freshness=convert.freshness(
+                max_age, max_event_age, allowed_tiers, allow_stale=allow_stale
+            ),
+            min_quality=min_quality,
+        ),
+        reply=quotes_pb2.GetQuotesResponse,
+        read=lambda reply: _in_order(symbols, reply.results, _quote_result),
+        timeout=timeout,
+        request_id=request_id or _new_id(),
+    )
+
+
+def trade(
+    symbol: str,
+    *,
+    feed: Feed | None = None,
+    max_age: float | datetime.timedelta | None = None,
+    max_event_age: float | datetime.timedelta | None = None,
+    allowed_tiers: Iterable[Tier] | None = None,
+    allow_stale: bool = False,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[Trade]:
+    """Ask for the latest trade of one stock.
+
+    The upstream leaves out trades that would not move a bar's price, such as odd lots.
+
+    Args:
+        symbol: As for `quote`.
+        feed: As for `quote`.
+        max_age: As for `quote`.
+        max_event_age: As for `quote`.
+        allowed_tiers: As for `quote`.
+        allow_stale: As for `quote`.
+        timeout: As for `quote`.
+        request_id: As for `quote`.
+
+    Returns:
+        The trade, a `Trade`.
+
+    Raises:
+        TickgateError: as for `quote`.
+    """
+    return Question(
+        rpc="QuoteService/GetLatestTrade",
+        request=quotes_pb2.GetLatestTradeRequest(
+            symbol=symbol,
+            feed=convert.optional_number(convert.FEED, feed),
+            freshness=convert.freshness(
+                max_age, max_event_age, allowed_tiers, allow_stale=allow_stale
+            ),
+        ),
+        reply=quotes_pb2.GetLatestTradeResponse,
+        read=lambda reply: _only(_trade_result(reply.result)),
+        timeout=timeout,
+        request_id=request_id or _new_id(),
+        symbol=symbol,
+    )
+
+
+def trades(
+    symbols: Sequence[str],
+    *,
+    feed: Feed | None = None,
+    max_age: float | datetime.timedelta | None = None,
+    max_event_age: float | datetime.timedelta | None = None,
+    allowed_tiers: Iterable[Tier] | None = None,
+    allow_stale: bool = False,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[list[Trade | Unavailable]]:
+    """Ask for the latest trades of 1 to 200 stocks at once.
+
+    Args:
+        symbols: Stock symbols without duplicates.
+        feed: As for `quote`.
+        max_age: As for `quote`.
+        max_event_age: As for `quote`.
+        allowed_tiers: As for `quote`.
+        allow_stale: As for `quote`.
+        timeout: As for `quote`.
+        request_id: As for `quote`.
+
+    Returns:
+        One result per symbol in the asked order: a `Trade`, or `Unavailable` with the reason.
+
+    Raises:
+        TickgateError: as for `quotes`.
+    """
+    return Question(
+        rpc="QuoteService/GetLatestTrades",
+        request=quotes_pb2.GetLatestTradesRequest(
+            symbols=symbols,
+            feed=convert.optional_number(convert.FEED, feed),
+            freshness=convert.freshness(
+                max_age, max_event_age, allowed_tiers, allow_stale=allow_stale
+            ),
+        ),
+        reply=quotes_pb2.GetLatestTradesResponse,
+        read=lambda reply: _in_order(symbols, reply.results, _trade_result),
+        timeout=timeout,
+        request_id=request_id or _new_id(),
+    )
+
+
+def snapshot(
+    symbol: str,
+    *,
+    feed: Feed | None = None,
+    max_age: float | datetime.timedelta | None = None,
+    max_event_age: float | datetime.timedelta | None = None,
+    allowed_tiers: Iterable[Tier] | None = None,
+    allow_stale: bool = False,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[Snapshot]:
+    """Ask for latest trade, latest quote and three bars of one stock.
+
+    Args:
+        symbol: As for `quote`.
+        feed: As for `quote`.
+        max_age: As for `quote`.
+        max_event_age: Bound on the newer of latest trade and latest quote. None when left out.
+        allowed_tiers: As for `quote`.
+        allow_stale: As for `quote`.
+        timeout: As for `quote`.
+        request_id: As for `quote`.
+
+    Returns:
+        The snapshot, a `Snapshot`. A part that is missing alone stands in its `missing_parts`.
+
+    Raises:
+        TickgateError: as for `quote`.
+    """
+    return Question(
+        rpc="QuoteService/GetSnapshot",
+        request=quotes_pb2.GetSnapshotRequest(
+            symbol=symbol,
+            feed=convert.optional_number(convert.FEED, feed),
+            freshness=convert.freshness(
+                max_age, max_event_age, allowed_tiers, allow_stale=allow_stale
+            ),
+        ),
+        reply=quotes_pb2.GetSnapshotResponse,
+        read=lambda reply: _only(_snapshot_result(reply.result)),
+        timeout=timeout,
+        request_id=request_id or _new_id(),
+        symbol=symbol,
+    )
+
+
+def snapshots(
+    symbols: Sequence[str],
+    *,
+    feed: Feed | None = None,
+    max_age: float | datetime.timedelta | None = None,
+    max_event_age: float | datetime.timedelta | None = None,
+    allowed_tiers: Iterable[Tier] | None = None,
+    allow_stale: bool = False,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[list[Snapshot | Unavailable]]:
+    """Ask for the snapshots of 1 to 200 stocks at once.
+
+    Args:
+        symbols: Stock symbols without duplicates.
+        feed: As for `quote`.
+        max_age: As for `quote`.
+        max_event_age: As for `snapshot`.
+        allowed_tiers: As for `quote`.
+        allow_stale: As for `quote`.
+        timeout: As for `quote`.
+        request_id: As for `quote`.
+
+    Returns:
+        One result per symbol in the asked order: a `Snapshot`, or `Unavailable` with the reason.
+
+    Raises:
+        TickgateError: as for `quotes`.
+    """
+    return Question(
+        rpc="QuoteService/GetSnapshots",
+        request=quotes_pb2.GetSnapshotsRequest(
+            symbols=symbols,
+            feed=convert.optional_number(convert.FEED, feed),
+            freshness=convert.freshness(
+                max_age, max_event_age, allowed_tiers, allow_stale=allow_stale
+            ),
+        ),
+        reply=quotes_pb2.GetSnapshotsResponse,
+        read=lambda reply: _in_order(symbols, reply.results, _snapshot_result),
+        timeout=timeout,
+        request_id=request_id or _new_id(),
+    )
+
+
+# ------------------------------------------------------------------------------------ reference
+
+
+def assets(
+    query: str = "",
+    *,
+    status: AssetStatus | None = None,
+    exchange: str = "",
+    attribute: str = "",
+    page_size: int = 0,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[Page[Asset]]:
+    """Search the list of stocks. Filters combine.
+
+    Pages are fetched as the iteration reaches them, so stopping early costs nothing.
+
+    Args:
+        query: Words to look for, each at the beginning of the symbol or anywhere in the name,
+            whatever the case. Empty matches all.
+        status: Only assets of this status; both when left out.
+        exchange: Only assets of this exchange, as the upstream spells it, such as "NASDAQ".
+        attribute: Only assets with this attribute, such as "has_options".
+        page_size: Assets per call to the gateway, at most 1,000; the gateway's default when 0.
+        timeout: Deadline of each page, as for `quote`.
+        request_id: Id of every page's call, as for `quote`.
+
+    Returns:
+        An iterator over `Asset` in the order of their symbols.
+
+    Raises:
+        InvalidRequest: while iterating, also when the list was replaced meanwhile: start again.
+        TickgateError: while iterating, as for `quote`.
+    """
+    return Question(
+        rpc="ReferenceService/ListAssets",
+        request=reference_pb2.ListAssetsRequest(
+            query=query,
+            status=convert.optional_number(convert.ASSET_STATUS, status),
+            exchange=exchange,
+            attribute=attribute,
+            page_size=page_size,
+        ),
+        reply=reference_pb2.ListAssetsResponse,
+        read=lambda reply: _only(_either(reply, "page", _asset_page)),
+        timeout=timeout,
+        request_id=request_id or _new_id(),
+    )
+
+
+def asset(
+    symbol: str,
+    *,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[Asset]:
+    """Ask for one stock of the list.
+
+    Args:
+        symbol: Stock symbol.
+        timeout: As for `quote`.
+        request_id: As for `quote`.
+
+    Returns:
+        The asset, an `Asset`.
+
+    Raises:
+        UnknownSymbol: the list does not hold it.
+        TickgateError: as for `quote`.
+    """
+    return Question(
+        rpc="ReferenceService/GetAsset",
+        request=reference_pb2.GetAssetRequest(symbol=symbol),
+        reply=reference_pb2.GetAssetResponse,
+        read=lambda reply: _only(_asset_result(reply.result)),
+        timeout=timeout,
+        request_id=request_id or _new_id(),
+        symbol=symbol,
+    )
+
+
+def clock(
+    *,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[MarketClock]:
+    """Ask for the market's time, its session and the next edges of core trading.
+
+    Args:
+        timeout: As for `quote`.
+        request_id: As for `quote`.
+
+    Returns:
+        The clock, a `MarketClock`.
+
+    Raises:
+        TickgateError: as for `quote`.
+    """
+    return Question(
+        rpc="ReferenceService/GetMarketClock",
+        request=reference_pb2.GetMarketClockRequest(),
+        reply=reference_pb2.GetMarketClockResponse,
+        read=lambda reply: _only(_either(reply, "clock", convert.clock)),
+        timeout=timeout,
+        request_id=request_id or _new_id(),
+    )
+
+
+def sessions(
+    start: datetime.date,
+    end: datetime.date,
+    *,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[list[TradingDay]]:
+    """Ask for the trading days of a range, with the edges of each day's sessions.
+
+    Args:
+        start: First day of the range.
+        end: Day after the last day of the range, at most 3,660 days after *start*.
+        timeout: As for `quote`.
+        request_id: As for `quote`.
+
+    Returns:
+        A list of `TradingDay` in order. Days without trading are not in it.
+
+    Raises:
+        NoData: no day of the range is a trading day.
+        TickgateError: as for `quote`.
+    """
+    return Question(
+        rpc="ReferenceService/ListMarketSessions",
+        request=reference_pb2.ListMarketSessionsRequest(
+            start_date=convert.date(start), end_date=convert.date(end)
+        ),
+        reply=reference_pb2.ListMarketSessionsResponse,
+        read=lambda reply: _only(_either(reply, "days", _trading_days)),
+        timeout=timeout,
+        request_id=request_id or _new_id(),
+    )
+
+
+def codes(
+    kind: CodeKind,
+    tape: str | None = None,
+    *,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[list[Code]]:
+    """Ask for a table of exchange or condition codes.
+
+    Args:
+        kind: The table.
+        tape: Tape whose conditions are meant: "A", "B" or "C". Required for condition codes,
+            refused for exchange codes.
+        timeout: As for `quote`.
+        request_id: As for `quote`.
+
+    Returns:
+        A list of `Code` in the order of their codes.
+
+    Raises:
+        TickgateError: as for `quote`.
+    """
+    return Question(
+        rpc="ReferenceService/ListCodes",
+        request=reference_pb2.ListCodesRequest(
+            kind=convert.CODE_KIND.number(kind), tape=tape or ""
+        ),
+        reply=reference_pb2.ListCodesResponse,
+        read=lambda reply: _only(_either(reply, "table", _code_table)),
+        timeout=timeout,
+        request_id=request_id or _new_id(),
+    )
+
+
+# --------------------------------------------------------------------------------------- status
+
+
+def status(
+    *,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[GatewayStatus]:
+    """Ask what the gateway itself is doing. It asks nobody for it.
+
+    Args:
+        timeout: As for `quote`.
+        request_id: As for `quote`.
+
+    Returns:
+        The status, a `GatewayStatus`.
+
+    Raises:
+        DeadlineExceeded: the gateway did not answer in time.
+        GatewayUnreachable: no gateway answers.
+        GatewayError: the gateway failed.
+    """
+    return Question(
+        rpc="StatusService/GetStatus",
+        request=status_pb2.GetStatusRequest(),
+        reply=status_pb2.GetStatusResponse,
+        read=convert.status,
+        timeout=timeout,
+        request_id=request_id or _new_id(),
+    )
+
+
+# ---------------------------------------------------------------------------- reading the answer
+
+
+def _either(
+    result: Any, field: str, read: Callable[[Any], Value], symbol: str | None = None
+) -> Value | Unavailable:
+    """What the oneof holds: *field*, as *read* reads it, or the reason why there is none."""
+    chosen = result.WhichOneof("result")
+    if chosen == field:
+        return read(getattr(result, field))
+    if chosen == "unavailable":
+        return convert.unavailable(result.unavailable, symbol)
+    message = f"{result.DESCRIPTOR.name} holds neither a value nor a reason known to this client"
+    raise convert.BrokenContract(message)
+
+
+def _only(value: Value | Unavailable) -> Value:
+    """The one value that was asked for."""
+    if isinstance(value, Unavailable):
+        raise unavailable_error(value)
+    return value
+
+
+def _in_order(
+    symbols: Sequence[str], results: Sequence[Any], read: Callable[[Any], Value]
+) -> list[Value]:
+    """The results of a batch, which the gateway promises to give in the asked order."""
+    if [result.symbol for result in results] != list(symbols):
+        raise convert.BrokenContract(
+            "the results are not those of the asked symbols in their order"
+        )
+    return [read(result) for result in results]
+
+
+def _quote_result(result: quote_pb2.QuoteResult) -> Quote | Unavailable:
+    return _either(result, "quote", convert.quote, result.symbol)
+
+
+def _trade_result(result: trade_pb2.TradeResult) -> Trade | Unavailable:
+    return _either(result, "trade", convert.trade, result.symbol)
+
+
+def _snapshot_result(result: snapshot_pb2.SnapshotResult) -> Snapshot | Unavailable:
+    return _either(result, "snapshot", convert.snapshot, result.symbol)
+
+
+def _asset_result(result: asset_pb2.AssetResult) -> Asset | Unavailable:
+    def read(message: asset_pb2.Asset) -> Asset:
+        return convert.asset(message, convert.provenance(result.provenance))
+
+    return _either(result, "asset", read, result.symbol)
+
+
+def _asset_page(page: asset_pb2.AssetPage) -> Page[Asset]:
+    origin = convert.provenance(page.provenance)
+    items = tuple(convert.asset(each, origin) for each in page.assets)
+    return Page(items, page.next_page_token)
+
+
+def _trading_days(days: reference_pb2.TradingDays) -> list[TradingDay]:
+    origin = convert.provenance(days.provenance)
+    return [convert.trading_day(day, origin) for day in days.days]
+
+
+def _code_table(table: asset_pb2.CodeTable) -> list[Code]:
+    origin = convert.provenance(table.provenance)
+    return [Code(code=each.code, name=each.name, provenance=origin) for each in table.codes]

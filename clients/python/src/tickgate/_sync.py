@@ -1,0 +1,150 @@
+"""The synchronous client. `_client` is its twin; what they ask is in `_questions`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
+
+import grpc
+
+from . import _questions as questions
+from ._channel import DEFAULT_TARGET, DEFAULT_TIMEOUT, channel_options, common_metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import timedelta
+    from types import TracebackType
+
+    from ._questions import Page, Question
+
+Arguments = ParamSpec("Arguments")
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+
+
+def _asks(
+    question: Callable[Arguments, Question[Value]],
+) -> Callable[Concatenate[SyncClient, Arguments], Value]:
+    """The method that asks *question*."""
+
+    def method(self: SyncClient, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Value:
+        return self._ask(question(*args, **kwargs))
+
+    return questions.presented(method, question, "SyncClient")
+
+
+def _walks(
+    question: Callable[Arguments, Question[Page[Item]]],
+) -> Callable[Concatenate[SyncClient, Arguments], Iterator[Item]]:
+    """The method that asks *question* for page after page."""
+
+    def method(
+        self: SyncClient, /, *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Iterator[Item]:
+        return self._walk(question(*args, **kwargs))
+
+    return questions.presented(method, question, "SyncClient")
+
+
+class SyncClient:
+    """Asks a gateway and waits. Made by `connect_sync`; safe to share between threads.
+
+    A context manager; leaving it closes the connection and cancels what is under way.
+    """
+
+    def __init__(
+        self,
+        channel: grpc.Channel,
+        *,
+        timeout: float | timedelta = DEFAULT_TIMEOUT,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        """Use a channel of your own making, which from now on belongs to the client.
+
+        Args:
+            channel: The channel. Retries are what its own service config says.
+            timeout: As for `connect_sync`.
+            metadata: As for `connect_sync`.
+        """
+        self._channel = channel
+        self._timeout = timeout
+        self._metadata = common_metadata(metadata)
+
+    quote = _asks(questions.quote)
+    quotes = _asks(questions.quotes)
+    trade = _asks(questions.trade)
+    trades = _asks(questions.trades)
+    snapshot = _asks(questions.snapshot)
+    snapshots = _asks(questions.snapshots)
+    assets = _walks(questions.assets)
+    asset = _asks(questions.asset)
+    clock = _asks(questions.clock)
+    sessions = _asks(questions.sessions)
+    codes = _asks(questions.codes)
+    status = _asks(questions.status)
+
+    def close(self) -> None:
+        """Close the connection and cancel what is under way."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _ask(self, question: Question[Value]) -> Value:
+        call = self._channel.unary_unary(
+            question.path,
+            request_serializer=type(question.request).SerializeToString,
+            response_deserializer=question.reply.FromString,
+        )
+        try:
+            reply = call(
+                question.request,
+                timeout=question.deadline(self._timeout),
+                metadata=question.metadata(self._metadata),
+            )
+        except grpc.RpcError as error:
+            raise question.failure(error) from error
+        return question.answer(reply)
+
+    def _walk(self, first: Question[Page[Item]]) -> Iterator[Item]:
+        question: Question[Page[Item]] | None = first
+        while question is not None:
+            page = self._ask(question)
+            yield from page.items
+            question = questions.following(question, page)
+
+
+def connect_sync(
+    target: str = DEFAULT_TARGET,
+    *,
+    timeout: float | timedelta = DEFAULT_TIMEOUT,
+    credentials: grpc.ChannelCredentials | None = None,
+    metadata: Mapping[str, str] | None = None,
+    options: Sequence[tuple[str, Any]] = (),
+) -> SyncClient:
+    """Make a client of the gateway at *target* for code without an event loop.
+
+    Args:
+        target: As for `connect`.
+        timeout: As for `connect`.
+        credentials: As for `connect`.
+        metadata: As for `connect`.
+        options: As for `connect`.
+
+    Returns:
+        The client: `with tickgate.connect_sync() as gateway: …`
+    """
+    arguments = channel_options(options)
+    channel = (
+        grpc.insecure_channel(target, options=arguments)
+        if credentials is None
+        else grpc.secure_channel(target, credentials, options=arguments)
+    )
+    return SyncClient(channel, timeout=timeout, metadata=metadata)

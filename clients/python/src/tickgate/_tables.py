@@ -1,0 +1,312 @@
+"""Answers as tables that a person likes to read. Needs rich, from the extra `cli`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from ._models import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime, timedelta
+    from decimal import Decimal
+    from enum import StrEnum
+
+    from rich.console import RenderableType
+
+    from ._models import (
+        Asset,
+        Bar,
+        Code,
+        GatewayStatus,
+        MarketClock,
+        Provenance,
+        Quote,
+        QuoteSide,
+        Snapshot,
+        Trade,
+        TradingDay,
+    )
+
+Value = TypeVar("Value")
+
+ABSENT = "–"
+NUMBERS = frozenset({"Bid", "Ask", "Size", "Price", "Last", "Spread", "Mid", "Quality"}) | {
+    *("Requests", "Failures", "Entries", "Hits", "Misses", "Records")
+}
+"""Headings whose columns are flush right and in one line."""
+
+
+# ---------------------------------------------------------------------------------------- words
+
+
+def price(value: Decimal | None) -> str:
+    """A price with its own digits, at least two of them behind the point."""
+    if value is None:
+        return ABSENT
+    exponent = value.as_tuple().exponent
+    places = max(2, -exponent) if isinstance(exponent, int) else 2
+    return f"{value:,.{places}f}"
+
+
+def count(value: int | None) -> str:
+    """A number of shares."""
+    return ABSENT if value is None else f"{value:,}"
+
+
+def word(value: StrEnum | str | None) -> str:
+    """A word of the contract in lower case: `PRE_MARKET` as `pre market`."""
+    return ABSENT if value is None else value.lower().replace("_", " ")
+
+
+def age(value: timedelta | None) -> str:
+    """A length of time in its two largest units."""
+    if value is None:
+        return ABSENT
+    seconds = value.total_seconds()
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {seconds} s"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    return f"{hours // 24} d {hours % 24} h"
+
+
+def moment(value: datetime | None) -> str:
+    """An instant in UTC to the second."""
+    return ABSENT if value is None else f"{value:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _origin(origin: Provenance) -> tuple[str, str, str]:
+    """Age, source with feed, and tier."""
+    shown = age(origin.event_age)
+    source = word(origin.source) if origin.feed is None else f"{word(origin.source)} {origin.feed}"
+    return f"{shown} stale" if origin.stale else shown, source, word(origin.served_from)
+
+
+# --------------------------------------------------------------------------------------- frames
+
+
+def _frame(*headings: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    for heading in headings:
+        number = heading in NUMBERS
+        # On a narrow terminal words go to a second line; a number in two lines is none.
+        table.add_column(
+            heading,
+            justify="right" if number else "left",
+            no_wrap=number or heading in {"Symbol", "At"},
+            overflow="fold",
+        )
+    return table
+
+
+def _results(
+    results: Iterable[Value | Unavailable],
+    headings: Sequence[str],
+    cells: Callable[[Value], Sequence[str]],
+) -> RenderableType:
+    """A row per result in the given order, and beneath them why some hold no value."""
+    table, notes = _frame("Symbol", *headings), []
+    for result in results:
+        if isinstance(result, Unavailable):
+            table.add_row(result.symbol, Text(word(result.reason), style="yellow"))
+            notes.append(unavailable(result))
+        else:
+            table.add_row(*cells(result))
+    return Group(table, *([Text()] if notes else []), *notes)
+
+
+def unavailable(why: Unavailable) -> Text:
+    """Why there is no value and what to do, in one paragraph."""
+    sentences = [why.message, why.suggested_action]
+    if why.retry_delay is not None:
+        sentences.append(f"Wait {age(why.retry_delay)}")
+    if why.request_id:
+        sentences.append(f"Request {why.request_id}")
+    said = " ".join(f"{sentence.removesuffix('.')}." for sentence in sentences if sentence)
+    return Text(said, style="yellow")
+
+
+# --------------------------------------------------------------------------------------- values
+
+
+def _side(side: QuoteSide | None) -> tuple[str, str, str]:
+    if side is None:
+        return ABSENT, ABSENT, ABSENT
+    return price(side.price), count(side.size), side.exchange or ABSENT
+
+
+def quotes(results: Sequence[Quote | Unavailable]) -> RenderableType:
+    """Quotes, and beneath them what the views DERIVED and FULL add, where some quote holds it."""
+
+    def cells(quote: Quote) -> list[str]:
+        row = [quote.symbol, *_side(quote.bid), *_side(quote.ask)]
+        how_old, source, tier = _origin(quote.provenance)
+        return [*row, how_old, word(quote.market_session), source, tier]
+
+    headings = ["Bid", "Size", "At", "Ask", "Size", "At", "Age", "Session", "Source", "Tier"]
+    table = _results(results, headings, cells)
+    viewed = [result for result in results if result.ok and result.quality]
+    return Group(table, Text(), _views(viewed)) if viewed else table
+
+
+def _views(values: Iterable[Quote]) -> RenderableType:
+    table = _frame("Symbol", "Spread", "Mid", "Quality", "Flags", "Last", "Size", "At", "Age")
+    for quote in values:
+        derived, quality, trade = quote.derived, quote.quality, quote.latest_trade
+        missing = quote.latest_trade_unavailable
+        table.add_row(
+            quote.symbol,
+            price(derived and derived.spread),
+            price(derived and derived.mid),
+            str(quality.score) if quality else ABSENT,
+            ", ".join(map(word, quality.flags)) if quality and quality.flags else ABSENT,
+            Text(word(missing.reason), style="yellow") if missing else price(trade and trade.price),
+            count(trade and trade.size),
+            (trade and trade.exchange) or ABSENT,
+            age(trade and trade.provenance.event_age),
+        )
+    return table
+
+
+def trades(results: Sequence[Trade | Unavailable]) -> RenderableType:
+    """Latest trades."""
+
+    def cells(trade: Trade) -> list[str]:
+        row = [trade.symbol, price(trade.price), count(trade.size), trade.exchange or ABSENT]
+        how_old, source, tier = _origin(trade.provenance)
+        conditions = " ".join(trade.conditions).strip() or ABSENT
+        return [*row, conditions, how_old, word(trade.market_session), source, tier]
+
+    headings = ["Price", "Size", "At", "Conditions", "Age", "Session", "Source", "Tier"]
+    return _results(results, headings, cells)
+
+
+def snapshots(results: Sequence[Snapshot | Unavailable]) -> RenderableType:
+    """Snapshots, a row each: last trade, both sides, and the day so far against the day before."""
+
+    def cells(snapshot: Snapshot) -> list[str]:
+        trade, quote = snapshot.latest_trade, snapshot.latest_quote
+        newest = trade or quote or snapshot.minute_bar or snapshot.daily_bar
+        how_old, source, tier = _origin(newest.provenance) if newest else (ABSENT,) * 3
+        return [
+            snapshot.symbol,
+            price(trade and trade.price),
+            price(quote and quote.bid and quote.bid.price),
+            price(quote and quote.ask and quote.ask.price),
+            _day(snapshot.daily_bar),
+            _day(snapshot.previous_daily_bar),
+            how_old,
+            word(snapshot.market_session),
+            source,
+            tier,
+        ]
+
+    headings = ["Last", "Bid", "Ask", "Day", "Day before", "Age", "Session", "Source", "Tier"]
+    return _results(results, headings, cells)
+
+
+def _day(bar: Bar | None) -> str:
+    if bar is None:
+        return ABSENT
+    return f"{price(bar.close)} ({price(bar.low)}–{price(bar.high)})"
+
+
+# ------------------------------------------------------------------------------------ reference
+
+
+def assets(items: Iterable[Asset]) -> RenderableType:
+    """Assets."""
+    table = _frame("Symbol", "Name", "Exchange", "Status", "Tradable")
+    for item in items:
+        tradable = ABSENT if item.tradable is None else ("yes" if item.tradable else "no")
+        table.add_row(item.symbol, item.name, item.exchange or ABSENT, word(item.status), tradable)
+    return table
+
+
+def clock(reading: MarketClock) -> RenderableType:
+    """The market's clock."""
+    table = Table.grid(padding=(0, 2))
+    table.add_row("Market time", moment(reading.market_time))
+    table.add_row("Session", word(reading.session))
+    table.add_row("Next open", moment(reading.next_open_time))
+    table.add_row("Next close", moment(reading.next_close_time))
+    table.add_row("Source", word(reading.provenance.source))
+    return table
+
+
+def sessions(days: Iterable[TradingDay]) -> RenderableType:
+    """Trading days."""
+    table = _frame("Day", "Pre-market", "Open", "Close", "After hours until")
+    for day in days:
+        edges = (
+            day.pre_market_open_time,
+            day.open_time,
+            day.close_time,
+            day.after_hours_close_time,
+        )
+        table.add_row(f"{day.date:%a %Y-%m-%d}", *map(moment, edges))
+    return table
+
+
+def codes(items: Iterable[Code]) -> RenderableType:
+    """A table of codes."""
+    table = _frame("Code", "Meaning")
+    for item in items:
+        table.add_row(item.code if item.code.strip() else "(blank)", item.name)
+    return table
+
+
+# --------------------------------------------------------------------------------------- status
+
+
+def status(gateway: GatewayStatus) -> RenderableType:
+    """The gateway itself, its upstreams and its tiers."""
+    head = Table.grid(padding=(0, 2))
+    head.add_row("Gateway", f"{gateway.version}, {gateway.environment}")
+    head.add_row("Source", f"{word(gateway.source)} {gateway.default_stock_feed}")
+    head.add_row("Market", f"{moment(gateway.market_time)}, {word(gateway.market_session)}")
+    head.add_row("Up for", age(gateway.serve_time - gateway.start_time))
+    head.add_row("Calls in flight", count(gateway.calls_in_flight))
+
+    upstreams = _frame("Upstream", "Group", "State", "Requests", "Failures", "Last failure")
+    for each in gateway.upstreams:
+        failure = (
+            ABSENT
+            if each.last_failure_reason is None
+            else f"{word(each.last_failure_reason)}, {moment(each.last_failure_time)}"
+        )
+        upstreams.add_row(
+            each.upstream,
+            each.group,
+            word(each.state),
+            count(each.requests),
+            count(each.failures),
+            failure,
+        )
+
+    tiers = _frame("Tier", "State", "Entries", "Hits", "Misses")
+    for tier in gateway.tiers:
+        tiers.add_row(
+            word(tier.tier),
+            word(tier.state),
+            count(tier.entries),
+            count(tier.hits),
+            count(tier.misses),
+        )
+
+    refusals = _frame("Refused by", "Records")
+    for refusal in gateway.refusals:
+        refusals.add_row(refusal.rule, count(refusal.count))
+    tables = [head, upstreams, tiers, *([refusals] if gateway.refusals else [])]
+    return Group(*(Padding(table, (0, 0, 1, 0)) for table in tables))

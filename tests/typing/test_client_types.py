@@ -1,0 +1,49 @@
+"""What a type checker tells a caller. `make types` checks these; running them costs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import assert_type
+
+import tickgate
+
+
+async def both_clients(client: tickgate.Client, twin: tickgate.SyncClient) -> None:
+    """The twins differ in waiting and in nothing else."""
+    assert_type(await client.quote("AAPL"), tickgate.Quote)
+    assert_type(twin.quote("AAPL"), tickgate.Quote)
+    assert_type(twin.quotes(["AAPL"]), list[tickgate.Quote | tickgate.Unavailable])
+    assert_type(client.assets("apple"), AsyncIterator[tickgate.Asset])
+    assert_type(twin.assets("apple"), Iterator[tickgate.Asset])
+    twin.quote(1)  # type: ignore[arg-type]  # a method's arguments are checked
+    twin.trade("AAPL", view=tickgate.View.FULL)  # type: ignore[call-arg]  # so are their names
+
+
+def one_result(result: tickgate.Quote | tickgate.Unavailable) -> None:
+    """Asking whether there is a value narrows to it, either way."""
+    if result.ok:
+        assert_type(result, tickgate.Quote)
+    else:
+        assert_type(result, tickgate.Unavailable)
+
+
+def many_results(results: list[tickgate.Quote | tickgate.Unavailable]) -> None:
+    """A comprehension that keeps what is ok holds values alone."""
+    assert_type([result for result in results if result.ok], list[tickgate.Quote])
+
+
+def one_value(quote: tickgate.Quote) -> None:
+    """What may be absent has to be asked for; what is always there has not."""
+    assert_type(quote.bid, tickgate.QuoteSide | None)
+    assert_type(quote.provenance.receive_time, datetime)
+    assert_type(quote.provenance.event_time, datetime | None)
+    assert_type(quote.provenance.event_age, timedelta | None)
+    if quote.bid:
+        assert_type(quote.bid.price, Decimal)
+
+
+def test_the_promises_above_are_checked() -> None:
+    """The functions above are for the type checker; here they only have to exist."""
+    assert all(map(callable, (both_clients, one_result, many_results, one_value)))

@@ -1,0 +1,401 @@
+"""Messages as a gateway sends them, and the values that a client must make of them.
+
+The two are written side by side and by hand: what is checked here is the conversion, so nothing of
+it may be used.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.date_pb2 import Date
+from google.type.decimal_pb2 import Decimal as DecimalMessage
+
+import tickgate
+from tickgate.v1 import (
+    asset_pb2,
+    bar_pb2,
+    error_reason_pb2,
+    market_session_pb2,
+    provenance_pb2,
+    quote_pb2,
+    snapshot_pb2,
+    status_service_pb2,
+    trade_pb2,
+    unavailable_pb2,
+)
+
+NOON = 1_772_811_000_123_456_789
+"""An instant with every nanosecond in use."""
+SECOND = 1_000_000_000
+
+
+def at(ns: int) -> Timestamp:
+    """An instant."""
+    return Timestamp(seconds=ns // SECOND, nanos=ns % SECOND)
+
+
+def lasting(ns: int) -> Duration:
+    """A length of time, not negative."""
+    return Duration(seconds=ns // SECOND, nanos=ns % SECOND)
+
+
+def dollars(text: str) -> DecimalMessage:
+    """A price."""
+    return DecimalMessage(value=text)
+
+
+PROVENANCE = provenance_pb2.Provenance(
+    source=provenance_pb2.DATA_SOURCE_ALPACA,
+    feed=provenance_pb2.FEED_IEX,
+    served_from=provenance_pb2.TIER_MEMORY,
+    event_time=at(NOON),
+    receive_time=at(NOON + 1),
+    serve_time=at(NOON + 2),
+    feed_delay=Duration(),
+    upstream_request_id="up-1",
+    stale=True,
+    event_age=lasting(7),
+    receive_age=lasting(5),
+)
+PROVENANCE_READ = tickgate.Provenance(
+    source=tickgate.DataSource.ALPACA,
+    feed=tickgate.Feed.IEX,
+    served_from=tickgate.Tier.MEMORY,
+    event_time_ns=NOON,
+    receive_time_ns=NOON + 1,
+    serve_time_ns=NOON + 2,
+    feed_delay_ns=0,
+    upstream_request_id="up-1",
+    stale=True,
+    event_age_ns=7,
+    receive_age_ns=5,
+)
+
+# Lists and codes belong to no feed and nobody stamps them.
+LIST_PROVENANCE = provenance_pb2.Provenance(
+    source=provenance_pb2.DATA_SOURCE_SANDBOX,
+    served_from=provenance_pb2.TIER_UPSTREAM,
+    receive_time=at(NOON),
+    serve_time=at(NOON),
+    receive_age=Duration(),
+)
+LIST_PROVENANCE_READ = tickgate.Provenance(
+    source=tickgate.DataSource.SANDBOX,
+    feed=None,
+    served_from=tickgate.Tier.UPSTREAM,
+    event_time_ns=None,
+    receive_time_ns=NOON,
+    serve_time_ns=NOON,
+    feed_delay_ns=None,
+    upstream_request_id=None,
+    stale=False,
+    event_age_ns=None,
+    receive_age_ns=0,
+)
+
+UNAVAILABLE = unavailable_pb2.DataUnavailable(
+    reason=error_reason_pb2.ERROR_REASON_TOO_STALE,
+    category=unavailable_pb2.UNAVAILABLE_CATEGORY_DATA_UNAVAILABLE,
+    message="ZZZZ: 400 s old, 300 s asked for",
+    request_id="r-1",
+    time=at(NOON),
+    suggested_action="Ask again with a wider bound.",
+    retry_delay=lasting(2 * SECOND + 1),
+    last_event_time=at(NOON - 400 * SECOND),
+    tiers_tried=[
+        unavailable_pb2.TierAttempt(
+            tier=provenance_pb2.TIER_UPSTREAM,
+            outcome=unavailable_pb2.TIER_OUTCOME_TOO_OLD,
+            time=at(NOON - 1),
+        )
+    ],
+    refusal=unavailable_pb2.Refusal(rule="crossed", evidence="bid 182.10 above ask 182.05"),
+)
+
+
+def unavailable_read(symbol: str | None) -> tickgate.Unavailable:
+    """What a client makes of UNAVAILABLE."""
+    return tickgate.Unavailable(
+        symbol=symbol,
+        reason=tickgate.Reason.TOO_STALE,
+        category=tickgate.Category.DATA_UNAVAILABLE,
+        message="ZZZZ: 400 s old, 300 s asked for",
+        request_id="r-1",
+        time_ns=NOON,
+        suggested_action="Ask again with a wider bound.",
+        retry_delay_ns=2 * SECOND + 1,
+        last_event_time_ns=NOON - 400 * SECOND,
+        tiers=(
+            tickgate.TierAttempt(
+                tier=tickgate.Tier.UPSTREAM,
+                outcome=tickgate.TierOutcome.TOO_OLD,
+                time_ns=NOON - 1,
+            ),
+        ),
+        refusal=tickgate.Refusal(rule="crossed", evidence="bid 182.10 above ask 182.05"),
+    )
+
+
+TRADE = trade_pb2.Trade(
+    symbol="AAPL",
+    price=dollars("182.0725"),
+    size=0,
+    exchange="V",
+    conditions=["@", "I"],
+    id=2**63,
+    tape="C",
+    amendment="corrected",
+    provenance=PROVENANCE,
+    market_session=market_session_pb2.MARKET_SESSION_OPEN,
+)
+TRADE_READ = tickgate.Trade(
+    symbol="AAPL",
+    price=Decimal("182.0725"),
+    size=0,
+    exchange="V",
+    conditions=("@", "I"),
+    id=2**63,
+    tape="C",
+    amendment="corrected",
+    provenance=PROVENANCE_READ,
+    market_session=tickgate.MarketSession.OPEN,
+)
+
+QUOTE = quote_pb2.Quote(
+    symbol="AAPL",
+    bid=quote_pb2.QuoteSide(price=dollars("182.05"), size=3, exchange="V"),
+    ask=quote_pb2.QuoteSide(price=dollars("182.10")),
+    conditions=["R"],
+    tape="C",
+    provenance=PROVENANCE,
+    market_session=market_session_pb2.MARKET_SESSION_PRE_MARKET,
+    derived=quote_pb2.DerivedQuote(spread=dollars("0.05"), mid=dollars("182.075")),
+    quality=quote_pb2.QuoteQuality(score=90, flags=[quote_pb2.QUOTE_FLAG_ZERO_SIZE]),
+    latest_trade=TRADE,
+)
+QUOTE_READ = tickgate.Quote(
+    symbol="AAPL",
+    bid=tickgate.QuoteSide(price=Decimal("182.05"), size=3, exchange="V"),
+    ask=tickgate.QuoteSide(price=Decimal("182.10"), size=None, exchange=None),
+    conditions=("R",),
+    tape="C",
+    provenance=PROVENANCE_READ,
+    market_session=tickgate.MarketSession.PRE_MARKET,
+    derived=tickgate.DerivedQuote(spread=Decimal("0.05"), mid=Decimal("182.075")),
+    quality=tickgate.QuoteQuality(score=90, flags=(tickgate.QuoteFlag.ZERO_SIZE,)),
+    latest_trade=TRADE_READ,
+    latest_trade_unavailable=None,
+)
+
+# As little as the contract allows: a bid alone, in the basic view.
+BARE_QUOTE = quote_pb2.Quote(
+    symbol="MSFT",
+    bid=quote_pb2.QuoteSide(price=dollars("410")),
+    provenance=LIST_PROVENANCE,
+)
+BARE_QUOTE_READ = tickgate.Quote(
+    symbol="MSFT",
+    bid=tickgate.QuoteSide(price=Decimal(410), size=None, exchange=None),
+    ask=None,
+    conditions=(),
+    tape=None,
+    provenance=LIST_PROVENANCE_READ,
+    market_session=None,
+    derived=None,
+    quality=None,
+    latest_trade=None,
+    latest_trade_unavailable=None,
+)
+
+BAR = bar_pb2.Bar(
+    symbol="AAPL",
+    start_time=at(NOON),
+    open=dollars("1"),
+    high=dollars("4"),
+    low=dollars("0.5"),
+    close=dollars("2"),
+    volume=100,
+    trade_count=7,
+    vwap=dollars("1.234567"),
+    provenance=PROVENANCE,
+)
+BAR_READ = tickgate.Bar(
+    symbol="AAPL",
+    start_time_ns=NOON,
+    open=Decimal(1),
+    high=Decimal(4),
+    low=Decimal("0.5"),
+    close=Decimal(2),
+    volume=100,
+    trade_count=7,
+    vwap=Decimal("1.234567"),
+    provenance=PROVENANCE_READ,
+)
+
+SNAPSHOT = snapshot_pb2.Snapshot(
+    symbol="AAPL",
+    latest_trade=TRADE,
+    latest_quote=QUOTE,
+    minute_bar=BAR,
+    daily_bar=BAR,
+    missing_parts=[
+        snapshot_pb2.MissingPart(
+            part=snapshot_pb2.SNAPSHOT_PART_PREVIOUS_DAILY_BAR, unavailable=UNAVAILABLE
+        )
+    ],
+    market_session=market_session_pb2.MARKET_SESSION_CLOSED,
+)
+SNAPSHOT_READ = tickgate.Snapshot(
+    symbol="AAPL",
+    latest_trade=TRADE_READ,
+    latest_quote=QUOTE_READ,
+    minute_bar=BAR_READ,
+    daily_bar=BAR_READ,
+    previous_daily_bar=None,
+    missing_parts=(
+        tickgate.MissingPart(
+            part=tickgate.SnapshotPart.PREVIOUS_DAILY_BAR, unavailable=unavailable_read("AAPL")
+        ),
+    ),
+    market_session=tickgate.MarketSession.CLOSED,
+)
+
+
+def asset(symbol: str) -> asset_pb2.Asset:
+    """An asset with everything set."""
+    return asset_pb2.Asset(
+        symbol=symbol,
+        name="Apple Inc.",
+        id="b0b6",
+        exchange="NASDAQ",
+        asset_class="us_equity",
+        status=asset_pb2.ASSET_STATUS_ACTIVE,
+        tradable=True,
+        marginable=False,
+        shortable=True,
+        attributes=["has_options"],
+    )
+
+
+def asset_read(symbol: str) -> tickgate.Asset:
+    """What a client makes of `asset(symbol)`."""
+    return tickgate.Asset(
+        symbol=symbol,
+        name="Apple Inc.",
+        id="b0b6",
+        exchange="NASDAQ",
+        asset_class="us_equity",
+        status=tickgate.AssetStatus.ACTIVE,
+        tradable=True,
+        marginable=False,
+        shortable=True,
+        fractionable=None,
+        attributes=("has_options",),
+        provenance=LIST_PROVENANCE_READ,
+    )
+
+
+CLOCK = market_session_pb2.MarketClock(
+    market_time=at(NOON),
+    session=market_session_pb2.MARKET_SESSION_AFTER_HOURS,
+    next_open_time=at(NOON + 1),
+    next_close_time=at(NOON + 2),
+    provenance=LIST_PROVENANCE,
+)
+CLOCK_READ = tickgate.MarketClock(
+    market_time_ns=NOON,
+    session=tickgate.MarketSession.AFTER_HOURS,
+    next_open_time_ns=NOON + 1,
+    next_close_time_ns=NOON + 2,
+    provenance=LIST_PROVENANCE_READ,
+)
+
+TRADING_DAY = market_session_pb2.TradingDay(
+    date=Date(year=2026, month=3, day=6),
+    open_time=at(NOON),
+    close_time=at(NOON + 1),
+    after_hours_close_time=at(NOON + 2),
+    settlement_date=Date(year=2026, month=3, day=9),
+)
+TRADING_DAY_READ = tickgate.TradingDay(
+    date=date(2026, 3, 6),
+    pre_market_open_time_ns=None,
+    open_time_ns=NOON,
+    close_time_ns=NOON + 1,
+    after_hours_close_time_ns=NOON + 2,
+    settlement_date=date(2026, 3, 9),
+    provenance=LIST_PROVENANCE_READ,
+)
+
+STATUS = status_service_pb2.GetStatusResponse(
+    version="0.1.0",
+    environment="sandbox",
+    source=provenance_pb2.DATA_SOURCE_SANDBOX,
+    default_stock_feed=provenance_pb2.FEED_IEX,
+    start_time=at(NOON),
+    serve_time=at(NOON + SECOND),
+    market_time=at(NOON + 1),
+    upstreams=[
+        status_service_pb2.UpstreamStatus(
+            upstream="alpaca.data",
+            group="latest",
+            state=status_service_pb2.UPSTREAM_STATE_FAILING,
+            requests=9,
+            failures=2,
+            in_flight=1,
+            last_failure_time=at(NOON),
+            last_failure_reason=error_reason_pb2.ERROR_REASON_UPSTREAM_ERROR,
+            last_latency=lasting(1_500),
+        )
+    ],
+    tiers=[
+        status_service_pb2.TierStatus(
+            tier=provenance_pb2.TIER_REDIS,
+            state=status_service_pb2.TIER_STATE_DOWN,
+            entries=3,
+            hits=2,
+            misses=1,
+        )
+    ],
+    refusals=[status_service_pb2.RefusalCount(rule="crossed", count=4)],
+    calls_in_flight=1,
+)
+STATUS_READ = tickgate.GatewayStatus(
+    version="0.1.0",
+    environment="sandbox",
+    source=tickgate.DataSource.SANDBOX,
+    default_stock_feed=tickgate.Feed.IEX,
+    start_time_ns=NOON,
+    serve_time_ns=NOON + SECOND,
+    market_time_ns=NOON + 1,
+    market_session=None,
+    upstreams=(
+        tickgate.UpstreamStatus(
+            upstream="alpaca.data",
+            group="latest",
+            state=tickgate.UpstreamState.FAILING,
+            requests=9,
+            failures=2,
+            in_flight=1,
+            last_success_time_ns=None,
+            last_failure_time_ns=NOON,
+            last_failure_reason=tickgate.Reason.UPSTREAM_ERROR,
+            last_latency_ns=1_500,
+        ),
+    ),
+    tiers=(
+        tickgate.TierStatus(
+            tier=tickgate.Tier.REDIS,
+            state=tickgate.TierState.DOWN,
+            entries=3,
+            hits=2,
+            misses=1,
+        ),
+    ),
+    refusals=(tickgate.RefusalCount(rule="crossed", count=4),),
+    calls_in_flight=1,
+)

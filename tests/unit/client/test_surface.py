@@ -1,0 +1,75 @@
+"""What the package promises: its names, and two clients that are one."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+import tickgate
+from tickgate import _questions as questions
+
+from .cases import CASES, SERVICES
+
+METHODS = sorted(name for name, member in vars(tickgate.Client).items() if not name.startswith("_"))
+
+
+def test_all_is_honest() -> None:
+    """`__all__` names every public thing of the package, sorted, and nothing else."""
+    public = {
+        name
+        for name, value in vars(tickgate).items()
+        if not name.startswith("_") and not inspect.ismodule(value)
+    }
+    assert set(tickgate.__all__) == public
+    assert tickgate.__all__ == sorted(tickgate.__all__)
+
+
+@pytest.mark.parametrize("name", tickgate.__all__)
+def test_everything_public_is_explained(name: str) -> None:
+    """Every public name has a docstring of its own, not one made by `dataclass`."""
+    text = inspect.getdoc(getattr(tickgate, name))
+    assert text
+    assert not text.startswith(f"{name}(")
+
+
+def test_every_rpc_has_a_method() -> None:
+    """Each RPC of the contract is what some method of the clients asks."""
+    contract = {method.full_name for service in SERVICES.values() for method in service.methods}
+    assert {case.descriptor.full_name for case in CASES} == contract
+
+
+def test_the_cases_are_complete() -> None:
+    """Each method of the clients but `close` is among the cases that both clients are put to."""
+    assert {case.method for case in CASES} | {"close"} == set(METHODS)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_clients_are_twins(name: str) -> None:
+    """Both clients have the same methods with the same arguments and the same words."""
+    one, other = getattr(tickgate.Client, name), getattr(tickgate.SyncClient, name)
+    parameters = [inspect.signature(each).parameters for each in (one, other)]
+    assert list(parameters[0].values()) == list(parameters[1].values())
+    assert one.__doc__ == other.__doc__
+
+
+def test_the_clients_are_made_alike() -> None:
+    """`connect` and `connect_sync` take the same arguments with the same defaults."""
+    one, other = inspect.signature(tickgate.connect), inspect.signature(tickgate.connect_sync)
+    assert list(one.parameters.values()) == list(other.parameters.values())
+
+
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"close"}))
+def test_a_method_reads_as_if_written_out(name: str) -> None:
+    """`help` shows a method under its own name, with `self` and the arguments of its question."""
+    method = getattr(tickgate.Client, name)
+    first, *rest = inspect.signature(method).parameters.values()
+    assert first.name == "self"
+    assert rest == list(inspect.signature(getattr(questions, name)).parameters.values())
+    assert method.__qualname__ == f"Client.{name}"
+
+
+async def test_a_method_is_bound_like_any_other() -> None:
+    """The signature of a bound method leaves out `self` and nothing else."""
+    async with tickgate.connect() as gateway:
+        assert next(iter(inspect.signature(gateway.quote).parameters)) == "symbol"

@@ -1,0 +1,190 @@
+"""The synchronous client over gRPC's own testing channel: what goes out, what comes back."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc_testing
+import pytest
+from google.rpc.error_details_pb2 import ErrorInfo
+
+import tickgate
+from tickgate.v1 import asset_pb2, quote_pb2, quote_service_pb2, reference_service_pb2
+
+from . import messages
+from .cases import CASES, SERVICES, Case
+from .serving import status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
+
+    from google.protobuf.message import Message
+
+    Ask = Callable[..., Future[Any]]
+
+
+@pytest.fixture
+def channel() -> grpc_testing.Channel:
+    """A channel whose other end is the test."""
+    return grpc_testing.channel(SERVICES.values(), grpc_testing.strict_real_time())
+
+
+@pytest.fixture
+def ask(channel: grpc_testing.Channel) -> Iterator[Ask]:
+    """Call a method of a client in a thread, since the test has to answer it."""
+    client = tickgate.SyncClient(channel, metadata={"Authorization": "Bearer k"})
+
+    def call(method: str, *args: Any, **kwargs: Any) -> Any:
+        answer = getattr(client, method)(*args, **kwargs)
+        return list(answer) if method == "assets" else answer
+
+    with ThreadPoolExecutor(1) as pool:
+        yield lambda *args, **kwargs: pool.submit(call, *args, **kwargs)
+
+
+def reply_to(channel: grpc_testing.Channel, case: Case, reply: Message) -> tuple[Any, Message]:
+    """Answer the next call of the case's RPC; return its metadata and its request."""
+    metadata, request, call = channel.take_unary_unary(case.descriptor)
+    call.send_initial_metadata(())
+    call.terminate(reply, (), grpc.StatusCode.OK, "")
+    return dict(metadata), request
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_each_method_asks_and_answers(channel: grpc_testing.Channel, ask: Ask, case: Case) -> None:
+    """A method sends exactly its arguments and returns exactly what was answered."""
+    answer = ask(case.method, *case.args, **case.kwargs, request_id="mine")
+    metadata, request = reply_to(channel, case, case.reply)
+    assert request == case.request
+    assert metadata["authorization"] == "Bearer k"
+    assert metadata["x-request-id"] == "mine"
+    assert answer.result() == case.value
+
+
+def test_what_is_left_out_is_not_sent(channel: grpc_testing.Channel, ask: Ask) -> None:
+    """An argument left out is left to the gateway, not sent as some default of the client's."""
+    answer = ask("quote", "AAPL")
+    _, request = reply_to(channel, CASES[0], CASES[0].reply)
+    assert request == quote_service_pb2.GetQuoteRequest(symbol="AAPL")
+    assert answer.result()
+
+
+def test_each_call_gets_an_id_of_its_own(channel: grpc_testing.Channel, ask: Ask) -> None:
+    """Without a request id one is made up, so that every failure can name the call."""
+    sent = []
+    for _ in range(2):
+        answer = ask("quote", "AAPL")
+        metadata, _ = reply_to(channel, CASES[0], CASES[0].reply)
+        sent.append(metadata["x-request-id"])
+        answer.result()
+    assert len(set(sent)) == 2
+
+
+def test_pages_are_walked_to_the_end(channel: grpc_testing.Channel, ask: Ask) -> None:
+    """A search goes on with the token of each page, all else unchanged, until there is none."""
+    case = next(case for case in CASES if case.method == "assets")
+    answer = ask("assets", "apple", exchange="NASDAQ")
+    requests = []
+    for symbol, token in [("AAPL", "t1"), ("APLE", "t2"), ("APPL", "")]:
+        page = asset_pb2.AssetPage(
+            assets=[messages.asset(symbol)],
+            next_page_token=token,
+            provenance=messages.LIST_PROVENANCE,
+        )
+        reply = reference_service_pb2.ListAssetsResponse(page=page)
+        requests.append(reply_to(channel, case, reply)[1])
+
+    assert requests == [
+        reference_service_pb2.ListAssetsRequest(query="apple", exchange="NASDAQ", page_token=token)
+        for token in ("", "t1", "t2")
+    ]
+    assert [asset.symbol for asset in answer.result()] == ["AAPL", "APLE", "APPL"]
+
+
+def test_pages_are_fetched_when_reached(channel: grpc_testing.Channel) -> None:
+    """A search that nobody iterates asks nobody."""
+    tickgate.SyncClient(channel).assets("apple")
+    assert not channel._state._rpc_states
+
+
+def test_a_wrong_argument_is_refused_at_once(channel: grpc_testing.Channel) -> None:
+    """What cannot be sent raises where the method is called, not where it is iterated."""
+    with pytest.raises(ValueError, match="ASSET_STATUS_UNRECOGNIZED"):
+        tickgate.SyncClient(channel).assets(status=tickgate.AssetStatus.UNRECOGNIZED)
+
+
+@pytest.mark.parametrize(
+    ("method", "args", "reply"),
+    [
+        (
+            "quote",
+            ("ZZZZ",),
+            quote_service_pb2.GetQuoteResponse(
+                result=quote_pb2.QuoteResult(symbol="ZZZZ", unavailable=messages.UNAVAILABLE)
+            ),
+        ),
+        (
+            "asset",
+            ("ZZZZ",),
+            reference_service_pb2.GetAssetResponse(
+                result=asset_pb2.AssetResult(symbol="ZZZZ", unavailable=messages.UNAVAILABLE)
+            ),
+        ),
+        (
+            "clock",
+            (),
+            reference_service_pb2.GetMarketClockResponse(unavailable=messages.UNAVAILABLE),
+        ),
+    ],
+)
+def test_one_value_that_is_not_there_is_raised(
+    channel: grpc_testing.Channel,
+    ask: Ask,
+    method: str,
+    args: tuple[Any, ...],
+    reply: Message,
+) -> None:
+    """Where one value was asked for, its absence raises, with all that the gateway said."""
+    answer = ask(method, *args)
+    reply_to(channel, next(case for case in CASES if case.method == method), reply)
+    with pytest.raises(tickgate.TooStale) as caught:
+        answer.result()
+    assert caught.value.unavailable == messages.unavailable_read(args[0] if args else None)
+
+
+def test_an_answer_out_of_order_is_refused(channel: grpc_testing.Channel, ask: Ask) -> None:
+    """A batch whose results are not those of the asked symbols is never handed on."""
+    case = CASES[1]
+    answer = ask("quotes", ["MSFT", "AAPL", "ZZZZ"], request_id="mine")
+    reply_to(channel, case, case.reply)
+    with pytest.raises(tickgate.GatewayError, match="order") as caught:
+        answer.result()
+    assert caught.value.request_id == "mine"
+
+
+def test_an_answer_without_a_result_is_refused(channel: grpc_testing.Channel, ask: Ask) -> None:
+    """An answer that holds neither a value nor a reason is a fault of the gateway."""
+    answer = ask("quote", "AAPL")
+    reply_to(channel, CASES[0], quote_service_pb2.GetQuoteResponse())
+    with pytest.raises(tickgate.GatewayError, match="neither a value nor a reason"):
+        answer.result()
+
+
+def test_a_failed_call_is_raised_from_what_grpc_raised(
+    channel: grpc_testing.Channel, ask: Ask
+) -> None:
+    """A failure reads in our words and keeps gRPC's error as its cause."""
+    failure = status(
+        grpc.StatusCode.INTERNAL, "it broke", ErrorInfo(domain="tickgate", reason="INTERNAL")
+    )
+    answer = ask("clock", request_id="mine")
+    case = next(case for case in CASES if case.method == "clock")
+    _, _, call = channel.take_unary_unary(case.descriptor)
+    call.send_initial_metadata(())
+    call.terminate(None, failure.trailing_metadata, failure.code, failure.details)
+    with pytest.raises(tickgate.GatewayError, match=r"it broke \(request mine\)") as caught:
+        answer.result()
+    assert isinstance(caught.value.__cause__, grpc.RpcError)
