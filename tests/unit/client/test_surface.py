@@ -33,6 +33,12 @@ def test_everything_public_is_explained(name: str) -> None:
     assert not text.startswith(f"{name}(")
 
 
+@pytest.mark.parametrize("name", tickgate.__all__)
+def test_everything_public_says_where_it_is_imported_from(name: str) -> None:
+    """A traceback reads `tickgate.UnknownSymbol`, not the private module that holds it."""
+    assert getattr(tickgate, name).__module__ == "tickgate"
+
+
 def test_every_rpc_has_a_method() -> None:
     """Each RPC of the contract is what some method of the clients asks."""
     contract = {method.full_name for service in SERVICES.values() for method in service.methods}

@@ -116,6 +116,21 @@ def test_a_wrong_argument_is_refused_at_once(channel: grpc_testing.Channel) -> N
         tickgate.SyncClient(channel).assets(status=tickgate.AssetStatus.UNRECOGNIZED)
 
 
+@pytest.mark.parametrize("method", ["quotes", "trades", "snapshots"])
+def test_a_text_is_not_several_symbols(channel: grpc_testing.Channel, method: str) -> None:
+    """A symbol where a list is due never asks for the stocks of its letters."""
+    with pytest.raises(TypeError, match=r"\['MSFT'\]"):
+        getattr(tickgate.SyncClient(channel), method)("MSFT")
+
+
+def test_symbols_may_come_from_anything_iterable(channel: grpc_testing.Channel, ask: Ask) -> None:
+    """A generator of symbols is read once and its order kept."""
+    case = CASES[1]
+    answer = ask("quotes", (symbol for symbol in ["AAPL", "ZZZZ", "MSFT"]))
+    reply_to(channel, case, case.reply)
+    assert answer.result() == case.value
+
+
 @pytest.mark.parametrize(
     ("method", "args", "reply"),
     [

@@ -125,3 +125,7 @@ __all__ = [
     "connect",
     "connect_sync",
 ]
+
+# Tracebacks and reprs name things where they are imported from, not where they happen to be written.
+for _name in __all__:
+    globals()[_name].__module__ = __name__

@@ -109,6 +109,13 @@ def following(question: Question[Page[Item]], page: Page[Item]) -> Question[Page
     return replace(question, request=request)
 
 
+def _several(symbols: Iterable[str]) -> list[str]:
+    if isinstance(symbols, str):
+        # A text is a sequence too, and F, M, S and T are stocks.
+        raise TypeError(f"several symbols are asked for in a list, such as [{symbols!r}]")
+    return list(symbols)
+
+
 def _new_id() -> str:
     return uuid.uuid4().hex
 
@@ -191,7 +198,7 @@ def quote(
 
 
 def quotes(
-    symbols: Sequence[str],
+    symbols: Iterable[str],
     *,
     feed: Feed | None = None,
     view: View | None = None,
@@ -227,10 +234,11 @@ def quotes(
         GatewayUnreachable: no gateway answers.
         GatewayError: the gateway failed.
     """
+    asked = _several(symbols)
     return Question(
         rpc="QuoteService/GetQuotes",
         request=quotes_pb2.GetQuotesRequest(
-            symbols=symbols,
+            symbols=asked,
             feed=convert.optional_number(convert.FEED, feed),
             view=convert.optional_number(convert.VIEW, view),
             freshness=convert.freshness(
@@ -239,7 +247,7 @@ def quotes(
             min_quality=min_quality,
         ),
         reply=quotes_pb2.GetQuotesResponse,
-        read=lambda reply: _in_order(symbols, reply.results, _quote_result),
+        read=lambda reply: _in_order(asked, reply.results, _quote_result),
         timeout=timeout,
         request_id=request_id or _new_id(),
     )
@@ -294,7 +302,7 @@ def trade(
 
 
 def trades(
-    symbols: Sequence[str],
+    symbols: Iterable[str],
     *,
     feed: Feed | None = None,
     max_age: float | datetime.timedelta | None = None,
@@ -322,17 +330,18 @@ def trades(
     Raises:
         TickgateError: as for `quotes`.
     """
+    asked = _several(symbols)
     return Question(
         rpc="QuoteService/GetLatestTrades",
         request=quotes_pb2.GetLatestTradesRequest(
-            symbols=symbols,
+            symbols=asked,
             feed=convert.optional_number(convert.FEED, feed),
             freshness=convert.freshness(
                 max_age, max_event_age, allowed_tiers, allow_stale=allow_stale
             ),
         ),
         reply=quotes_pb2.GetLatestTradesResponse,
-        read=lambda reply: _in_order(symbols, reply.results, _trade_result),
+        read=lambda reply: _in_order(asked, reply.results, _trade_result),
         timeout=timeout,
         request_id=request_id or _new_id(),
     )
@@ -385,7 +394,7 @@ def snapshot(
 
 
 def snapshots(
-    symbols: Sequence[str],
+    symbols: Iterable[str],
     *,
     feed: Feed | None = None,
     max_age: float | datetime.timedelta | None = None,
@@ -413,17 +422,18 @@ def snapshots(
     Raises:
         TickgateError: as for `quotes`.
     """
+    asked = _several(symbols)
     return Question(
         rpc="QuoteService/GetSnapshots",
         request=quotes_pb2.GetSnapshotsRequest(
-            symbols=symbols,
+            symbols=asked,
             feed=convert.optional_number(convert.FEED, feed),
             freshness=convert.freshness(
                 max_age, max_event_age, allowed_tiers, allow_stale=allow_stale
             ),
         ),
         reply=quotes_pb2.GetSnapshotsResponse,
-        read=lambda reply: _in_order(symbols, reply.results, _snapshot_result),
+        read=lambda reply: _in_order(asked, reply.results, _snapshot_result),
         timeout=timeout,
         request_id=request_id or _new_id(),
     )
@@ -661,10 +671,10 @@ def _only(value: Value | Unavailable) -> Value:
 
 
 def _in_order(
-    symbols: Sequence[str], results: Sequence[Any], read: Callable[[Any], Value]
+    symbols: list[str], results: Sequence[Any], read: Callable[[Any], Value]
 ) -> list[Value]:
     """The results of a batch, which the gateway promises to give in the asked order."""
-    if [result.symbol for result in results] != list(symbols):
+    if [result.symbol for result in results] != symbols:
         raise convert.BrokenContract(
             "the results are not those of the asked symbols in their order"
         )

@@ -1,4 +1,8 @@
-"""The synchronous client. `_client` is its twin; what they ask is in `_questions`."""
+"""The synchronous client. `_client` is its twin.
+
+What they ask is written once, in `_questions`. A method here is a question and the way to wait for
+its answer, so this module is all that the twins do not share.
+"""
 
 from __future__ import annotations
 

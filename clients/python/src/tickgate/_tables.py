@@ -309,4 +309,4 @@ def status(gateway: GatewayStatus) -> RenderableType:
     for refusal in gateway.refusals:
         refusals.add_row(refusal.rule, count(refusal.count))
     tables = [head, upstreams, tiers, *([refusals] if gateway.refusals else [])]
-    return Group(*(Padding(table, (0, 0, 1, 0)) for table in tables))
+    return Group(*(Padding(table, (0, 0, 1, 0), expand=False) for table in tables))
