@@ -96,16 +96,16 @@ class ExchangeCalendar:
     def session(self, day: date) -> Session | None:
         """Return the session of *day*, or None when the exchange is closed that day."""
         found = self.on_or_before(day)
-        return found if found is not None and found.day == day else None
+        return found if found.day == day else None
 
-    def on_or_before(self, day: date) -> Session | None:
+    def on_or_before(self, day: date) -> Session:
         """Return the newest session whose day is not after *day*."""
         for year in (day.year, day.year - 1):
             sessions = _sessions_of(year)
             index = bisect_right(sessions, day, key=lambda session: session.day)
             if index:
                 return sessions[index - 1]
-        return None
+        raise AssertionError("a year without a session does not exist")
 
     def after(self, day: date) -> Session:
         """Return the first session whose day is after *day*."""
@@ -115,6 +115,10 @@ class ExchangeCalendar:
             if index < len(sessions):
                 return sessions[index]
         raise AssertionError("a year without a session does not exist")
+
+    def covers(self, instant: int) -> bool:
+        """Return whether *instant* lies in the years that Alpaca's calendar knows."""
+        return FIRST_DAY <= new_york_date(instant) <= LAST_DAY
 
     def is_open(self, instant: int) -> bool:
         """Return whether the regular session is on at *instant*."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ import msgspec
 from aiohttp import web
 
 from .answers import Refusal, json_response
+from .calendar import FIRST_DAY, LAST_DAY, ExchangeCalendar
 from .clock import MarketClock
 from .counters import Counters
 from .faults import AnyFault, Faults
@@ -29,8 +29,16 @@ class _ClockChange(msgspec.Struct, forbid_unknown_fields=True):
 class ControlApi:
     """Market time, counters, faults and pins, as JSON."""
 
-    def __init__(self, clock: MarketClock, counters: Counters, faults: Faults, pins: Pins) -> None:
-        """Steer *clock*, *counters*, *faults* and *pins*."""
+    def __init__(
+        self,
+        calendar: ExchangeCalendar,
+        clock: MarketClock,
+        counters: Counters,
+        faults: Faults,
+        pins: Pins,
+    ) -> None:
+        """Steer *clock* within *calendar*, *counters*, *faults* and *pins*."""
+        self._calendar = calendar
         self._clock = clock
         self._counters = counters
         self._faults = faults
@@ -56,17 +64,20 @@ class ControlApi:
 
     async def _put_clock(self, request: web.Request) -> web.Response:
         change = await _body(request, _ClockChange)
+        if change.market_time is not None:
+            self._clock.seek(self._instant(change.market_time))
+        if change.speed is not None:
+            self._clock.set_speed(change.speed)
+        return json_response(self._clock_state())
+
+    def _instant(self, text: str) -> int:
         try:
-            instant = parse(change.market_time) if change.market_time is not None else None
+            instant = parse(text)
         except ValueError as error:
             raise _bad(f"market_time: {error}") from error
-        if change.speed is not None:
-            if not math.isfinite(change.speed):
-                raise _bad("speed is finite")
-            self._clock.set_speed(change.speed)
-        if instant is not None:
-            self._clock.seek(instant)
-        return json_response(self._clock_state())
+        if not self._calendar.covers(instant):
+            raise _bad(f"market_time lies between {FIRST_DAY} and {LAST_DAY}, not at {text}")
+        return instant
 
     def _clock_state(self) -> dict[str, Any]:
         return {"market_time": render(self._clock.now()), "speed": self._clock.speed}

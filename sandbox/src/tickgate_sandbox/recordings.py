@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import gzip
 import re
+import zlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -34,6 +34,10 @@ _DAILY_BARS = re.compile(r"(?P<symbol>[A-Z.]+)-1Day-raw\.json\.gz")
 
 class RecordingError(ValueError):
     """A folder or file is not a recording in the layout above."""
+
+
+_UNREADABLE = (ValueError, OSError, EOFError, zlib.error, msgspec.DecodeError)
+"""What reading a file that is no recording can raise."""
 
 
 class _Bars(msgspec.Struct):
@@ -149,9 +153,12 @@ class RecordingFolder:
         """Return the tape that the first record of *symbol* names, or an empty string."""
         files = self._files.get(symbol, _Files())
         for path in files.quotes + files.trades:
-            with gzip.open(path) as lines:
-                for line in islice(lines, 1):
-                    return msgspec.json.decode(line, type=_Kind).z
+            try:
+                with gzip.open(path) as lines:
+                    if line := lines.readline():
+                        return msgspec.json.decode(line, type=_Kind).z
+            except _UNREADABLE as error:
+                raise _refusal([path], error) from error
         return ""
 
     def assets(self) -> list[bytes]:
@@ -161,8 +168,8 @@ class RecordingFolder:
             return []
         try:
             answer = msgspec.json.decode(gzip.decompress(found[-1].read_bytes()), type=_Answer)
-        except (msgspec.DecodeError, OSError) as error:
-            raise RecordingError(f"{found[-1]} is not a recorded answer: {error}") from error
+        except _UNREADABLE as error:
+            raise _refusal(found[-1:], error) from error
         return [bytes(asset) for asset in answer.body]
 
     def _list_files(self) -> None:
@@ -188,9 +195,13 @@ class RecordingFolder:
     def _series(records: Iterator[bytes], sources: list[Path]) -> Series:
         try:
             return Series.of(records)
-        except (ValueError, OSError, EOFError) as error:
-            names = ", ".join(path.name for path in sources)
-            raise RecordingError(f"cannot read {names}: {error}") from error
+        except _UNREADABLE as error:
+            raise _refusal(sources, error) from error
+
+
+def _refusal(paths: Sequence[Path], error: Exception) -> RecordingError:
+    names = ", ".join(path.name for path in paths)
+    return RecordingError(f"cannot read {names}: {error}")
 
 
 def _bars(paths: list[Path]) -> Iterator[bytes]:

@@ -89,8 +89,7 @@ class _SymbolReplay:
             return DailyBars()
         latest = max(days)
         before = self._calendar.on_or_before(days_after(latest, -1))
-        previous = self._daily_bar(before.day, instant) if before is not None else None
-        return DailyBars(self._daily_bar(latest, instant), previous)
+        return DailyBars(self._daily_bar(latest, instant), self._daily_bar(before.day, instant))
 
     def _daily_bar(self, day: date, instant: int) -> bytes | None:
         """Return the bar of *day*: recorded once the day is over, else added up from trades."""

@@ -89,7 +89,7 @@ async def sandbox(
     app.on_response_prepare.append(mark)
     app.add_routes(StocksApi(market, clock, pins, settings.plan).routes())
     app.add_routes(TradingApi(assets, calendar, clock, pins).routes())
-    app.add_routes(ControlApi(clock, counters, faults, pins).routes())
+    app.add_routes(ControlApi(calendar, clock, counters, faults, pins).routes())
     await market.load(settings.symbols)
     async with _listening(app, settings.address, faults) as (host, port):
         yield Sandbox(f"http://{host}:{port}", port, market, clock, counters, faults, pins)
@@ -111,9 +111,12 @@ async def _listening(
         shutdown_timeout=_GRACE,
     )
     await runner.setup()
+    site = web.TCPSite(runner, host, port)
     try:
-        await web.TCPSite(runner, host, port).start()
+        await site.start()
         yield f"[{host}]" if ":" in host else host, runner.addresses[0][1]
+        # Nobody new, before those who hang are let go: they might come straight back.
+        await site.stop()
     finally:
         faults.clear()
         await runner.cleanup()

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from .calendar import FIRST_DAY, LAST_DAY
-from .timestamps import new_york_date, parse
+from .calendar import FIRST_DAY, LAST_DAY, ExchangeCalendar
+from .timestamps import parse
 
 SHORTEST_STEP = 0.1
 """Seconds; a shorter one would make a day of synthetic prices slow to draw."""
@@ -105,6 +105,6 @@ class SandboxSettings:
             instant = parse(self.at)
         except ValueError as error:
             raise SettingsError(f"at: {error}") from error
-        if not FIRST_DAY <= new_york_date(instant) <= LAST_DAY:
+        if not ExchangeCalendar().covers(instant):
             raise SettingsError(f"at lies between {FIRST_DAY} and {LAST_DAY}, not at {self.at}")
         return instant

@@ -261,8 +261,6 @@ class SyntheticMarket:
         last = new_york_date(instant)
         for _ in range(count):
             session = self._calendar.on_or_before(last)
-            if session is None:
-                return
             yield self._drawn(symbol, session)
             last = days_after(session.day, -1)
 
