@@ -89,7 +89,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
     def moment(request_id: str) -> Moment:
         return Moment(request_id, clock.wall(), clock.monotonic(), clock.market(), keeper.session())
 
-    async with http_session(_http_limits(settings), *settings.keys) as session:
+    async with http_session(http_limits(settings), *settings.keys) as session:
         requests = CountedRequests(HttpRequests(session, urls, clock), counters.upstream, clock)
         alpaca = AlpacaReference(requests, sources)
         reference = RememberedReference(
@@ -218,7 +218,8 @@ def log_format(settings: Settings) -> LogFormat:
     return settings.log.format
 
 
-def _http_limits(settings: Settings) -> HttpLimits:
+def http_limits(settings: Settings) -> HttpLimits:
+    """Return the bounds of the connection pool that *settings* ask for."""
     http = settings.alpaca.http
     return HttpLimits(
         total=http.total,

@@ -119,7 +119,9 @@ def _results(
     table, notes = _frame("Symbol", *headings), []
     for result in results:
         if isinstance(result, Unavailable):
-            table.add_row(result.symbol, Text(word(result.reason), style="yellow"))
+            # In the last column, the widest word of which may take a second line.
+            blanks = [""] * (len(headings) - 1)
+            table.add_row(result.symbol, *blanks, Text(word(result.reason), style="yellow"))
             notes.append(unavailable(result))
         else:
             table.add_row(*cells(result))

@@ -109,7 +109,7 @@ class Calls:
                 self._counters.calls_in_flight -= 1
                 self._on_call(call, self._clock.monotonic() - call.started)
             if isinstance(answer, status.Failure):
-                await _abort(context, call, answer)
+                await self._abort(context, call, answer)
             context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
             return answer  # type: ignore[return-value]  # a failure has aborted the call above
 
@@ -146,6 +146,23 @@ class Calls:
         call.code, call.reason = failure.code.name, failure.reason
         return failure
 
+    async def _abort(
+        self,
+        context: grpc.aio.ServicerContext[bytes, bytes],
+        call: Call,
+        failure: status.Failure,
+    ) -> None:
+        trailers: list[tuple[str, str | bytes]] = [
+            (REQUEST_ID, call.request_id),
+            ("grpc-status-details-bin", failure.status.SerializeToString()),
+        ]
+        if failure.pushback is not None:
+            # gRPC sits out a pushback that outlives the deadline, and the caller never learns the reason.
+            patience = (call.deadline - self._clock.monotonic()) * 1000
+            pushback = failure.pushback if failure.pushback < patience else status.NEVER
+            trailers.append(("grpc-retry-pushback-ms", str(pushback)))
+        await context.abort(failure.code, failure.message, tuple(trailers))
+
     def _refuse_when_closing(self) -> None:
         if self._closing:
             raise ShuttingDown
@@ -161,15 +178,3 @@ def _decode(body: bytes, call: Call, request_type: type[M]) -> M:
     except DecodeError as error:
         rule = f"the bytes are not a {request_type.DESCRIPTOR.full_name}"
         raise InvalidRequest([("", rule)]) from error
-
-
-async def _abort(
-    context: grpc.aio.ServicerContext[bytes, bytes], call: Call, failure: status.Failure
-) -> None:
-    trailers: list[tuple[str, str | bytes]] = [
-        (REQUEST_ID, call.request_id),
-        ("grpc-status-details-bin", failure.status.SerializeToString()),
-    ]
-    if failure.pushback is not None:
-        trailers.append(("grpc-retry-pushback-ms", failure.pushback))
-    await context.abort(failure.code, failure.message, tuple(trailers))

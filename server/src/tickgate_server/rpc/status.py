@@ -22,7 +22,7 @@ from ..market.unavailable import Reason, Unavailable
 DOMAIN: Final = "tickgate"
 """`ErrorInfo.domain` of everything this gateway says."""
 
-NEVER: Final = "-1"
+NEVER: Final = -1
 """A pushback that stops a client's automatic retries (gRFC A6)."""
 
 _Code = grpc.StatusCode
@@ -127,7 +127,7 @@ class Failure(Struct, frozen=True):
     """`ErrorInfo.reason`: the contract's name without its prefix."""
 
     status: status_pb2.Status
-    pushback: str | None
+    pushback: int | None
     """Milliseconds for `grpc-retry-pushback-ms`; None leaves it to the client."""
 
 
@@ -184,7 +184,7 @@ def _failure(
         delay = duration_pb2.Duration()
         delay.FromMilliseconds(round(retry_delay * 1000))
         status.details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
-        pushback = str(round(retry_delay * 1000))
+        pushback = round(retry_delay * 1000)
     return Failure(code, message, reason, status, pushback)
 
 

@@ -26,25 +26,25 @@ from tickgate.v1 import provenance_pb2 as tickgate_dot_v1_dot_provenance__pb2
 from tickgate.v1 import unavailable_pb2 as tickgate_dot_v1_dot_unavailable__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tickgate/v1/asset.proto\x12\x0btickgate.v1\x1a\x1ctickgate/v1/provenance.proto\x1a\x1dtickgate/v1/unavailable.proto\"\xb4\x02\n\x05\x41sset\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12\x10\n\x08\x65xchange\x18\x04 \x01(\t\x12\x13\n\x0b\x61sset_class\x18\x05 \x01(\t\x12(\n\x06status\x18\x06 \x01(\x0e\x32\x18.tickgate.v1.AssetStatus\x12\x15\n\x08tradable\x18\x07 \x01(\x08H\x00\x88\x01\x01\x12\x17\n\nmarginable\x18\x08 \x01(\x08H\x01\x88\x01\x01\x12\x16\n\tshortable\x18\t \x01(\x08H\x02\x88\x01\x01\x12\x19\n\x0c\x66ractionable\x18\n \x01(\x08H\x03\x88\x01\x01\x12\x12\n\nattributes\x18\x0b \x03(\tB\x0b\n\t_tradableB\r\n\x0b_marginableB\x0c\n\n_shortableB\x0f\n\r_fractionable\"\xae\x01\n\x0b\x41ssetResult\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12#\n\x05\x61sset\x18\x02 \x01(\x0b\x32\x12.tickgate.v1.AssetH\x00\x12\x33\n\x0bunavailable\x18\x03 \x01(\x0b\x32\x1c.tickgate.v1.DataUnavailableH\x00\x12+\n\nprovenance\x18\x04 \x01(\x0b\x32\x17.tickgate.v1.ProvenanceB\x08\n\x06result\"\x89\x01\n\tAssetPage\x12\"\n\x06\x61ssets\x18\x01 \x03(\x0b\x32\x12.tickgate.v1.Asset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\r\x12+\n\nprovenance\x18\x04 \x01(\x0b\x32\x17.tickgate.v1.Provenance\"\"\n\x04\x43ode\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"Z\n\tCodeTable\x12 \n\x05\x63odes\x18\x01 \x03(\x0b\x32\x11.tickgate.v1.Code\x12+\n\nprovenance\x18\x02 \x01(\x0b\x32\x17.tickgate.v1.Provenance*_\n\x0b\x41ssetStatus\x12\x1c\n\x18\x41SSET_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41SSET_STATUS_ACTIVE\x10\x01\x12\x19\n\x15\x41SSET_STATUS_INACTIVE\x10\x02*{\n\x08\x43odeKind\x12\x19\n\x15\x43ODE_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43ODE_KIND_EXCHANGE\x10\x01\x12\x1d\n\x19\x43ODE_KIND_TRADE_CONDITION\x10\x02\x12\x1d\n\x19\x43ODE_KIND_QUOTE_CONDITION\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tickgate/v1/asset.proto\x12\x0btickgate.v1\x1a\x1ctickgate/v1/provenance.proto\x1a\x1dtickgate/v1/unavailable.proto\"\xc4\x02\n\x05\x41sset\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12\x10\n\x08\x65xchange\x18\x04 \x01(\t\x12\x13\n\x0b\x61sset_class\x18\x05 \x01(\t\x12-\n\x06status\x18\x06 \x01(\x0e\x32\x18.tickgate.v1.AssetStatusH\x00\x88\x01\x01\x12\x15\n\x08tradable\x18\x07 \x01(\x08H\x01\x88\x01\x01\x12\x17\n\nmarginable\x18\x08 \x01(\x08H\x02\x88\x01\x01\x12\x16\n\tshortable\x18\t \x01(\x08H\x03\x88\x01\x01\x12\x19\n\x0c\x66ractionable\x18\n \x01(\x08H\x04\x88\x01\x01\x12\x12\n\nattributes\x18\x0b \x03(\tB\t\n\x07_statusB\x0b\n\t_tradableB\r\n\x0b_marginableB\x0c\n\n_shortableB\x0f\n\r_fractionable\"\xae\x01\n\x0b\x41ssetResult\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12#\n\x05\x61sset\x18\x02 \x01(\x0b\x32\x12.tickgate.v1.AssetH\x00\x12\x33\n\x0bunavailable\x18\x03 \x01(\x0b\x32\x1c.tickgate.v1.DataUnavailableH\x00\x12+\n\nprovenance\x18\x04 \x01(\x0b\x32\x17.tickgate.v1.ProvenanceB\x08\n\x06result\"\x89\x01\n\tAssetPage\x12\"\n\x06\x61ssets\x18\x01 \x03(\x0b\x32\x12.tickgate.v1.Asset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\r\x12+\n\nprovenance\x18\x04 \x01(\x0b\x32\x17.tickgate.v1.Provenance\"\"\n\x04\x43ode\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"Z\n\tCodeTable\x12 \n\x05\x63odes\x18\x01 \x03(\x0b\x32\x11.tickgate.v1.Code\x12+\n\nprovenance\x18\x02 \x01(\x0b\x32\x17.tickgate.v1.Provenance*_\n\x0b\x41ssetStatus\x12\x1c\n\x18\x41SSET_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41SSET_STATUS_ACTIVE\x10\x01\x12\x19\n\x15\x41SSET_STATUS_INACTIVE\x10\x02*{\n\x08\x43odeKind\x12\x19\n\x15\x43ODE_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43ODE_KIND_EXCHANGE\x10\x01\x12\x1d\n\x19\x43ODE_KIND_TRADE_CONDITION\x10\x02\x12\x1d\n\x19\x43ODE_KIND_QUOTE_CONDITION\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tickgate.v1.asset_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ASSETSTATUS']._serialized_start=857
-  _globals['_ASSETSTATUS']._serialized_end=952
-  _globals['_CODEKIND']._serialized_start=954
-  _globals['_CODEKIND']._serialized_end=1077
+  _globals['_ASSETSTATUS']._serialized_start=873
+  _globals['_ASSETSTATUS']._serialized_end=968
+  _globals['_CODEKIND']._serialized_start=970
+  _globals['_CODEKIND']._serialized_end=1093
   _globals['_ASSET']._serialized_start=102
-  _globals['_ASSET']._serialized_end=410
-  _globals['_ASSETRESULT']._serialized_start=413
-  _globals['_ASSETRESULT']._serialized_end=587
-  _globals['_ASSETPAGE']._serialized_start=590
-  _globals['_ASSETPAGE']._serialized_end=727
-  _globals['_CODE']._serialized_start=729
-  _globals['_CODE']._serialized_end=763
-  _globals['_CODETABLE']._serialized_start=765
-  _globals['_CODETABLE']._serialized_end=855
+  _globals['_ASSET']._serialized_end=426
+  _globals['_ASSETRESULT']._serialized_start=429
+  _globals['_ASSETRESULT']._serialized_end=603
+  _globals['_ASSETPAGE']._serialized_start=606
+  _globals['_ASSETPAGE']._serialized_end=743
+  _globals['_CODE']._serialized_start=745
+  _globals['_CODE']._serialized_end=779
+  _globals['_CODETABLE']._serialized_start=781
+  _globals['_CODETABLE']._serialized_end=871
 # @@protoc_insertion_point(module_scope)

@@ -19,8 +19,9 @@ RetryInfo where waiting helps. Example, strict GetQuote for a symbol that does n
       metadata: { "symbol": "ZZZZ", "request_id": "8c1f…", "category": "DATA_UNAVAILABLE" }
     }]
 
-The trailer `grpc-retry-pushback-ms` tells a gRPC service config when to try again, where the moment is known; where
-trying again cannot help it is negative, which stops automatic retries.
+The trailer `grpc-retry-pushback-ms` tells a gRPC service config when to try again, where the moment is known and
+comes before the call's deadline. It is negative, which stops automatic retries, where trying again cannot help or
+would come too late.
 """
 
 import builtins

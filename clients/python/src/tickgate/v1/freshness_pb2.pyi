@@ -24,7 +24,8 @@ DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 class Freshness(google.protobuf.message.Message):
     """Freshness bounds the age and the origin of an answer. Every field left out takes the gateway's default for the
     current market session: while the market is open (or the session is unknown) `max_age` 30 s and `max_event_age`
-    300 s; otherwise `max_age` 30 s and no bound on event age.
+    300 s plus the delay that the feed has by design; otherwise `max_age` 30 s and no bound on event age. A snapshot has
+    no bound on event age but the one that is asked for.
 
     Durations must be between 0 and 3,660 days; anything else is INVALID_ARGUMENT.
     """

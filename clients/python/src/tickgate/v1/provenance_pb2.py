@@ -26,19 +26,19 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctickgate/v1/provenance.proto\x12\x0btickgate.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc9\x03\n\nProvenance\x12\'\n\x06source\x18\x01 \x01(\x0e\x32\x17.tickgate.v1.DataSource\x12\x1f\n\x04\x66\x65\x65\x64\x18\x02 \x01(\x0e\x32\x11.tickgate.v1.Feed\x12&\n\x0bserved_from\x18\x03 \x01(\x0e\x32\x11.tickgate.v1.Tier\x12.\n\nevent_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0creceive_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nserve_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\nfeed_delay\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1b\n\x13upstream_request_id\x18\x08 \x01(\t\x12\r\n\x05stale\x18\t \x01(\x08\x12,\n\tevent_age\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0breceive_age\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration*Z\n\nDataSource\x12\x1b\n\x17\x44\x41TA_SOURCE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x44\x41TA_SOURCE_ALPACA\x10\x01\x12\x17\n\x13\x44\x41TA_SOURCE_SANDBOX\x10\x02*\xa4\x01\n\x04\x46\x65\x65\x64\x12\x14\n\x10\x46\x45\x45\x44_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x46\x45\x45\x44_SIP\x10\x01\x12\x0c\n\x08\x46\x45\x45\x44_IEX\x10\x02\x12\x14\n\x10\x46\x45\x45\x44_DELAYED_SIP\x10\x03\x12\x0e\n\nFEED_BOATS\x10\x04\x12\x12\n\x0e\x46\x45\x45\x44_OVERNIGHT\x10\x05\x12\x0c\n\x08\x46\x45\x45\x44_OTC\x10\x06\x12\r\n\tFEED_OPRA\x10\x07\x12\x13\n\x0f\x46\x45\x45\x44_INDICATIVE\x10\x08*o\n\x04Tier\x12\x14\n\x10TIER_UNSPECIFIED\x10\x00\x12\r\n\tTIER_BOOK\x10\x01\x12\x0f\n\x0bTIER_MEMORY\x10\x02\x12\x0e\n\nTIER_REDIS\x10\x03\x12\x0e\n\nTIER_STORE\x10\x04\x12\x11\n\rTIER_UPSTREAM\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctickgate/v1/provenance.proto\x12\x0btickgate.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\x03\n\nProvenance\x12\'\n\x06source\x18\x01 \x01(\x0e\x32\x17.tickgate.v1.DataSource\x12$\n\x04\x66\x65\x65\x64\x18\x02 \x01(\x0e\x32\x11.tickgate.v1.FeedH\x00\x88\x01\x01\x12&\n\x0bserved_from\x18\x03 \x01(\x0e\x32\x11.tickgate.v1.Tier\x12.\n\nevent_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0creceive_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nserve_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\nfeed_delay\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1b\n\x13upstream_request_id\x18\x08 \x01(\t\x12\r\n\x05stale\x18\t \x01(\x08\x12,\n\tevent_age\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0breceive_age\x18\x0b \x01(\x0b\x32\x19.google.protobuf.DurationB\x07\n\x05_feed*Z\n\nDataSource\x12\x1b\n\x17\x44\x41TA_SOURCE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x44\x41TA_SOURCE_ALPACA\x10\x01\x12\x17\n\x13\x44\x41TA_SOURCE_SANDBOX\x10\x02*\xa4\x01\n\x04\x46\x65\x65\x64\x12\x14\n\x10\x46\x45\x45\x44_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x46\x45\x45\x44_SIP\x10\x01\x12\x0c\n\x08\x46\x45\x45\x44_IEX\x10\x02\x12\x14\n\x10\x46\x45\x45\x44_DELAYED_SIP\x10\x03\x12\x0e\n\nFEED_BOATS\x10\x04\x12\x12\n\x0e\x46\x45\x45\x44_OVERNIGHT\x10\x05\x12\x0c\n\x08\x46\x45\x45\x44_OTC\x10\x06\x12\r\n\tFEED_OPRA\x10\x07\x12\x13\n\x0f\x46\x45\x45\x44_INDICATIVE\x10\x08*o\n\x04Tier\x12\x14\n\x10TIER_UNSPECIFIED\x10\x00\x12\r\n\tTIER_BOOK\x10\x01\x12\x0f\n\x0bTIER_MEMORY\x10\x02\x12\x0e\n\nTIER_REDIS\x10\x03\x12\x0e\n\nTIER_STORE\x10\x04\x12\x11\n\rTIER_UPSTREAM\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tickgate.v1.provenance_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DATASOURCE']._serialized_start=570
-  _globals['_DATASOURCE']._serialized_end=660
-  _globals['_FEED']._serialized_start=663
-  _globals['_FEED']._serialized_end=827
-  _globals['_TIER']._serialized_start=829
-  _globals['_TIER']._serialized_end=940
+  _globals['_DATASOURCE']._serialized_start=584
+  _globals['_DATASOURCE']._serialized_end=674
+  _globals['_FEED']._serialized_start=677
+  _globals['_FEED']._serialized_end=841
+  _globals['_TIER']._serialized_start=843
+  _globals['_TIER']._serialized_end=954
   _globals['_PROVENANCE']._serialized_start=111
-  _globals['_PROVENANCE']._serialized_end=568
+  _globals['_PROVENANCE']._serialized_end=582
 # @@protoc_insertion_point(module_scope)

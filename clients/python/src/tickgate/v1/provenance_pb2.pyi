@@ -5,7 +5,7 @@ Where a value came from and how old it is.
 
 Every market value in this API carries a Provenance. It travels with the value from the upstream connection to the
 caller; nothing in it is filled in afterwards except what can only be known at the moment of serving (served_from,
-serve_time, event_age, receive_age, stale).
+serve_time, event_age, receive_age, stale). `source`, `receive_time`, `serve_time` and `receive_age` are always set.
 
 Rules for time in this API: an instant is a google.protobuf.Timestamp, its name ends in `_time`, it is UTC and keeps
 every nanosecond that the upstream sent. A length of time is a google.protobuf.Duration. Ranges are half-open: the
@@ -162,7 +162,7 @@ class Provenance(google.protobuf.message.Message):
     value from a stand-in always says DATA_SOURCE_SANDBOX.
     """
     feed: Global___Feed.ValueType
-    """Feed the value belongs to. One answer never mixes feeds."""
+    """Feed the value belongs to. One answer never mixes feeds. Unset for reference data, which belongs to none."""
     served_from: Global___Tier.ValueType
     """Tier that answered this call."""
     upstream_request_id: builtins.str
@@ -207,7 +207,7 @@ class Provenance(google.protobuf.message.Message):
         self,
         *,
         source: Global___DataSource.ValueType = ...,
-        feed: Global___Feed.ValueType = ...,
+        feed: Global___Feed.ValueType | None = ...,
         served_from: Global___Tier.ValueType = ...,
         event_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         receive_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
@@ -218,7 +218,8 @@ class Provenance(google.protobuf.message.Message):
         event_age: google.protobuf.duration_pb2.Duration | None = ...,
         receive_age: google.protobuf.duration_pb2.Duration | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["event_age", b"event_age", "event_time", b"event_time", "feed_delay", b"feed_delay", "receive_age", b"receive_age", "receive_time", b"receive_time", "serve_time", b"serve_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["event_age", b"event_age", "event_time", b"event_time", "feed", b"feed", "feed_delay", b"feed_delay", "receive_age", b"receive_age", "receive_time", b"receive_time", "serve_time", b"serve_time", "served_from", b"served_from", "source", b"source", "stale", b"stale", "upstream_request_id", b"upstream_request_id"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_feed", b"_feed", "event_age", b"event_age", "event_time", b"event_time", "feed", b"feed", "feed_delay", b"feed_delay", "receive_age", b"receive_age", "receive_time", b"receive_time", "serve_time", b"serve_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_feed", b"_feed", "event_age", b"event_age", "event_time", b"event_time", "feed", b"feed", "feed_delay", b"feed_delay", "receive_age", b"receive_age", "receive_time", b"receive_time", "serve_time", b"serve_time", "served_from", b"served_from", "source", b"source", "stale", b"stale", "upstream_request_id", b"upstream_request_id"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_feed", b"_feed"]) -> typing.Literal["feed"] | None: ...
 
 Global___Provenance: typing_extensions.TypeAlias = Provenance

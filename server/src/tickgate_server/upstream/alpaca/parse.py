@@ -380,3 +380,24 @@ def _is_null(record: msgspec.Raw) -> bool:
 def _shown(data: msgspec.Raw | bytes) -> str:
     text = bytes(data)[:_SHOWN].decode("utf-8", "replace")
     return "".join(char if char.isprintable() else "." for char in text)
+
+
+_STRUCTS: Final[Mapping[str, type[msgspec.Struct]]] = {
+    "quote": _Quote,
+    "trade": _Trade,
+    "bar": _Bar,
+    "asset": _Asset,
+    "clock": _Clock,
+    "day": _Day,
+}
+
+
+def fields(record: str) -> frozenset[str]:
+    """Return Alpaca's names of the fields that are read of a *record*.
+
+    What else is sent is passed over; `make live-check` lists it.
+
+    Args:
+        record: "quote", "trade", "bar", "asset", "clock" or "day".
+    """
+    return frozenset(field.encode_name for field in msgspec.structs.fields(_STRUCTS[record]))
