@@ -1,0 +1,101 @@
+"""Proof that what was fast was also right: the answers themselves, and what the gateway logged of every call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import grpc
+import msgspec
+
+from tickgate.v1 import quote_service_pb2 as pb
+
+from .load import Question
+from .processes import BrokenMeasurement, Process
+
+_CALL_PATIENCE: Final = 5.0
+"""Seconds that one call may take."""
+
+_LINE_PATIENCE: Final = 5.0
+"""Seconds within which the lines of finished calls must stand in the log."""
+
+_WRITTEN_WITHIN: Final = 0.25
+"""Seconds after a call in which its line is written while the gateway is idle: it writes ten times a second."""
+
+
+def ask(server: Process, question: Question) -> bytes:
+    """Ask once with a real gRPC client and return the answer's bytes.
+
+    Raises:
+        BrokenMeasurement: the call failed.
+    """
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        call: Callable[..., bytes] = channel.unary_unary(question.path)
+        try:
+            return call(question.request.SerializeToString(), timeout=_CALL_PATIENCE)
+        except grpc.RpcError as error:
+            msg = f"{server.name} does not answer {question.path}: {error}"
+            raise BrokenMeasurement(msg) from error
+
+
+def expect_quotes(server: Process, question: Question) -> None:
+    """See that *server* answers *question* with a quote for every value asked for.
+
+    Raises:
+        BrokenMeasurement: it does not.
+    """
+    # One result and several look alike on the wire: both are field 1.
+    results = pb.GetQuotesResponse.FromString(ask(server, question)).results
+    given = sum(result.HasField("quote") for result in results)
+    if not question.values == len(results) == given:
+        msg = f"{server.name} answered {question.path} with {given} of {question.values} quotes"
+        raise BrokenMeasurement(msg)
+
+
+class _CallLine(msgspec.Struct):
+    endpoint: str = ""
+    code: str = ""
+    real_data_available: bool = False
+    cache_hit: bool = False
+
+
+class CallLog:
+    """What the gateway logs of calls from here on."""
+
+    def __init__(self, log: Path) -> None:
+        """Start at the end of *log*, when the lines of earlier calls stand in it."""
+        time.sleep(_WRITTEN_WITHIN)
+        self._log = log
+        self._start = log.stat().st_size
+
+    def expect(self, question: Question, calls: int, *, cached: bool) -> None:
+        """Wait for the lines of so many calls of *question*, every one of them answered in full.
+
+        Raises:
+            BrokenMeasurement: they do not come, or say otherwise.
+        """
+        endpoint = question.path.rpartition(".")[2]
+        give_up = time.monotonic() + _LINE_PATIENCE
+        lines: list[_CallLine] = []
+        while len(lines) < calls and time.monotonic() < give_up:
+            time.sleep(_WRITTEN_WITHIN)
+            lines = [line for line in self._lines() if line.endpoint == endpoint]
+        well = sum(
+            line.code == "OK" and line.real_data_available and (line.cache_hit or not cached)
+            for line in lines
+        )
+        if not calls == len(lines) == well:
+            msg = (
+                f"of {calls} calls of {endpoint} the gateway logged {len(lines)},"
+                f" {well} of them as it should"
+            )
+            raise BrokenMeasurement(msg)
+
+    def _lines(self) -> Iterator[_CallLine]:
+        with self._log.open("rb") as log:
+            log.seek(self._start)
+            for line in log:
+                if line.endswith(b"\n"):
+                    yield msgspec.json.decode(line, type=_CallLine)
