@@ -62,6 +62,8 @@ class Program:
             self.process.kill()
             status = self.process.wait()
         self._reader.join()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
         return status
 
     def _read(self) -> None:

@@ -1,7 +1,7 @@
 """What every call has in common: request id, deadline, one log line, and failures that explain themselves.
 
-Methods are wrapped once, when they are registered. A gRPC interceptor would do the same and look the method up again on
-every call; measured on the echo of `make bench` that alone is a fifteenth of the whole budget of a cached quote.
+Methods are wrapped once, when they are registered. A gRPC interceptor would do the same and be resolved again on every
+call, which costs a sixth of what a cached quote may cost beyond a bare one (docs/adr/0007).
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ _log = structlog.get_logger(__name__)
 
 DEFAULT_DEADLINE: Final = 10.0
 """Seconds that a call without a deadline gets."""
+
+_QUIET: Final = 0.1
+"""Seconds without a new call after which a closing gateway counts as left alone."""
 
 _LONGEST_ID: Final = 128
 REQUEST_ID: Final = "x-request-id"
@@ -85,12 +88,24 @@ class Calls:
         self._counters = counters
         self._on_call = on_call
         self._closing = False
+        self._arrivals = 0
         self._ids = count(1)
         self._prefix = secrets.token_hex(6)
 
     def close(self) -> None:
         """Refuse whatever arrives from now on; what is under way is not disturbed."""
         self._closing = True
+
+    async def settle(self) -> None:
+        """Return once nothing is under way and nothing has arrived for a moment.
+
+        gRPC's own stop answers calls that it has received and not yet handed over with CANCELLED, which no client
+        repeats. So those who still call are told that the gateway is closing, until they have heard it.
+        """
+        seen = -1
+        while self._counters.calls_in_flight or seen != self._arrivals:
+            seen = self._arrivals
+            await asyncio.sleep(_QUIET)
 
     def handler(
         self, name: str, request_type: type[M], method: Method[M]
@@ -99,6 +114,7 @@ class Calls:
 
         async def handle(body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
             call = self._begin(name, context)
+            self._arrivals += 1
             self._counters.calls_in_flight += 1
             try:
                 answer = await self._answer(body, call, request_type, method)

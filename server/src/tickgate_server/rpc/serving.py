@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import Any, Final
 
 import grpc
@@ -77,10 +79,14 @@ class Serving:
         await self._tell(health_pb2.HealthCheckResponse.SERVING)
 
     async def drain(self, grace: float) -> None:
-        """Stop: say NOT_SERVING first, then take no more calls, and give those under way *grace* seconds."""
+        """Stop: say NOT_SERVING first, then refuse new calls, and give those under way *grace* seconds."""
         await self._tell(health_pb2.HealthCheckResponse.NOT_SERVING)
         self._calls.close()
-        await self._server.stop(grace)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await self._calls.settle()
+        # Whoever is still there after the grace has had it.
+        await self._server.stop(None)
 
     async def _tell(self, state: int) -> None:
         for name in self._names:

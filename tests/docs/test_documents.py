@@ -1,0 +1,149 @@
+"""What the documents tell a reader to type works, against a real gateway in front of a real sandbox."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools.programs import gateway_program, sandbox_program
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted(
+    path
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/**/README.md")]
+    if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+)
+ADDRESS = "127.0.0.1:50051"
+"""Address of a gateway in every document."""
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """Return the fenced blocks of *language* in all documents, with the name of each."""
+    found = []
+    for path in DOCUMENTS:
+        texts = re.findall(
+            rf"^```{language}\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL
+        )
+        name = path.relative_to(ROOT)
+        found += [(f"{name}:{index}", text) for index, text in enumerate(texts, 1)]
+    return found
+
+
+def lines(program: str) -> list[str]:
+    """Return every line of a shell block that runs *program*."""
+    return [
+        line.strip()
+        for _, text in blocks("sh")
+        for line in text.splitlines()
+        if line.strip().startswith(f"{program} ")
+    ]
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[str]:
+    """The address of a gateway in front of a sandbox whose market is open."""
+    with (
+        sandbox_program("--at", "2026-10-01T15:00:00Z") as sandbox,
+        gateway_program(sandbox.address) as running,
+    ):
+        yield running.address
+
+
+def run(command: list[str], gateway: str) -> subprocess.CompletedProcess[str]:
+    """Run *command* in the environment of this interpreter, every document's address meaning *gateway*."""
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "TICKGATE_TARGET": gateway,
+        "COLUMNS": "120",
+    }
+    return subprocess.run(
+        [part.replace(ADDRESS, gateway) for part in command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("line", lines("grpcurl"))
+def test_grpcurl_lines_work(line: str, gateway: str) -> None:
+    """Each grpcurl line in the documents is run by the real grpcurl and answers."""
+    done = run(shlex.split(line), gateway)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("line", lines("tickgate"))
+def test_client_lines_work(line: str, gateway: str) -> None:
+    """Each line for the client's command line prints a table; 1 means that some symbol has no value, as documented."""
+    command = shlex.split(line)
+    done = run(command if ADDRESS in command else [*command, "--address", gateway], gateway)
+
+    assert done.returncode in (0, 1), done.stderr
+    assert done.stdout.strip()
+
+
+@pytest.mark.parametrize(("name", "text"), blocks("python"), ids=lambda part: part.split("\n")[0])
+def test_python_blocks_run(name: str, text: str, gateway: str) -> None:
+    """Each Python block in the documents runs as it stands."""
+    done = run([sys.executable, "-c", text.replace(ADDRESS, gateway)], gateway)
+
+    assert done.returncode == 0, f"{name}: {done.stderr}"
+
+
+def test_documents_are_found() -> None:
+    """The lines and blocks above are really there: a moved README would otherwise test nothing."""
+    assert len(lines("grpcurl")) >= 9
+    assert len(lines("tickgate")) >= 3
+    assert len(blocks("python")) >= 2
+
+
+def test_grpcurl_calls_every_unary_method(gateway: str) -> None:
+    """The real grpcurl lists, describes and calls every method of the contract by reflection."""
+    requests: dict[str, dict[str, Any]] = {
+        "GetQuote": {"symbol": "AAPL"},
+        "GetQuotes": {"symbols": ["AAPL", "MSFT"]},
+        "GetLatestTrade": {"symbol": "AAPL"},
+        "GetLatestTrades": {"symbols": ["AAPL", "MSFT"]},
+        "GetSnapshot": {"symbol": "AAPL"},
+        "GetSnapshots": {"symbols": ["AAPL", "MSFT"]},
+        "ListAssets": {"page_size": 2},
+        "GetAsset": {"symbol": "AAPL"},
+        "GetMarketClock": {},
+        "ListMarketSessions": {
+            "start_date": {"year": 2026, "month": 11, "day": 23},
+            "end_date": {"year": 2026, "month": 11, "day": 30},
+        },
+        "ListCodes": {"kind": "CODE_KIND_EXCHANGE"},
+        "GetStatus": {},
+    }
+    listed = run(["grpcurl", "-plaintext", gateway, "list"], gateway).stdout.split()
+    services = [name for name in listed if name.startswith("tickgate.")]
+    called = set()
+    for service in services:
+        assert run(["grpcurl", "-plaintext", gateway, "describe", service], gateway).stdout
+        for method in run(
+            ["grpcurl", "-plaintext", gateway, "list", service], gateway
+        ).stdout.split():
+            short = method.rpartition(".")[2]
+            request = json.dumps(
+                {**requests[short], **({} if short == "GetStatus" else {"strict": True})}
+            )
+            path = f"{service}/{short}"
+            done = run(["grpcurl", "-plaintext", "-d", request, gateway, path], gateway)
+            assert done.returncode == 0, f"{path}: {done.stderr}"
+            assert json.loads(done.stdout)
+            called.add(short)
+
+    assert called == set(requests)

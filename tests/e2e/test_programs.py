@@ -1,0 +1,178 @@
+"""The programs as an operator runs them: start, settings, signals, and the demo."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+
+from tickgate.v1 import quote_service_pb2 as pb
+from tickgate.v1 import quote_service_pb2_grpc as services
+from tools import live_check
+from tools.programs import gateway_program, sandbox_program
+
+ROOT = Path(__file__).parents[2]
+OPEN = ("--at", "2026-10-01T15:00:00Z")
+"""A sandbox whose market is open."""
+
+
+def server(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `tickgate-server` to its end."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("TICKGATE_")}
+    return subprocess.run(
+        [sys.executable, "-m", "tickgate_server", *arguments],
+        env=clean | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_version_is_printed() -> None:
+    """`tickgate-server --version` names program and version."""
+    assert server("--version").stdout.split() == ["tickgate-server", "0.1.0"]
+
+
+def test_config_shows_what_is_in_force_without_secrets(tmp_path: Path) -> None:
+    """`config` prints the effective settings, the environment winning over the file, and no key."""
+    file = tmp_path / "tickgate.toml"
+    file.write_text('listen = "127.0.0.1:6000"\n[memory]\ncapacity = 10\nkeep_open = 2.5\n')
+    done = server(
+        "config", "--config", str(file),
+        TICKGATE_MEMORY__CAPACITY="20", APCA_API_KEY_ID="AKID", APCA_API_SECRET_KEY="hush",
+    )  # fmt: skip
+    shown = json.loads(done.stdout)
+
+    assert shown["listen"] == "127.0.0.1:6000"
+    assert (shown["memory"]["capacity"], shown["memory"]["keep_open"]) == (20, 2.5)
+    assert shown["key_id"] == "set"
+    assert "AKID" not in done.stdout + done.stderr
+    assert "hush" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"TICKGATE_MEMORY__CAPACITY": "0"}, "memory.capacity"),
+        ({"TICKGATE_MEMROY__CAPACITY": "5"}, "TICKGATE_MEMROY__CAPACITY"),
+        ({"TICKGATE_MEMORY__KEPT": "5"}, "memory.kept"),
+        ({"TICKGATE_ENVIRONMENT": "paper"}, "APCA_API_KEY_ID"),
+        (
+            {
+                "TICKGATE_ENVIRONMENT": "live",
+                "APCA_API_KEY_ID": "a",
+                "APCA_API_SECRET_KEY": "b",
+                "TICKGATE_ALPACA__DATA_URL": "http://127.0.0.1:50080",
+            },
+            "alpaca.data_url",
+        ),
+    ],
+)
+def test_wrong_settings_stop_the_start(environment: dict[str, str], said: str) -> None:
+    """A value out of range, an unknown name, missing keys, a sandbox in live: exit 2, naming the field."""
+    done = server("serve", **environment)
+
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_taken_port_is_said_plainly() -> None:
+    """When the port is taken the program says so in one sentence and exits 1."""
+    with sandbox_program(*OPEN) as sandbox:
+        done = server("serve", TICKGATE_LISTEN=sandbox.address)
+
+    assert done.returncode == 1
+    assert f"cannot listen on {sandbox.address}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_sigterm_loses_nothing_under_load() -> None:
+    """SIGTERM under load: each call is answered or refused as never taken, none is lost, and the exit status is 0."""
+    with sandbox_program(*OPEN) as sandbox, gateway_program(sandbox.address) as gateway:
+        answered = threading.Semaphore(0)
+        stopped = threading.Event()
+
+        def ask() -> list[str]:
+            outcomes: list[str] = []
+            with grpc.insecure_channel(gateway.address) as channel:
+                quotes = services.QuoteServiceStub(channel)
+                while not stopped.is_set():
+                    try:
+                        answer = quotes.GetQuote(pb.GetQuoteRequest(symbol="AAPL"), timeout=10)
+                        outcomes.append(answer.result.WhichOneof("result") or "nothing")
+                        answered.release()
+                    except grpc.RpcError as error:
+                        outcomes.append(f"{error.code().name} {error.details()}")
+                        break
+            return outcomes
+
+        with ThreadPoolExecutor(8) as pool:
+            askers = [pool.submit(ask) for _ in range(8)]
+            for _ in range(200):
+                answered.acquire()
+            status = gateway.stop()
+            stopped.set()
+            outcomes = [outcome for asker in askers for outcome in asker.result()]
+
+    assert status == 0
+    assert outcomes.count("quote") >= 200
+    late = {outcome for outcome in outcomes if outcome != "quote"}
+    assert late == {
+        "UNAVAILABLE the gateway is stopping; ask another replica, or again when it is back"
+    }
+
+
+def test_each_call_leaves_one_log_line() -> None:
+    """Each call leaves one JSON line with request id, endpoint, outcome, duration and origin."""
+    with sandbox_program(*OPEN) as sandbox, gateway_program(sandbox.address) as gateway:
+        with grpc.insecure_channel(gateway.address) as channel:
+            quotes = services.QuoteServiceStub(channel)
+            for symbol in ("AAPL", "ZZZZ"):
+                quotes.GetQuote(
+                    pb.GetQuoteRequest(symbol=symbol), metadata=(("x-request-id", f"ask-{symbol}"),)
+                )
+        gateway.stop()
+        logged = [json.loads(line) for line in gateway.lines]
+
+    calls = {line["request_id"]: line for line in logged if "endpoint" in line}
+    assert set(calls) == {"ask-AAPL", "ask-ZZZZ"}
+    good, missing = calls["ask-AAPL"], calls["ask-ZZZZ"]
+    assert (good["endpoint"], good["code"]) == ("QuoteService/GetQuote", "OK")
+    assert (good["real_data_available"], good["data_source"]) == (True, "sandbox")
+    assert good["response_time_ms"] > 0
+    assert (missing["real_data_available"], missing["reason"]) == (False, "SYMBOL_UNKNOWN")
+
+
+def test_demo_runs_to_its_end() -> None:
+    """`make demo`'s program shows every part of itself and exits 0."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.demo"],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    for shown in ("AAPL", "symbol unknown", "refused by rule crossed", "Next open", "grpcurl"):
+        assert shown in done.stdout
+
+
+def test_live_check_accepts_a_true_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The live check, rehearsed against the sandbox, finds every endpoint in the required shape."""
+    with sandbox_program(*OPEN) as sandbox:
+        for name in ("DATA", "TRADING"):
+            monkeypatch.setenv(f"TICKGATE_ALPACA__{name}_URL", f"http://{sandbox.address}")
+
+        assert live_check.main(["--rehearse"]) == 0
+
+
+def test_live_check_needs_alpaca() -> None:
+    """Without keys the live check says what it needs and asks nobody."""
+    assert live_check.main([]) == 2
