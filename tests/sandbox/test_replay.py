@@ -230,7 +230,11 @@ async def test_only_bars(tmp_path: Path) -> None:
             pass
 
 
-@pytest.mark.parametrize("content", [b"not gzip", gzip.compress(b"not json\n")])
+@pytest.mark.parametrize(
+    "content",
+    [b"not gzip", gzip.compress(b"not json\n", mtime=0)],
+    ids=["not gzip", "not json"],
+)
 async def test_unreadable_recording(tmp_path: Path, content: bytes) -> None:
     """A file that is no recording is named."""
     write_recordings(tmp_path, day=DAY)

@@ -197,6 +197,8 @@ class Settings(BaseSettings):
         extra="forbid",
         frozen=True,
         env_ignore_empty=True,
+        # The cause of a SettingsError is pydantic's own, which would otherwise quote every input, the secret too.
+        hide_input_in_errors=True,
     )
 
     listen: Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.\-]+):\d{1,5}$")] = (
@@ -222,6 +224,14 @@ class Settings(BaseSettings):
     reference: ReferenceSettings = ReferenceSettings()
     validation: ValidationSettings = ValidationSettings()
     log: LogSettings = LogSettings()
+
+    @field_validator("listen")
+    @classmethod
+    def _is_port(cls, listen: str) -> str:
+        if int(listen.rpartition(":")[2]) > 65535:
+            msg = "a port is 0 to 65535"
+            raise ValueError(msg)
+        return listen
 
     @classmethod
     def settings_customise_sources(
@@ -320,13 +330,25 @@ def _key_files() -> dict[str, str]:
 
 def _refuse_unknown_variables() -> None:
     # pydantic-settings passes over variables that match no field, and a misspelt one would be silently without effect.
-    known = {name.upper() for name in Settings.model_fields}
+    fields = {name.upper(): field for name, field in Settings.model_fields.items()}
     for variable in os.environ:
-        if variable.startswith("TICKGATE_"):
-            first = variable.removeprefix("TICKGATE_").split("__", 1)[0].upper()
-            if first not in known and first not in _NOT_SETTINGS:
-                msg = f"{variable}: no such setting"
-                raise SettingsError(msg)
+        # pydantic-settings takes either case.
+        if not variable.upper().startswith("TICKGATE_"):
+            continue
+        first, *rest = variable.upper().removeprefix("TICKGATE_").split("__")
+        field = fields.get(first)
+        if field is None:
+            known = first in _NOT_SETTINGS
+        else:
+            # A field with an alias has no name of this prefix, and only a section has parts.
+            known = field.validation_alias is None and (not rest or _is_section(field.annotation))
+        if not known:
+            msg = f"{variable}: no such setting"
+            raise SettingsError(msg)
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, _Section)
 
 
 _NOT_SETTINGS: Final = frozenset({"MARKET_DATA", "TARGET", "CONFIG"})

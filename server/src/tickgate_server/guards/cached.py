@@ -101,7 +101,7 @@ class _Bounds(Struct, frozen=True, gc=False):
     """Nanoseconds since the event."""
 
     keep: float
-    """Seconds since confirmation that memory may answer."""
+    """Seconds since confirmation that memory answers without the upstream being asked."""
 
     keep_nothing: float
     memory: bool

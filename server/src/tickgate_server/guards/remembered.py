@@ -51,7 +51,8 @@ class Shelf(Generic[K, T]):
                 failed = (now, failure)
         if held is not None and now - held[0] < 2 * self._ttl:
             return held[1]
-        raise failed[1]
+        # Each raise would add its frames to the traceback of this one exception, and keep them alive.
+        raise failed[1].with_traceback(None)
 
     async def _load(self, key: K, load: Callable[[float], Awaitable[T]], deadline: float) -> T:
         async def start(_: list[K], cap: float) -> dict[K, T]:

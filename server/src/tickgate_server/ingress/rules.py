@@ -44,7 +44,7 @@ def check_price(name: str, price: Decimal, event_time: int) -> Refusal | None:
         # The exponent is a string only for NaN and infinities, which the comparison before it has refused.
         return None
     if price < 0:
-        return Refusal("negative_price", f"{name} {price}", event_time)
+        return Refusal("negative_price", f"{name} {str(price)[:30]}", event_time)
     if price == 0:
         return Refusal("zero_price", f"{name} {price}", event_time)
     return Refusal("price_out_of_range", f"{name} {price:.6e}", event_time)

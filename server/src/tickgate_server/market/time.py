@@ -15,8 +15,11 @@ NANOS: Final = 1_000_000_000
 """Nanoseconds in a second."""
 
 _RFC3339: Final = re.compile(
-    r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?(Z|[+-]\d{2}:\d{2})", re.ASCII
+    r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?(Z|[+-]\d{2}:[0-5]\d)", re.ASCII
 )
+_FIRST: Final = int(datetime(1, 1, 1, tzinfo=UTC).timestamp())
+_LAST: Final = int(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
+"""First and last second that UTC, and with it a `Timestamp`, can name."""
 
 
 def parse_rfc3339(text: str) -> int:
@@ -39,12 +42,18 @@ def parse_rfc3339(text: str) -> int:
 # Records come in bursts that share their second, and `fromisoformat` is most of the cost of parsing an instant.
 @lru_cache(maxsize=4096)
 def _seconds(whole: str, zone: str) -> int:
-    return int(datetime.fromisoformat(whole + ("+00:00" if zone == "Z" else zone)).timestamp())
+    seconds = int(datetime.fromisoformat(whole + ("+00:00" if zone == "Z" else zone)).timestamp())
+    if not _FIRST <= seconds <= _LAST:
+        # An offset can carry the first or last day of all out of the calendar.
+        msg = f"outside of the years 1 to 9999: {whole}{zone}"
+        raise ValueError(msg)
+    return seconds
 
 
 def format_rfc3339(instant: int) -> str:
     """Return *instant* (nanoseconds) as RFC 3339 in UTC, trailing zeros of the fraction cut."""
     seconds, nanos = divmod(instant, NANOS)
-    whole = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    # Not strftime: its years before 1000 have fewer than four digits on Linux.
+    whole = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
     fraction = f".{nanos:09d}".rstrip("0") if nanos else ""
     return f"{whole}{fraction}Z"

@@ -61,18 +61,18 @@ class CallLog:
         """Write to *stream* in *form*, holding at most *capacity* lines."""
         self._stream = stream
         self._form = form
-        self._lines: deque[tuple[int, CallLine]] = deque(maxlen=capacity)
-        self._capacity = capacity
-        self._taken = 0
-        self._appended = 0
+        self._lines: deque[tuple[int, int, CallLine]] = deque(maxlen=capacity)
+        self._written = 0
+        self._expected = 1
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="call-log", daemon=True)
         self._thread.start()
 
     def write(self, at: int, line: CallLine) -> None:
         """Queue *line*, which belongs to the instant *at* (nanoseconds). Never waits."""
-        self._appended += 1
-        self._lines.append((at, line))
+        # Numbered, so that the writing thread sees exactly which are gone, without a lock.
+        self._written += 1
+        self._lines.append((self._written, at, line))
 
     def close(self) -> None:
         """Write what is queued and end the thread."""
@@ -87,13 +87,26 @@ class CallLog:
     def _flush(self) -> None:
         texts = []
         while self._lines:
-            at, line = self._lines.popleft()
-            self._taken += 1
+            number, at, line = self._lines.popleft()
             line.timestamp = format_rfc3339(at)
+            if number > self._expected:
+                texts.append(self._dropped(number - self._expected, line.timestamp))
+            self._expected = number + 1
             texts.append(self._text(line))
         if texts:
             self._stream.write("".join(texts))
             self._stream.flush()
+
+    def _dropped(self, count: int, timestamp: str) -> str:
+        if self._form == "console":
+            return f"{timestamp} call_lines_dropped count={count}\n"
+        event = {
+            "timestamp": timestamp,
+            "event": "call_lines_dropped",
+            "level": "warning",
+            "count": count,
+        }
+        return msgspec.json.encode(event).decode() + "\n"
 
     def _text(self, line: CallLine) -> str:
         if self._form == "json":

@@ -32,7 +32,7 @@ def decode_token(token: str, query: AssetQuery, list_time: int) -> int:
     try:
         raw = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
         position = msgspec.msgpack.decode(raw, type=_Position)
-    except (UnicodeEncodeError, binascii.Error, msgspec.DecodeError) as error:
+    except (UnicodeEncodeError, binascii.Error, msgspec.DecodeError, RecursionError) as error:
         msg = "not a page token of this service"
         raise ValueError(msg) from error
     if position.query != _digest(query) or position.offset < 0:

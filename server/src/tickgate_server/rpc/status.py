@@ -25,6 +25,10 @@ DOMAIN: Final = "tickgate"
 NEVER: Final = -1
 """A pushback that stops a client's automatic retries (gRFC A6)."""
 
+_MOST_VIOLATIONS: Final = 16
+"""Broken rules that a failed call names. All of a failure travels in headers, and gRPC drops a call whose headers
+pass 8 KiB: the caller would not even learn that its request was wrong."""
+
 _Code = grpc.StatusCode
 
 
@@ -153,7 +157,7 @@ def of_error(error: GatewayError | None, request_id: str) -> Failure:
     """Return the failure that *error* is; None stands for a fault of the gateway itself."""
     metadata = {"request_id": request_id}
     if isinstance(error, InvalidRequest):
-        failure = _failure(_Code.INVALID_ARGUMENT, str(error), "INVALID_REQUEST", metadata)
+        failure = _failure(_Code.INVALID_ARGUMENT, _summary(error), "INVALID_REQUEST", metadata)
         failure.status.details.append(_packed(_bad_request(error)))
         return failure
     if isinstance(error, ShuttingDown):
@@ -188,11 +192,21 @@ def _failure(
     return Failure(code, message, reason, status, pushback)
 
 
+def _summary(error: InvalidRequest) -> str:
+    field, rule = error.violations[0]
+    more = len(error.violations) - 1
+    return f"{field}: {rule}" + (f"; and {more} more" if more else "")
+
+
 def _bad_request(error: InvalidRequest) -> error_details_pb2.BadRequest:
+    named = error.violations[:_MOST_VIOLATIONS]
+    left_out = len(error.violations) - len(named)
+    if left_out:
+        named = [*named, ("", f"{left_out} more broken rules are not listed")]
     return error_details_pb2.BadRequest(
         field_violations=[
             error_details_pb2.BadRequest.FieldViolation(field=field, description=rule)
-            for field, rule in error.violations
+            for field, rule in named
         ]
     )
 

@@ -26,7 +26,7 @@ _LARGEST_BODY: Final = 64 * 1024 * 1024
 """Bytes read of one answer at most. The largest that Alpaca documents, the list of all assets, is about 6 MB."""
 
 _QUOTED: Final = 200
-"""Characters of an upstream's message that are passed on."""
+"""Characters of an upstream's message, and of its request id, that are passed on."""
 
 
 class HttpLimits(msgspec.Struct, frozen=True):
@@ -79,7 +79,7 @@ class HttpRequests:
             raise _failure(request, response.status, body)
         return Reply(
             body=body,
-            request_id=response.headers.get("X-Request-ID", ""),
+            request_id=_printable(response.headers.get("X-Request-ID", "")),
             receive_time=self._clock.wall(),
             received_at=self._clock.monotonic(),
         )
@@ -138,8 +138,13 @@ def _failure(request: Request, status: int, body: bytes) -> UpstreamFailure:
 def _message(body: bytes) -> str:
     try:
         text = msgspec.json.decode(body, type=_ErrorBody).message
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
+    return _printable(text)
+
+
+def _printable(text: str) -> str:
+    # aiohttp hands on bytes of a header that are not UTF-8 as surrogates, which no message can carry.
     return "".join(char for char in text[:_QUOTED] if char.isprintable())
 
 

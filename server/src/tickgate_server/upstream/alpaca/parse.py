@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Callable, Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -29,6 +29,10 @@ T = TypeVar("T")
 _NEW_YORK: Final = ZoneInfo("America/New_York")
 _SHOWN: Final = 60
 """Characters of a bad field that are shown as evidence."""
+
+
+_UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are not JSON; the last for JSON nested a thousand levels deep."""
 
 
 class _Quote(msgspec.Struct):
@@ -201,7 +205,7 @@ def snapshot_parts(record: msgspec.Raw) -> Mapping[SnapshotPart, msgspec.Raw] | 
         return {}
     try:
         sent = _as_records.decode(record)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNDECODABLE:
         return Refusal("wrong_type", f"snapshot is {_shown(record)}")
     return {part: sent[key] for part, key in _SNAPSHOT_KEYS.items() if key in sent}
 
@@ -279,7 +283,7 @@ def _decode(decoder: msgspec.json.Decoder[T], body: bytes, subject: str) -> T:
     except msgspec.ValidationError as error:
         refusal = Refusal("wrong_type", f"{_field_of(error)} of {_shown(body)}")
         raise UpstreamUnreadable(refusal, subject) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNDECODABLE as error:
         refusal = Refusal("unreadable", f"not JSON: {_shown(body)}")
         raise UpstreamUnreadable(refusal, subject) from error
 
@@ -295,7 +299,7 @@ def _record(
         return unfit.refusal
     except msgspec.ValidationError as error:
         return _misfit(error, record)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNDECODABLE:
         return Refusal("unreadable", f"record is {_shown(record)}")
 
 
@@ -317,7 +321,11 @@ def _price(name: str, raw: msgspec.Raw) -> Decimal:
     # JSON has been checked by now: what starts like a number is one.
     if text[:1] not in "-0123456789" or not text:
         raise _Unfit(Refusal("wrong_type", f"field {name!r} is {text[:_SHOWN]}"))
-    return Decimal(text)
+    try:
+        return Decimal(text)
+    except InvalidOperation as error:
+        # An exponent of more digits than a Decimal has room for.
+        raise _Unfit(Refusal("price_out_of_range", f"{name} {text[:_SHOWN]}")) from error
 
 
 def _instant(text: str) -> int:
@@ -330,7 +338,7 @@ def _instant(text: str) -> int:
 def _asset(entry: msgspec.Raw) -> Asset | None:
     try:
         seen = _as_asset.decode(entry)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNDECODABLE:
         return None
     return Asset(
         symbol=seen.symbol,
