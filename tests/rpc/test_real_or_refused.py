@@ -54,9 +54,11 @@ conditions = st.lists(texts, max_size=3).map(lambda items: "[" + ",".join(items)
 
 
 def records(**fields: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    """Return JSON objects of some of *fields*, whose values are JSON texts."""
-    chosen = st.fixed_dictionaries({}, optional=dict(fields))
-    return chosen.map(lambda some: "{" + ",".join(f'"{k}":{v}' for k, v in some.items()) + "}")
+    """Return JSON objects of *fields*, all of them or some, whose values are JSON texts."""
+    whole, some = st.fixed_dictionaries(fields), st.fixed_dictionaries({}, optional=dict(fields))
+    return st.one_of(whole, whole, some).map(
+        lambda chosen: "{" + ",".join(f'"{key}":{value}' for key, value in chosen.items()) + "}"
+    )
 
 
 quotes = records(

@@ -140,7 +140,8 @@ class MemorySettings(_Section):
     """Values of each kind held at most; the one unused for longest makes room."""
 
     keep_open: Seconds = 5.0
-    """Seconds that a value answers further calls while the market is open or its session unknown."""
+    """Seconds that a value answers further calls, without the upstream being asked again, while the market is open or
+    its session unknown. Longer ones answer only where the upstream fails or may not be asked, within `max_age`."""
 
     keep_otherwise: Seconds = 30.0
     """Seconds that a value answers further calls at other times."""

@@ -142,10 +142,14 @@ class CachedLatest(Generic[V]):
         self._memory.hits += len(answers)
         if missing:
             self._memory.misses += len(missing)
-            answers.update(await self._ask(question, tuple(missing), bounds))
+        tried = {
+            symbol: self._memory_attempt((question.feed, symbol), bounds) for symbol in missing
+        }
+        if tried:
+            answers.update(await self._ask(question, tried, bounds))
         if bounds.max_event_age is None:
             return answers
-        return self._judge_events(answers, bounds.max_event_age)
+        return self._judge_events(answers, bounds.max_event_age, tried)
 
     def _bounds(self, asked: Freshness, feed: Feed) -> _Bounds:
         policy = self._policy
@@ -156,16 +160,21 @@ class CachedLatest(Generic[V]):
             default_event_age += FEED_DELAY.get(feed, 0)
         max_age = (policy.max_age if asked.max_age is None else asked.max_age) / NANOS
         keep = policy.keep_open if strict_session else policy.keep_otherwise
+        if asked.max_event_age is not None:
+            # What was confirmed longer ago cannot be young enough; what the upstream holds by now may be.
+            keep = min(keep, asked.max_event_age / NANOS)
         allowed = asked.allowed_tiers
+        upstream = allowed is None or Tier.UPSTREAM in allowed
         return _Bounds(
             max_age=max_age,
             max_event_age=(
                 default_event_age if asked.max_event_age is None else asked.max_event_age
             ),
-            keep=min(max_age, keep),
+            # Where nobody else may be asked there is nothing to gain from passing over what is fresh enough.
+            keep=min(max_age, keep) if upstream else max_age,
             keep_nothing=min(max_age, policy.keep_nothing),
             memory=allowed is None or Tier.MEMORY in allowed,
-            upstream=allowed is None or Tier.UPSTREAM in allowed,
+            upstream=upstream,
             allow_stale=asked.allow_stale,
         )
 
@@ -182,17 +191,14 @@ class CachedLatest(Generic[V]):
         return None
 
     async def _ask(
-        self, question: Question, symbols: tuple[str, ...], bounds: _Bounds
+        self, question: Question, tried: Mapping[str, TierAttempt], bounds: _Bounds
     ) -> Mapping[str, Answer[V] | Unavailable]:
-        tried = {
-            symbol: self._memory_attempt((question.feed, symbol), bounds) for symbol in symbols
-        }
         if not bounds.upstream:
-            return {symbol: self._not_asked(symbol, tried[symbol]) for symbol in symbols}
-        answers = await self._source.latest(replace(question, symbols=symbols))
+            return {symbol: self._not_asked(symbol, memory) for symbol, memory in tried.items()}
+        answers = await self._source.latest(replace(question, symbols=tuple(tried)))
         return {
-            symbol: self._keep((question.feed, symbol), answers[symbol], bounds, tried[symbol])
-            for symbol in symbols
+            symbol: self._keep((question.feed, symbol), answers[symbol], bounds, memory)
+            for symbol, memory in tried.items()
         }
 
     def _keep(
@@ -206,9 +212,9 @@ class CachedLatest(Generic[V]):
             self._memory.put(key, answer.held)
             return answer
         if answer.reason in OUTAGES:
-            stale = self._bridge(key) if bounds.allow_stale and bounds.memory else None
-            if stale is not None:
-                return stale
+            bridge = self._bridge(key, bounds) if bounds.memory else None
+            if bridge is not None:
+                return bridge
             return self._explain(key, answer, memory, TierOutcome.FAILED)
         if answer.reason in (Reason.SYMBOL_UNKNOWN, Reason.NO_DATA):
             self._memory.put_nothing(key, self._clock.monotonic(), answer)
@@ -218,14 +224,23 @@ class CachedLatest(Generic[V]):
             return self._explain(key, answer, memory, TierOutcome.REFUSED)
         return self._explain(key, answer, memory, TierOutcome.FAILED)
 
-    def _bridge(self, key: tuple[Feed, str]) -> Answer[V] | None:
+    def _bridge(self, key: tuple[Feed, str], bounds: _Bounds) -> Answer[V] | None:
         answer = self._memory.get(key)
         if answer is None:
             return None
         age = self._clock.monotonic() - answer.held.confirmed_at
-        return (
-            Answer(answer.held, Tier.MEMORY, stale=True) if age <= self._policy.stale_cap else None
-        )
+        if age < bounds.max_age and not self._is_too_old(answer, bounds.max_event_age):
+            # As fresh as asked for; memory only meant to ask for something fresher first.
+            return answer
+        if not bounds.allow_stale or age > self._policy.stale_cap:
+            return None
+        return Answer(answer.held, Tier.MEMORY, stale=True)
+
+    def _is_too_old(self, answer: Answer[V], max_event_age: int | None) -> bool:
+        event_time = answer.held.value.event_time
+        if max_event_age is None or event_time is None:
+            return False
+        return self._clock.market() - event_time > max_event_age
 
     def _explain(
         self,
@@ -264,7 +279,10 @@ class CachedLatest(Generic[V]):
         return TierAttempt(tier, outcome, self._clock.wall())
 
     def _judge_events(
-        self, answers: dict[str, Answer[V] | Unavailable], max_event_age: int
+        self,
+        answers: dict[str, Answer[V] | Unavailable],
+        max_event_age: int,
+        tried: Mapping[str, TierAttempt],
     ) -> dict[str, Answer[V] | Unavailable]:
         oldest = self._clock.market() - max_event_age
         for symbol, answer in answers.items():
@@ -272,7 +290,10 @@ class CachedLatest(Generic[V]):
                 continue
             event_time = answer.held.value.event_time
             if event_time is not None and event_time < oldest:
-                answers[symbol] = self._too_old(symbol, answer, event_time, max_event_age)
+                before = tried.get(symbol)
+                answers[symbol] = self._too_old(symbol, answer, event_time, max_event_age).after(
+                    *(() if before is None else (before,))
+                )
         return answers
 
     def _too_old(
