@@ -1,0 +1,294 @@
+"""The gate: every rule at its border, and nothing in a value that was not in its record."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import asdict, replace
+
+from tickgate_server.ingress.gate import Gate
+from tickgate_server.ingress.records import RawBar, RawQuote, RawTrade, Receipt
+from tickgate_server.market.bar import Bar
+from tickgate_server.market.provenance import DataSource, Feed, Provenance
+from tickgate_server.market.quote import Quote
+from tickgate_server.market.time import NANOS
+from tickgate_server.market.trade import Trade
+from tickgate_server.market.unavailable import Reason, Unavailable
+
+from ...support.fakes import NOW, HandClock, gate
+
+RECEIPT = Receipt(DataSource.SANDBOX, Feed.IEX, NOW + 3, "up-1")
+QUOTE = RawQuote("AAPL", NOW, Decimal("10.00"), 100, "V", Decimal("10.02"), 200, "Q", ("R",), "C")
+TRADE = RawTrade("AAPL", NOW, Decimal("10.01"), 50, "V", ("@", "F"), 7, "C", "corrected")
+BAR = RawBar(
+    "AAPL", NOW, Decimal(10), Decimal(12), Decimal(9), Decimal(11), 500, 12, Decimal("10.5")
+)  # fmt: skip
+LARGEST = 2**63 - 1
+
+
+def let_in(
+    raw: RawQuote | RawTrade | RawBar, through: Gate | None = None, asked: str = "AAPL"
+) -> Any:
+    """What a gate makes of a record about AAPL."""
+    through = through or gate(HandClock())
+    if isinstance(raw, RawQuote):
+        return through.quote(raw, asked, RECEIPT)
+    if isinstance(raw, RawTrade):
+        return through.trade(raw, asked, RECEIPT)
+    return through.bar(raw, asked, RECEIPT)
+
+
+def rule(raw: RawQuote | RawTrade | RawBar, asked: str = "AAPL") -> str | None:
+    """The rule that refuses a record, or None if none does."""
+    refusals: dict[str, int] = {}
+    outcome = let_in(raw, gate(HandClock(), refusals), asked)
+    if not isinstance(outcome, Unavailable):
+        assert refusals == {}
+        return None
+    assert outcome.reason is Reason.INVALID_DATA
+    assert outcome.refusal is not None
+    assert refusals == {outcome.refusal.rule: 1}
+    assert outcome.refusal.evidence in outcome.message
+    assert len(outcome.message) < 300
+    return outcome.refusal.rule
+
+
+def test_a_good_quote_passes_whole() -> None:
+    """Everything a quote record holds is in the quote, with the receipt as its origin."""
+    value = let_in(QUOTE)
+    assert isinstance(value, Quote)
+    assert value.symbol == "AAPL"
+    assert value.bid is not None
+    assert value.ask is not None
+    assert (value.bid.price, value.bid.size, value.bid.exchange) == (Decimal("10.00"), 100, "V")
+    assert (value.ask.price, value.ask.size, value.ask.exchange) == (Decimal("10.02"), 200, "Q")
+    assert (value.conditions, value.tape) == (("R",), "C")
+    assert value.provenance == Provenance(DataSource.SANDBOX, Feed.IEX, NOW, NOW + 3, "up-1")
+
+
+def test_a_good_trade_passes_whole() -> None:
+    """Everything a trade record holds is in the trade."""
+    value = let_in(TRADE)
+    assert isinstance(value, Trade)
+    kept = asdict(value)
+    assert kept.pop("provenance") == Provenance(DataSource.SANDBOX, Feed.IEX, NOW, NOW + 3, "up-1")
+    assert kept == {key: item for key, item in asdict(TRADE).items() if key != "event_time"}
+
+
+def test_a_good_bar_passes_whole() -> None:
+    """Everything a bar record holds is in the bar, its start as the event time."""
+    value = let_in(BAR)
+    assert isinstance(value, Bar)
+    assert value.event_time == NOW
+    kept = asdict(value)
+    del kept["provenance"]
+    assert kept == {key: item for key, item in asdict(BAR).items() if key != "event_time"}
+
+
+@pytest.mark.parametrize("raw", [QUOTE, TRADE, BAR])
+def test_another_symbol_is_refused(raw: RawQuote | RawTrade | RawBar) -> None:
+    """A record about another symbol than the asked one is `symbol_mismatch`."""
+    assert rule(raw, asked="IBM") == "symbol_mismatch"
+
+
+@pytest.mark.parametrize("raw", [QUOTE, TRADE, BAR])
+def test_the_future_begins_after_the_tolerance(raw: RawQuote | RawTrade | RawBar) -> None:
+    """A record may be stamped as far ahead of the market as the tolerance, and not a nanosecond more."""
+    assert rule(replace(raw, event_time=NOW + 5 * NANOS)) is None
+    assert rule(replace(raw, event_time=NOW + 5 * NANOS + 1)) == "future_time"
+
+
+def test_a_refusal_carries_its_event_time() -> None:
+    """What was refused still tells when it happened, and how far in the future that lies."""
+    why = let_in(replace(QUOTE, event_time=NOW + 8 * NANOS))
+    assert why.last_event_time == NOW + 8 * NANOS
+    assert "8.000 s ahead" in why.refusal.evidence
+
+
+@pytest.mark.parametrize(
+    ("price", "expected"),
+    [
+        ("0.000000000001", None),
+        ("999999999.999999999999", None),
+        ("1000000000", "price_out_of_range"),
+        ("0.0000000000001", "price_out_of_range"),
+        ("1.0000000000000", "price_out_of_range"),
+        ("1E+400", "price_out_of_range"),
+        ("1E-400", "price_out_of_range"),
+        ("-0.01", "negative_price"),
+        ("-1E+400", "negative_price"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("raw", "field"),
+    [(QUOTE, "bid_price"), (QUOTE, "ask_price"), (TRADE, "price"), (BAR, "vwap")],
+    ids=["bid", "ask", "trade", "vwap"],
+)
+def test_prices_have_bounds(
+    raw: RawQuote | RawTrade | RawBar, field: str, price: str, expected: str | None
+) -> None:
+    """A price is above zero, below a billion, and has at most twelve decimals."""
+    changed: dict[str, Any] = {field: Decimal(price)}
+    if isinstance(raw, RawQuote):
+        changed = {"bid_price": Decimal(0), "ask_price": Decimal(0)} | changed
+    assert rule(replace(raw, **changed)) == expected
+
+
+@pytest.mark.parametrize("field", ["open", "high", "low", "close", "vwap"])
+def test_no_price_of_a_bar_is_zero(field: str) -> None:
+    """A zero in a bar is no price."""
+    assert rule(replace(BAR, **{field: Decimal("0.00")})) == "zero_price"
+
+
+def test_a_trade_at_zero_is_refused() -> None:
+    """Nothing is traded for nothing."""
+    assert rule(replace(TRADE, price=Decimal(0))) == "zero_price"
+
+
+def test_a_bar_may_lack_its_average() -> None:
+    """A bar without a volume-weighted price is a bar, and stays without one."""
+    assert let_in(replace(BAR, vwap=None)).vwap is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "field"),
+    [
+        (QUOTE, "bid_size"),
+        (QUOTE, "ask_size"),
+        (TRADE, "size"),
+        (TRADE, "id"),
+        (BAR, "volume"),
+        (BAR, "trade_count"),
+    ],
+    ids=["bid_size", "ask_size", "trade size", "trade id", "volume", "trade_count"],
+)
+def test_counts_have_bounds(raw: RawQuote | RawTrade | RawBar, field: str) -> None:
+    """A number of shares or trades is missing, zero, or what 63 bits hold."""
+    for fine in (None, 0, LARGEST):
+        assert rule(replace(raw, **{field: fine})) is None
+    assert rule(replace(raw, **{field: -1})) == "negative_size"
+    assert rule(replace(raw, **{field: LARGEST + 1})) == "size_out_of_range"
+    assert rule(replace(raw, **{field: -(10**300)})) == "negative_size"
+
+
+@pytest.mark.parametrize("zero", ["0", "0.00", "-0", "0E+5"])
+def test_a_price_of_zero_empties_its_side(zero: str) -> None:
+    """However a zero is written, the side is unset, its size and venue with it."""
+    no_bid = let_in(replace(QUOTE, bid_price=Decimal(zero)))
+    assert no_bid.bid is None
+    assert no_bid.ask.price == Decimal("10.02")
+    no_ask = let_in(replace(QUOTE, ask_price=Decimal(zero)))
+    assert no_ask.ask is None
+    assert no_ask.bid.price == Decimal("10.00")
+
+
+def test_two_empty_sides_are_no_data() -> None:
+    """A quote without an order is no quote: NO_DATA, no rule, and the time of the empty book."""
+    refusals: dict[str, int] = {}
+    empty = replace(QUOTE, bid_price=Decimal(0), ask_price=Decimal(0))
+    why = let_in(empty, gate(HandClock(), refusals))
+    assert (why.reason, why.refusal, why.last_event_time) == (Reason.NO_DATA, None, NOW)
+    assert refusals == {}
+
+
+def test_crossed_is_refused_or_passed_by_policy() -> None:
+    """A bid above the ask is refused, or passes unchanged where the operator said so; locked always passes."""
+    crossed = replace(QUOTE, bid_price=Decimal("10.03"))
+    assert rule(crossed) == "crossed"
+    passed = let_in(crossed, gate(HandClock(), crossed=False))
+    assert passed.bid.price == Decimal("10.03")
+    assert rule(replace(QUOTE, bid_price=Decimal("10.020"))) is None
+
+
+def test_an_empty_side_crosses_nothing() -> None:
+    """A bid alone is not above an ask that is not there."""
+    assert rule(replace(QUOTE, ask_price=Decimal(0))) is None
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"low": "11.5"}, {"high": "10.5"}, {"low": "10.5"}, {"open": "12.01"}, {"close": "8.99"}],
+)
+def test_a_bar_is_in_order(changed: dict[str, str]) -> None:
+    """Not low ≤ open, close ≤ high is `bar_order`."""
+    assert (
+        rule(replace(BAR, **{key: Decimal(price) for key, price in changed.items()})) == "bar_order"
+    )
+
+
+def test_a_flat_bar_is_in_order() -> None:
+    """All four prices may be one."""
+    one = Decimal(10)
+    assert rule(replace(BAR, open=one, high=one, low=one, close=one, vwap=one)) is None
+
+
+def test_refusals_are_counted_by_rule() -> None:
+    """Each refusal counts once under its own name."""
+    refusals: dict[str, int] = {}
+    through = gate(HandClock(), refusals)
+    for raw in (
+        replace(QUOTE, bid_size=-1),
+        replace(TRADE, size=-1),
+        replace(TRADE, price=Decimal(0)),
+    ):
+        let_in(raw, through)
+    assert refusals == {"negative_size": 2, "zero_price": 1}
+
+
+def test_evidence_stays_short() -> None:
+    """However long the number that was sent, what callers are shown of it fits a header."""
+    for number in (Decimal("-" + "1" * 5000), Decimal("1" * 5000), Decimal("-0." + "1" * 5000)):
+        why = let_in(replace(TRADE, price=number))
+        assert len(why.message) < 200
+    assert len(let_in(replace(TRADE, size=-(10**4000))).message) < 200
+    assert len(let_in(replace(TRADE, symbol="A" * 5000)).message) < 200
+
+
+PRICES = st.decimals("-1", "100", places=3) | st.sampled_from(
+    [Decimal("0.00"), Decimal("180.10"), Decimal("1E+3"), Decimal("1E+400")]
+)
+COUNTS = st.none() | st.integers(-1, 10**6)
+CODES = st.none() | st.text(max_size=3)
+
+
+@given(
+    st.builds(
+        RawQuote, st.just("AAPL"), st.integers(NOW - 10**12, NOW + 10**10), PRICES, COUNTS, CODES,
+        PRICES, COUNTS, CODES, st.tuples(st.text(max_size=2)), CODES,
+    )
+)  # fmt: skip
+def test_a_quote_holds_nothing_that_its_record_did_not(raw: RawQuote) -> None:
+    """Each number, code and time of a quote is one of the record's, in its own place and digit for digit."""
+    value = let_in(raw, gate(HandClock(), crossed=False))
+    if isinstance(value, Unavailable):
+        return
+    assert value.event_time == raw.event_time
+    assert (value.conditions, value.tape) == (raw.conditions, raw.tape)
+    for held, price, size, exchange in (
+        (value.bid, raw.bid_price, raw.bid_size, raw.bid_exchange),
+        (value.ask, raw.ask_price, raw.ask_size, raw.ask_exchange),
+    ):
+        if held is None:
+            assert price == 0
+        else:
+            assert str(held.price) == str(price)
+            assert (held.size, held.exchange) == (size, exchange)
+
+
+@given(
+    st.builds(RawBar, st.just("AAPL"), st.just(NOW), PRICES, PRICES, PRICES, PRICES, COUNTS, COUNTS,
+              st.none() | PRICES)
+)  # fmt: skip
+def test_a_bar_holds_nothing_that_its_record_did_not(raw: RawBar) -> None:
+    """A bar that passes has every number of its record, digit for digit, and low is lowest and high highest."""
+    value = let_in(raw)
+    if isinstance(value, Unavailable):
+        return
+    for name in ("open", "high", "low", "close", "vwap", "volume", "trade_count"):
+        assert str(getattr(value, name)) == str(getattr(raw, name))
+    assert value.low == min(raw.open, raw.high, raw.low, raw.close)
+    assert value.high == max(raw.open, raw.high, raw.low, raw.close)
