@@ -114,6 +114,17 @@ async def test_without_an_assets_list_nothing_is_called_unknown() -> None:
         assert answer.result.unavailable.reason == reasons.ERROR_REASON_NO_DATA
 
 
+async def test_a_slow_assets_list_delays_no_batch() -> None:
+    """While the list of assets hangs, a batch with an unknown symbol still has its quotes before its deadline."""
+    hanging = faults.Hang(path="/v2/assets")
+    async with running(before=lambda sandbox: sandbox.faults.add(hanging)) as stack:
+        request = pb.GetQuotesRequest(symbols=["AAPL", "ZZZZ"])
+        answer = await stack.quotes.GetQuotes(request, timeout=4)
+
+        assert answer.results[0].quote.bid.price.value
+        assert answer.results[1].unavailable.reason == reasons.ERROR_REASON_NO_DATA
+
+
 async def test_feed_is_always_named() -> None:
     """The feed asked for is sent upstream and echoed; without one the configured feed is."""
     async with running(alpaca={"stock_feed": "delayed_sip"}) as stack:

@@ -57,6 +57,9 @@ _START_PATIENCE = 5.0
 _WARM_PATIENCE = 60.0
 """Seconds that a start goes on trying for the list of assets."""
 
+_LIST_PATIENCE = 0.5
+"""Seconds that a symbol without a value waits for the list of assets: the others of its batch wait with it."""
+
 _SANDBOX_CLOCK_INTERVAL = 1.0
 """Seconds between readings of a sandbox's clock, which somebody may set."""
 
@@ -109,8 +112,9 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
         gate = Gate(_gate_policy(settings), clock, counters.refusals)
 
         async def is_listed(symbol: str, deadline: float) -> bool | None:
+            patience = min(deadline, clock.monotonic() + _LIST_PATIENCE)
             try:
-                return symbol in await reference.assets(deadline)
+                return symbol in await reference.assets(patience)
             except UpstreamFailure:
                 return None
 
