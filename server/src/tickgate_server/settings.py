@@ -141,7 +141,7 @@ class MemorySettings(_Section):
 
     keep_open: Seconds = 5.0
     """Seconds that a value answers further calls, without the upstream being asked again, while the market is open or
-    its session unknown. Longer ones answer only where the upstream fails or may not be asked, within `max_age`."""
+    its session unknown. Older ones answer only where the upstream fails or may not be asked, within `max_age`."""
 
     keep_otherwise: Seconds = 30.0
     """Seconds that a value answers further calls at other times."""

@@ -1,0 +1,202 @@
+"""Logs: one line for each call, never in the way, and honest about what was dropped."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from tickgate_server.market.time import NANOS
+from tickgate_server.observe.logs import CallLine, CallLog, start_logs
+
+from ...support.fakes import NOW
+
+
+def line(number: int = 1, **changed: Any) -> CallLine:
+    """The line of a call that was answered in full."""
+    given: dict[str, Any] = {
+        "timestamp": "",
+        "request_id": f"id-{number}",
+        "endpoint": "QuoteService/GetQuote",
+        "code": "OK",
+        "response_time_ms": 1.25,
+        "values_asked": 2,
+        "values_given": 2,
+        "real_data_available": True,
+        "cache_hit": False,
+    }
+    return CallLine(**(given | changed))
+
+
+class Blocked(io.StringIO):
+    """A stream that takes nothing until it is opened, like a terminal somebody paused."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open = threading.Event()
+        self.waiting = threading.Event()
+
+    def write(self, text: str) -> int:
+        """Write once the stream is open."""
+        self.waiting.set()
+        self.open.wait()
+        return super().write(text)
+
+
+def test_a_call_is_one_json_line() -> None:
+    """Each call is one JSON object with the names operators know, and its time to the nanosecond."""
+    stream = io.StringIO()
+    log = CallLog(stream, "json")
+    log.write(NOW + 5, line(data_source="sandbox", consumer="ipv4:1"))
+    log.write(
+        NOW, line(2, code="NOT_FOUND", reason="NO_DATA", values_given=0, real_data_available=False)
+    )
+    log.close()
+    first, second = (json.loads(text) for text in stream.getvalue().splitlines())
+    assert first == {
+        "timestamp": "2026-10-01T15:00:00.000000005Z",
+        "request_id": "id-1",
+        "endpoint": "QuoteService/GetQuote",
+        "code": "OK",
+        "response_time_ms": 1.25,
+        "values_asked": 2,
+        "values_given": 2,
+        "real_data_available": True,
+        "cache_hit": False,
+        "data_source": "sandbox",
+        "consumer": "ipv4:1",
+    }
+    assert (second["code"], second["reason"], second["real_data_available"]) == (
+        "NOT_FOUND",
+        "NO_DATA",
+        False,
+    )
+    assert "data_source" not in second
+
+
+def test_the_console_form_is_for_people() -> None:
+    """On a terminal a call is one line with its outcome, values, time and id."""
+    stream = io.StringIO()
+    log = CallLog(stream, "console")
+    log.write(NOW, line())
+    log.write(NOW, line(2, code="NOT_FOUND", reason="NO_DATA", values_given=0))
+    log.close()
+    first, second = stream.getvalue().splitlines()
+    for part in ("2026-10-01T15:00:00Z", "QuoteService/GetQuote", "OK", "2/2", "1.250 ms", "id-1"):
+        assert part in first
+    assert "NOT_FOUND NO_DATA" in second
+    assert "0/2" in second
+
+
+def test_closing_writes_what_is_queued() -> None:
+    """Nothing that was logged before the end is lost, and its order is kept."""
+    stream = io.StringIO()
+    log = CallLog(stream, "json")
+    for number in range(1000):
+        log.write(NOW, line(number))
+    log.close()
+    written = [json.loads(text)["request_id"] for text in stream.getvalue().splitlines()]
+    assert written == [f"id-{number}" for number in range(1000)]
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_the_oldest_lines_go_and_are_counted(form: Any) -> None:
+    """When lines come faster than they can be written the oldest go, and the log says how many."""
+    stream = Blocked()
+    log = CallLog(stream, form, capacity=10)
+    log.write(NOW, line(0))
+    stream.waiting.wait()
+    for number in range(1, 36):
+        log.write(NOW + number * NANOS, line(number))
+    stream.open.set()
+    log.close()
+    texts = stream.getvalue().splitlines()
+    assert len(texts) == 12
+    assert "id-0" in texts[0]
+    assert "call_lines_dropped" in texts[1]
+    assert [
+        f"id-{number}" in text for number, text in zip(range(26, 36), texts[2:], strict=True)
+    ] == [True] * 10
+    if form == "json":
+        assert json.loads(texts[1]) == {
+            "timestamp": "2026-10-01T15:00:26Z",
+            "event": "call_lines_dropped",
+            "level": "warning",
+            "count": 25,
+        }
+    else:
+        assert "count=25" in texts[1]
+
+
+def test_nothing_dropped_is_not_mentioned() -> None:
+    """A queue that is filled to the brim and no further drops nothing."""
+    stream = Blocked()
+    log = CallLog(stream, "json", capacity=10)
+    log.write(NOW, line(0))
+    stream.waiting.wait()
+    for number in range(1, 11):
+        log.write(NOW, line(number))
+    stream.open.set()
+    log.close()
+    assert "dropped" not in stream.getvalue()
+    assert len(stream.getvalue().splitlines()) == 11
+
+
+# ---------------------------------------------------------------------------- events
+
+
+@pytest.fixture
+def _logging_as_before() -> Iterator[None]:
+    """Leave the process's logging as it was found."""
+    root = logging.getLogger()
+    handlers, level, configured = root.handlers[:], root.level, structlog.get_config()
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+    structlog.configure(**configured)
+
+
+@pytest.mark.usefixtures("_logging_as_before")
+def test_events_are_json_lines() -> None:
+    """Events of ours and of libraries are lines of one form, from the level on that was asked for."""
+    stream = io.StringIO()
+    start_logs(stream, "json", "info")
+    structlog.get_logger("ours").info(
+        "serving", listen="127.0.0.1:1", feed=("iex",), odd=io.StringIO
+    )
+    structlog.get_logger("ours").debug("too quiet")
+    logging.getLogger("theirs").warning("careful: %s", "really")
+    first, second = (json.loads(text) for text in stream.getvalue().splitlines())
+    assert (first["event"], first["level"], first["listen"]) == ("serving", "info", "127.0.0.1:1")
+    assert (second["event"], second["level"]) == ("careful: really", "warning")
+    assert first["timestamp"].endswith("Z")
+
+
+@pytest.mark.usefixtures("_logging_as_before")
+def test_an_exception_is_logged_whole() -> None:
+    """A fault of ours stands in the log with its traceback, as one line."""
+    stream = io.StringIO()
+    start_logs(stream, "json", "error")
+    try:
+        int("inside")
+    except ValueError:
+        structlog.get_logger("ours").exception("call_failed")
+    (text,) = stream.getvalue().splitlines()
+    assert "ValueError: invalid literal" in json.loads(text)["exception"]
+
+
+@pytest.mark.usefixtures("_logging_as_before")
+def test_events_for_people_are_plain() -> None:
+    """Where the stream is no terminal the console form carries no colors."""
+    stream = io.StringIO()
+    start_logs(stream, "console", "info")
+    structlog.get_logger("ours").info("draining", seconds=2)
+    assert "draining" in stream.getvalue()
+    assert "seconds=2" in stream.getvalue()
+    assert "\x1b" not in stream.getvalue()
