@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 import traceback
@@ -23,8 +24,6 @@ SECRETS = ("PK-key-id-value", "very-secret-value")
 @pytest.fixture(autouse=True)
 def _no_settings_around(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever runs the tests may have settings of their own."""
-    import os  # noqa: PLC0415 - nothing else here may look at the environment
-
     for variable in list(os.environ):
         if variable.upper().startswith(("TICKGATE_", "APCA_")):
             monkeypatch.delenv(variable)

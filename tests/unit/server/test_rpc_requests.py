@@ -1,0 +1,324 @@
+"""The rules of requests: each with its field, and a sentence that says what would be right."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.type.date_pb2 import Date
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from tickgate.v1 import freshness_pb2, quote_pb2
+from tickgate_server.errors import InvalidRequest
+from tickgate_server.market.answer import Freshness
+from tickgate_server.market.asset import AssetQuery, AssetStatus, CodeKind
+from tickgate_server.market.provenance import STOCK_FEEDS, Feed, Tier
+from tickgate_server.market.symbol import STOCK_SYMBOL_RULE, is_stock_symbol
+from tickgate_server.market.time import NANOS
+from tickgate_server.rpc import convert, requests
+from tickgate_server.rpc.paging import decode_token, encode_token
+from tickgate_server.rpc.requests import Reader
+
+INT32 = st.integers(-1, 9) | st.integers(-(2**31), 2**31 - 1)
+TEN_YEARS = 3660 * 24 * 3600
+
+
+def broken(read: Callable[[Reader], object]) -> dict[str, str]:
+    """The rules that reading breaks, by field."""
+    reader = Reader()
+    read(reader)
+    try:
+        reader.done()
+    except InvalidRequest as error:
+        refused = error
+    else:
+        return {}
+    assert str(refused)
+    for field, rule in refused.violations:
+        assert field
+        assert 10 < len(rule) < 300
+    return dict(refused.violations)
+
+
+def test_a_request_without_mistakes_passes() -> None:
+    """Nothing read wrongly, nothing raised."""
+    assert broken(lambda reader: reader.symbol("AAPL")) == {}
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    """Every broken rule of a request is collected before it is refused, in the order read."""
+
+    def read(reader: Reader) -> None:
+        reader.symbol("aapl")
+        reader.view(9)
+        reader.min_quality(101)
+
+    assert list(broken(read)) == ["symbol", "view", "min_quality"]
+
+
+@given(st.text(max_size=12) | st.text("AZ.", max_size=12))
+def test_a_symbol_follows_the_grammar(text: str) -> None:
+    """`symbol` is refused exactly when it is none, with the grammar's own sentence."""
+    expected = {} if is_stock_symbol(text) else {"symbol": STOCK_SYMBOL_RULE}
+    assert broken(lambda reader: reader.symbol(text)) == expected
+
+
+@given(st.lists(st.sampled_from(["A", "B", "C.D", "aapl", ""]), max_size=6))
+def test_each_symbol_of_a_batch_has_its_place(texts: list[str]) -> None:
+    """Malformed and repeated symbols are named by their index, an empty batch as a whole."""
+    found = broken(lambda reader: reader.symbols(texts))
+    if not texts:
+        assert set(found) == {"symbols"}
+        return
+    assert set(found) == {
+        f"symbols[{index}]"
+        for index, text in enumerate(texts)
+        if not is_stock_symbol(text) or text in texts[:index]
+    }
+
+
+def test_a_batch_has_a_size() -> None:
+    """Two hundred symbols are a batch, one more is not, whatever they are."""
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    many = [one + other for one in letters for other in letters]
+    assert Reader().symbols(many[:200]) == tuple(many[:200])
+    assert (
+        "1 to 200 symbols, not 201" in broken(lambda reader: reader.symbols(many[:201]))["symbols"]
+    )
+
+
+@given(INT32)
+def test_a_feed_carries_stocks(number: int) -> None:
+    """A feed that is left out is the default; any number that is not a stock feed's is refused."""
+    reader = Reader()
+    assert reader.stock_feed(None, Feed.SIP) is Feed.SIP
+    read = reader.stock_feed(number, Feed.SIP)
+    known = {convert.FEEDS[feed]: feed for feed in STOCK_FEEDS}
+    assert read is known.get(number, Feed.SIP)
+    found = broken(lambda other: other.stock_feed(number, Feed.SIP))
+    assert set(found) == (set() if number in known else {"feed"})
+
+
+@pytest.mark.parametrize("name", ["UNSPECIFIED", "OPRA", "INDICATIVE"])
+def test_a_refused_feed_is_named(name: str) -> None:
+    """The sentence names what was sent and every feed that would do."""
+    number = {"UNSPECIFIED": 0, "OPRA": 7, "INDICATIVE": 8}[name]
+    said = broken(lambda reader: reader.stock_feed(number, Feed.IEX))["feed"]
+    assert said.startswith(f"FEED_{name} is not one of ")
+    assert all(f"FEED_{feed.name}" in said for feed in STOCK_FEEDS)
+
+
+@given(INT32)
+def test_a_view_is_one_of_three(number: int) -> None:
+    """A view that is left out is basic; unspecified and unknown ones are refused."""
+    assert Reader().view(None) == quote_pb2.QUOTE_VIEW_BASIC
+    assert set(broken(lambda reader: reader.view(number))) == (
+        set() if 1 <= number <= 3 else {"view"}
+    )
+    assert Reader().view(number) == (number if 1 <= number <= 3 else quote_pb2.QUOTE_VIEW_BASIC)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_a_quality_is_at_most_100(score: int) -> None:
+    """`min_quality` is a score."""
+    assert set(broken(lambda reader: reader.min_quality(score))) == (
+        set() if score <= 100 else {"min_quality"}
+    )
+
+
+@given(
+    st.integers(-(2**63), 2**63 - 1) | st.integers(-2, TEN_YEARS + 2),
+    INT32 | st.integers(-1, NANOS),
+)
+def test_a_duration_is_well_formed_and_bounded(seconds: int, nanos: int) -> None:
+    """Only a duration of 0 to 3,660 days with its nanoseconds in range is read, exactly."""
+    message = freshness_pb2.Freshness(max_age=Duration(seconds=seconds, nanos=nanos))
+    length = seconds * NANOS + nanos
+    fine = 0 <= nanos < NANOS and seconds >= 0 and length <= TEN_YEARS * NANOS
+    found = broken(lambda reader: reader.freshness(message))
+    assert set(found) == (set() if fine else {"freshness.max_age"})
+    if fine:
+        assert Reader().freshness(message).max_age == length
+
+
+def test_freshness_that_is_left_out_is_the_gateways() -> None:
+    """No freshness, and an empty one, leave every bound to the gateway; zero is not left out."""
+    assert Reader().freshness(None) == Freshness()
+    assert Reader().freshness(freshness_pb2.Freshness()) == Freshness()
+    zero = freshness_pb2.Freshness(max_age=Duration(), max_event_age=Duration(), allow_stale=True)
+    assert Reader().freshness(zero) == Freshness(0, 0, None, True)
+
+
+@given(st.lists(INT32 | st.integers(0, 6), max_size=5))
+def test_tiers_are_known_and_named_once(numbers: list[int]) -> None:
+    """Unknown and repeated tiers are refused by their place."""
+    message = freshness_pb2.Freshness(allowed_tiers=numbers)  # type: ignore[arg-type]  # open enum
+    found = broken(lambda reader: reader.freshness(message))
+    assert set(found) == {
+        f"freshness.allowed_tiers[{index}]"
+        for index, number in enumerate(numbers)
+        if not 1 <= number <= 5 or number in numbers[:index]
+    }
+    if numbers and not found:
+        tiers = Reader().freshness(message).allowed_tiers
+        assert tiers == frozenset(tier for tier in Tier if convert.TIERS[tier] in numbers)
+
+
+@given(INT32)
+def test_a_status_is_one_of_two(number: int) -> None:
+    """A status that is left out filters nothing; unspecified and unknown ones are refused."""
+    assert Reader().asset_status(None) is None
+    expected = {1: AssetStatus.ACTIVE, 2: AssetStatus.INACTIVE}.get(number)
+    assert Reader().asset_status(number) is expected
+    assert set(broken(lambda reader: reader.asset_status(number))) == (
+        set() if expected else {"status"}
+    )
+
+
+@given(st.text(max_size=120))
+def test_a_query_is_printable_and_short(text: str) -> None:
+    """A query is upper-cased words, of at most 100 printable characters together."""
+    found = broken(lambda reader: reader.words(text))
+    fine = len(text) <= 100 and text.isprintable()
+    assert set(found) == (set() if fine else {"query"})
+    if fine:
+        assert Reader().words(text) == tuple(text.upper().split())
+
+
+@pytest.mark.parametrize("field", ["exchange", "attribute"])
+def test_a_filter_is_printable_and_short(field: str) -> None:
+    """A filter is taken as it is, up to 40 printable characters."""
+    assert Reader().filter(field, "x" * 40) == "x" * 40
+    for text in ("x" * 41, "a\nb", "a\x00"):
+        assert set(broken(lambda reader, text=text: reader.filter(field, text))) == {field}  # type: ignore[misc]  # bound
+
+
+@given(INT32)
+def test_a_page_has_a_size(size: int) -> None:
+    """Zero is the default, too large is the largest, negative is refused."""
+    assert set(broken(lambda reader: reader.page_size(size))) == (
+        {"page_size"} if size < 0 else set()
+    )
+    if size >= 0:
+        assert Reader().page_size(size) == min(size or 100, 1000)
+
+
+@given(INT32, st.sampled_from(["", "A", "B", "C", "D", "a", "AB"]))
+def test_codes_have_a_kind_and_the_tape_it_needs(kind: int, tape: str) -> None:
+    """Exchanges have no tape, conditions have one of three, and other kinds are refused."""
+    found = set(broken(lambda reader: reader.codes(kind, tape)))
+    if kind not in (1, 2, 3):
+        assert found == {"kind"}
+    elif kind == convert.CODE_KINDS[CodeKind.EXCHANGE]:
+        assert found == ({"tape"} if tape else set())
+    else:
+        assert found == (set() if tape in ("A", "B", "C") else {"tape"})
+    if not found:
+        read, _ = Reader().codes(kind, tape)
+        assert convert.CODE_KINDS[read] == kind
+
+
+def as_message(day: date) -> Date:
+    """A date as a message."""
+    return Date(year=day.year, month=day.month, day=day.day)
+
+
+@given(
+    st.dates(date(1969, 12, 1), date(2030, 1, 31)),
+    st.integers(-10, 3700).map(lambda n: timedelta(days=n)),
+)
+def test_a_range_of_days(start: date, length: timedelta) -> None:
+    """A range ends after its start, within ten years, inside the calendar of the upstream."""
+    end = start + length
+    found = set(broken(lambda reader: reader.days(as_message(start), as_message(end))))
+    inside = [date(1970, 1, 1) <= day <= date(2029, 12, 31) for day in (start, end)]
+    if not all(inside):
+        assert found == {
+            name for name, fine in zip(("start_date", "end_date"), inside, strict=True) if not fine
+        }
+    else:
+        assert found == (set() if 0 < length.days <= 3660 else {"end_date"})
+        assert Reader().days(as_message(start), as_message(end)) == (start, end)
+
+
+@given(INT32, INT32, INT32)
+def test_a_date_is_whole(year: int, month: int, day: int) -> None:
+    """What is no date on the calendar is refused, and so is one left out."""
+    message = Date(year=year, month=month, day=day)
+    found = broken(lambda reader: reader.days(message, None))
+    assert "end_date" in found
+    try:
+        fine = date(1970, 1, 1) <= date(year, month, day) <= date(2029, 12, 31)
+    except (ValueError, OverflowError):
+        fine = False
+    assert ("start_date" in found) is not fine
+
+
+def test_a_duration_names_its_longest() -> None:
+    """The sentence about durations tells the bound."""
+    message = freshness_pb2.Freshness(max_event_age=Duration(seconds=-1))
+    said = broken(lambda reader: reader.freshness(message))["freshness.max_event_age"]
+    assert str(requests.LONGEST_DURATION) in said
+
+
+# ---------------------------------------------------------------------------- page tokens
+
+QUERY = AssetQuery(words=("APPLE",), status=AssetStatus.ACTIVE, exchange="NASDAQ")
+
+
+@given(st.integers(0, 2**63), st.integers(0, 2**63))
+def test_a_token_leads_to_its_page(list_time: int, offset: int) -> None:
+    """A token is text that leads back to the offset it was made of."""
+    token = encode_token(QUERY, list_time, offset)
+    assert token.isascii()
+    assert decode_token(token, QUERY, list_time) == offset
+
+
+@pytest.mark.parametrize(
+    "other",
+    [AssetQuery(), AssetQuery(words=("APPLE",)), replace(QUERY, words=("AP", "PLE")), replace(QUERY, attribute="x")],
+)  # fmt: skip
+def test_a_token_of_another_query_is_refused(other: AssetQuery) -> None:
+    """Changing any filter makes a token worthless, with a sentence that says so."""
+    with pytest.raises(ValueError, match="another query"):
+        decode_token(encode_token(QUERY, 5, 100), other, 5)
+
+
+def test_a_token_of_another_list_is_refused() -> None:
+    """After the list was loaded anew, pages of the old one are not mixed with it."""
+    with pytest.raises(ValueError, match="start again"):
+        decode_token(encode_token(QUERY, 5, 100), QUERY, 6)
+
+
+def test_a_negative_offset_is_refused() -> None:
+    """Nobody gets before the first page."""
+    with pytest.raises(ValueError, match="another query"):
+        decode_token(encode_token(QUERY, 5, -1), QUERY, 5)
+
+
+@given(st.text() | st.text("ABCDEFabcdef0123456789-_=", max_size=40))
+def test_arbitrary_tokens_are_refused(token: str) -> None:
+    """No text but a token of ours is one."""
+    with pytest.raises(ValueError, match="page token"):
+        decode_token(token, QUERY, 5)
+
+
+@given(st.binary(max_size=64))
+def test_arbitrary_bytes_as_token_are_refused(data: bytes) -> None:
+    """Well-formed base64 of anything else is no token either."""
+    with pytest.raises(ValueError, match="page token"):
+        decode_token(base64.urlsafe_b64encode(data).decode(), QUERY, 5)
+
+
+def test_a_token_nested_without_end_is_refused() -> None:
+    """A token made to exhaust the decoder is no token."""
+    data = b"\x94\xc4\x00\x00\x00" + b"\x91" * 20_000 + b"\xc0"
+    token: Any = base64.urlsafe_b64encode(data).decode()
+    with pytest.raises(ValueError, match="not a page token"):
+        decode_token(token, QUERY, 5)
