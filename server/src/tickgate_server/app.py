@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import TypeVar
 
 from msgspec import Struct
@@ -23,6 +24,7 @@ from .guards.counted import CountedRequests
 from .guards.graded import GradedQuotes
 from .guards.remembered import RememberedReference
 from .ingress.gate import Gate, Policy
+from .jobs.asset_list import keep_assets
 from .jobs.market_clock import MarketClock, MarketClockKeeper
 from .market.quote import Quote
 from .market.snapshot import Snapshot
@@ -30,7 +32,7 @@ from .market.time import NANOS
 from .market.trade import Trade
 from .observe.counters import Counters
 from .observe.logs import CallLine, CallLog, LogFormat
-from .ports import LatestSource, ReferenceSource, Upstream
+from .ports import LatestSource, Upstream
 from .rpc.calls import Call, Calls
 from .rpc.convert import Moment
 from .rpc.gateway_status import About, StatusServicer
@@ -53,9 +55,6 @@ V = TypeVar("V", bound=Timed)
 
 _START_PATIENCE = 5.0
 """Seconds that a start waits for the upstream's clock; serving begins without it, the session unset."""
-
-_WARM_PATIENCE = 60.0
-"""Seconds that a start goes on trying for the list of assets."""
 
 _LIST_PATIENCE = 0.5
 """Seconds that a symbol without a value waits for the list of assets: the others of its batch wait with it."""
@@ -153,7 +152,15 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
                 StatusServicer(about, counters, memories, moment),
             )
             port = serving.bind(settings.listen)
-            async with _jobs(keeper, reference, clock):
+            assets = partial(
+                keep_assets,
+                reference,
+                clock,
+                every=settings.reference.keep,
+                retry_after=settings.reference.retry_after,
+                patience=settings.reference.patience,
+            )
+            async with _jobs(keeper, assets):
                 await serving.start()
                 try:
                     yield Gateway(port, counters, clock, keeper)
@@ -163,22 +170,16 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
 
 @asynccontextmanager
 async def _jobs(
-    keeper: MarketClockKeeper, reference: ReferenceSource, clock: MarketClock
+    keeper: MarketClockKeeper, assets: Callable[[], Coroutine[None, None, None]]
 ) -> AsyncIterator[None]:
     await keeper.try_refresh(_START_PATIENCE)
     async with asyncio.TaskGroup() as tasks:
-        jobs = [tasks.create_task(keeper.run()), tasks.create_task(_warm(reference, clock))]
+        jobs = [tasks.create_task(keeper.run()), tasks.create_task(assets())]
         try:
             yield
         finally:
             for job in jobs:
                 job.cancel()
-
-
-async def _warm(reference: ReferenceSource, clock: MarketClock) -> None:
-    # The first unknown symbol should not have to wait for the list of all assets.
-    with suppress(UpstreamFailure):
-        await reference.assets(clock.monotonic() + _WARM_PATIENCE)
 
 
 @contextmanager

@@ -443,6 +443,8 @@ CLOCK = {
         ("next_close", 5),
         ("is_open", "yes"),
         ("speed", "2"),
+        ("speed", -1),
+        ("speed", 1e7),
     ],
 )
 def test_what_is_no_clock_is_refused(field: str, value: Any) -> None:

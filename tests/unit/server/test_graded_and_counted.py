@@ -20,8 +20,9 @@ from tickgate_server.errors import (
 from tickgate_server.guards.counted import CountedRequests
 from tickgate_server.guards.graded import GradedQuotes
 from tickgate_server.market.answer import Answer
+from tickgate_server.market.provenance import Tier
 from tickgate_server.market.session import MarketNow, MarketSession
-from tickgate_server.market.unavailable import Reason, Unavailable
+from tickgate_server.market.unavailable import Reason, TierOutcome, Unavailable
 from tickgate_server.observe.counters import Counters, UpstreamCounts
 from tickgate_server.ports import Group, Reply, Request, Upstream
 
@@ -69,6 +70,8 @@ async def test_a_quote_that_scores_enough_passes(least: int, passes: bool) -> No
     assert (outcome.reason, outcome.last_event_time) == (Reason.LOW_QUALITY, NOW)
     assert f"score 70 is below {least}" in outcome.message
     assert "ONE_SIDED" in outcome.message
+    attempts = [(attempt.tier, attempt.outcome) for attempt in outcome.tiers]
+    assert attempts == [(Tier.UPSTREAM, TierOutcome.REFUSED)]
 
 
 async def test_age_counts_in_the_session_that_is_known() -> None:

@@ -134,6 +134,37 @@ def test_the_oldest_lines_go_and_are_counted(form: Any) -> None:
         assert "count=25" in texts[1]
 
 
+class Failing(io.StringIO):
+    """A stream that fails as often as it is told, like a disk that was full for a while."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.left = times
+        self.failed = threading.Event()
+
+    def write(self, text: str) -> int:
+        """Fail, or write."""
+        if self.left:
+            self.left -= 1
+            self.failed.set()
+            raise OSError(28, "No space left on device")
+        return super().write(text)
+
+
+def test_lines_that_could_not_be_written_are_counted() -> None:
+    """A stream that fails costs the lines of that moment; the log goes on and says how many are missing."""
+    stream = Failing(1)
+    log = CallLog(stream, "json")
+    log.write(NOW, line(1))
+    stream.failed.wait()
+    log.write(NOW, line(2))
+    log.close()
+    dropped, written = [json.loads(text) for text in stream.getvalue().splitlines()]
+
+    assert (dropped["event"], dropped["count"]) == ("call_lines_dropped", 1)
+    assert written["request_id"] == "id-2"
+
+
 def test_nothing_dropped_is_not_mentioned() -> None:
     """A queue that is filled to the brim and no further drops nothing."""
     stream = Blocked()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..market.answer import Answer, Question
 from ..market.quality import assess
 from ..market.quote import Quote
-from ..market.unavailable import Reason, Unavailable
+from ..market.unavailable import Reason, TierAttempt, TierOutcome, Unavailable
 from ..ports import Answers, Clock, MarketTimes, QuoteSource
 
 
@@ -43,4 +43,5 @@ class GradedQuotes:
             reason=Reason.LOW_QUALITY,
             message=f"{symbol}: quality score {quality.score} is below {least}, flags {flags}",
             last_event_time=event_time,
+            tiers=(TierAttempt(answer.served_from, TierOutcome.REFUSED, self._clock.wall()),),
         )

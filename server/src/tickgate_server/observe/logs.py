@@ -85,7 +85,7 @@ class CallLog:
         self._flush()
 
     def _flush(self) -> None:
-        texts = []
+        texts, before = [], self._expected
         while self._lines:
             number, at, line = self._lines.popleft()
             line.timestamp = format_rfc3339(at)
@@ -93,9 +93,12 @@ class CallLog:
                 texts.append(self._dropped(number - self._expected, line.timestamp))
             self._expected = number + 1
             texts.append(self._text(line))
-        if texts:
+        try:
             self._stream.write("".join(texts))
             self._stream.flush()
+        except OSError:
+            # A full disk, a closed pipe: these lines are lost, and counted before the next that can be written.
+            self._expected = before
 
     def _dropped(self, count: int, timestamp: str) -> str:
         if self._form == "console":

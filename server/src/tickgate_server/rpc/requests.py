@@ -6,7 +6,7 @@ A `Reader` collects every broken rule of one request before it is refused, so th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Final
 
 from google.protobuf import duration_pb2
@@ -210,7 +210,9 @@ class Reader:
 
     def days(self, start: date_pb2.Date | None, end: date_pb2.Date | None) -> tuple[date, date]:
         """Read `start_date` and `end_date`; None when one was left out."""
-        first, last = self._day("start_date", start), self._day("end_date", end)
+        first = self._day("start_date", start, LAST_DAY)
+        # The end is not in the range: the day after the last one ends a range that holds it.
+        last = self._day("end_date", end, LAST_DAY + timedelta(days=1))
         if first is None or last is None:
             return FIRST_DAY, FIRST_DAY
         if last <= first:
@@ -219,13 +221,13 @@ class Reader:
             self.refuse("end_date", f"a range holds at most {LONGEST_RANGE} days")
         return first, last
 
-    def _day(self, field: str, message: date_pb2.Date | None) -> date | None:
-        rule = f"a whole date from {FIRST_DAY} to {LAST_DAY} is required"
+    def _day(self, field: str, message: date_pb2.Date | None, latest: date) -> date | None:
+        rule = f"a whole date from {FIRST_DAY} to {latest} is required"
         try:
             day = None if message is None else date(message.year, message.month, message.day)
         except (ValueError, OverflowError):
             day = None
-        if day is None or not FIRST_DAY <= day <= LAST_DAY:
+        if day is None or not FIRST_DAY <= day <= latest:
             self.refuse(field, rule)
             return None
         return day

@@ -203,7 +203,7 @@ class ListMarketSessionsRequest(google.protobuf.message.Message):
 
     @property
     def end_date(self) -> google.type.date_pb2.Date:
-        """Day after the last day of the range; after start_date, at most 3,660 days later."""
+        """Day after the last day of the range; after start_date, at most 3,660 days later, and at most 2030-01-01."""
 
     def __init__(
         self,

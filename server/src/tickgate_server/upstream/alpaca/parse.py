@@ -27,6 +27,9 @@ from ...market.unavailable import Refusal
 T = TypeVar("T")
 
 _NEW_YORK: Final = ZoneInfo("America/New_York")
+_FASTEST: Final = 1_000_000
+"""Seconds of market time in a second beyond which a clock's speed is a fault."""
+
 _SHOWN: Final = 60
 """Characters of a bad field that are shown as evidence."""
 
@@ -233,6 +236,8 @@ def clock(body: bytes, provenance: Provenance) -> ClockReading:
         UpstreamUnreadable: the answer is not a clock.
     """
     seen = _decode(_as_clock, body, "clock")
+    if not 0 <= seen.speed <= _FASTEST:
+        raise UpstreamUnreadable(Refusal("wrong_type", f"speed {seen.speed}"), "clock")
     try:
         return ClockReading(
             market_time=_instant(seen.timestamp),
