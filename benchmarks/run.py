@@ -103,6 +103,7 @@ def main() -> int:
         return 1
     if arguments.only is None:
         command = shlex.join(["python", "-m", "benchmarks.run", *sys.argv[1:]])
+        command = command if sys.argv[1:] else "make bench"
         _RESULTS.write_text(page(tables, command, effort), encoding="utf-8")
         print(f"\nwritten to {os.path.relpath(_RESULTS)}")
     return 0
