@@ -49,10 +49,15 @@ class Blocked(io.StringIO):
         return super().write(text)
 
 
+def as_it_is(entry: CallLine) -> CallLine:
+    """Log entries that are lines already."""
+    return entry
+
+
 def test_a_call_is_one_json_line() -> None:
     """Each call is one JSON object with the names operators know, and its time to the nanosecond."""
     stream = io.StringIO()
-    log = CallLog(stream, "json")
+    log = CallLog(stream, "json", as_it_is)
     log.write(NOW + 5, line(data_source="sandbox", consumer="ipv4:1"))
     log.write(
         NOW, line(2, code="NOT_FOUND", reason="NO_DATA", values_given=0, real_data_available=False)
@@ -83,7 +88,7 @@ def test_a_call_is_one_json_line() -> None:
 def test_the_console_form_is_for_people() -> None:
     """On a terminal a call is one line with its outcome, values, time and id."""
     stream = io.StringIO()
-    log = CallLog(stream, "console")
+    log = CallLog(stream, "console", as_it_is)
     log.write(NOW, line())
     log.write(NOW, line(2, code="NOT_FOUND", reason="NO_DATA", values_given=0))
     log.close()
@@ -97,7 +102,7 @@ def test_the_console_form_is_for_people() -> None:
 def test_closing_writes_what_is_queued() -> None:
     """Nothing that was logged before the end is lost, and its order is kept."""
     stream = io.StringIO()
-    log = CallLog(stream, "json")
+    log = CallLog(stream, "json", as_it_is)
     for number in range(1000):
         log.write(NOW, line(number))
     log.close()
@@ -109,7 +114,7 @@ def test_closing_writes_what_is_queued() -> None:
 def test_the_oldest_lines_go_and_are_counted(form: Any) -> None:
     """When lines come faster than they can be written the oldest go, and the log says how many."""
     stream = Blocked()
-    log = CallLog(stream, form, capacity=10)
+    log = CallLog(stream, form, as_it_is, capacity=10)
     log.write(NOW, line(0))
     stream.waiting.wait()
     for number in range(1, 36):
@@ -154,7 +159,7 @@ class Failing(io.StringIO):
 def test_lines_that_could_not_be_written_are_counted() -> None:
     """A stream that fails costs the lines of that moment; the log goes on and says how many are missing."""
     stream = Failing(1)
-    log = CallLog(stream, "json")
+    log = CallLog(stream, "json", as_it_is)
     log.write(NOW, line(1))
     stream.failed.wait()
     log.write(NOW, line(2))
@@ -168,7 +173,7 @@ def test_lines_that_could_not_be_written_are_counted() -> None:
 def test_nothing_dropped_is_not_mentioned() -> None:
     """A queue that is filled to the brim and no further drops nothing."""
     stream = Blocked()
-    log = CallLog(stream, "json", capacity=10)
+    log = CallLog(stream, "json", as_it_is, capacity=10)
     log.write(NOW, line(0))
     stream.waiting.wait()
     for number in range(1, 11):

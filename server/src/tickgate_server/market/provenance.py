@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 from msgspec import Struct
 
 from .time import NANOS
 
 
-class DataSource(Enum):
+class DataSource(StrEnum):
     """Provider of a value, decided by the host that was connected to."""
 
     ALPACA = "alpaca"
     SANDBOX = "sandbox"
 
 
-class Feed(Enum):
+class Feed(StrEnum):
     """Upstream product that a value belongs to."""
 
     SIP = "sip"
@@ -39,7 +39,7 @@ FEED_DELAY: dict[Feed, int] = {Feed.SIP: 0, Feed.IEX: 0, Feed.DELAYED_SIP: 15 * 
 the upstream documents, which is not the same as none."""
 
 
-class Tier(Enum):
+class Tier(StrEnum):
     """Place that a value can be served from, nearest first."""
 
     BOOK = "book"

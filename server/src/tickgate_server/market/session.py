@@ -5,14 +5,14 @@ from __future__ import annotations
 import datetime
 from bisect import bisect_right
 from collections.abc import Sequence
-from enum import Enum
+from enum import StrEnum
 
 from msgspec import Struct
 
 from .provenance import Provenance
 
 
-class MarketSession(Enum):
+class MarketSession(StrEnum):
     """Phase of the US stock market."""
 
     OPEN = "open"
@@ -103,6 +103,8 @@ class Calendar:
 
 def joined(calendars: Sequence[Calendar]) -> Calendar:
     """Return one calendar of consecutive *calendars*, as old as the oldest of them. At least one is needed."""
+    if len(calendars) == 1:
+        return calendars[0]
     oldest = min(calendars, key=lambda calendar: calendar.provenance.receive_time)
     return Calendar([day for calendar in calendars for day in calendar.days], oldest.provenance)
 

@@ -11,10 +11,9 @@ STOCK_SYMBOL_RULE: Final = (
 )
 """The rule in the words a caller gets."""
 
-_LONGEST: Final = 10
-_STOCK: Final = re.compile(r"[A-Z]+(?:\.[A-Z]+)?", re.ASCII)
+_STOCK: Final = re.compile(r"(?=.{1,10}\Z)[A-Z]+(?:\.[A-Z]+)?", re.ASCII)
 
 
 def is_stock_symbol(text: str) -> bool:
     """Tell whether *text* has the form of a stock symbol. Nothing is corrected: " ibm" is not one."""
-    return len(text) <= _LONGEST and _STOCK.fullmatch(text) is not None
+    return _STOCK.fullmatch(text) is not None

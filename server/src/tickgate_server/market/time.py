@@ -53,7 +53,12 @@ def _seconds(whole: str, zone: str) -> int:
 def format_rfc3339(instant: int) -> str:
     """Return *instant* (nanoseconds) as RFC 3339 in UTC, trailing zeros of the fraction cut."""
     seconds, nanos = divmod(instant, NANOS)
-    # Not strftime: its years before 1000 have fewer than four digits on Linux.
-    whole = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
     fraction = f".{nanos:09d}".rstrip("0") if nanos else ""
-    return f"{whole}{fraction}Z"
+    return f"{_whole(seconds)}{fraction}Z"
+
+
+# The lines of a log share their second, too.
+@lru_cache(maxsize=4096)
+def _whole(seconds: int) -> str:
+    # Not strftime: its years before 1000 have fewer than four digits on Linux.
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()

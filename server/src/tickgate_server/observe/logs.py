@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from typing import IO, Any, Literal
+from collections.abc import Callable
+from typing import IO, Any, Generic, Literal, TypeVar
 
 import msgspec
 import structlog
@@ -14,6 +15,7 @@ from msgspec import Struct
 from ..market.time import format_rfc3339
 
 LogFormat = Literal["json", "console"]
+E = TypeVar("E")
 
 
 class CallLine(Struct, omit_defaults=True):
@@ -46,33 +48,62 @@ class CallLine(Struct, omit_defaults=True):
     event: str = ""
     level: str = ""
 
+    def __str__(self) -> str:
+        """Return the line for a person."""
+        outcome = self.code if self.reason is None else f"{self.code} {self.reason}"
+        return (
+            f"{self.timestamp} {self.endpoint:<36} {outcome:<24}"
+            f" {self.values_given}/{self.values_asked} {self.response_time_ms:.3f} ms"
+            f" {self.request_id}"
+        )
 
-class CallLog:
+
+class _Dropped(Struct):
+    """So many lines are missing here."""
+
+    timestamp: str
+    count: int
+    event: str = "call_lines_dropped"
+    level: str = "warning"
+
+    def __str__(self) -> str:
+        return f"{self.timestamp} {self.event} count={self.count}"
+
+
+class CallLog(Generic[E]):
     """Writes call lines from a thread of its own, in batches.
 
-    A call only appends to a queue; making text of it and the write happen elsewhere. When lines come faster than they
+    A call only appends to a queue; making a line of it and the write happen elsewhere. When lines come faster than they
     can be written the oldest go, and their number is logged: the log must never slow or fill the gateway.
     """
 
     _BATCH_EVERY = 0.1
     """Seconds between writes."""
 
-    def __init__(self, stream: IO[str], form: LogFormat, capacity: int = 100_000) -> None:
-        """Write to *stream* in *form*, holding at most *capacity* lines."""
+    def __init__(
+        self,
+        stream: IO[str],
+        form: LogFormat,
+        line_of: Callable[[E], CallLine],
+        capacity: int = 100_000,
+    ) -> None:
+        """Write to *stream* in *form* what *line_of* makes of an entry, holding at most *capacity* of them."""
         self._stream = stream
         self._form = form
-        self._lines: deque[tuple[int, int, CallLine]] = deque(maxlen=capacity)
+        self._line_of = line_of
+        self._entries: deque[tuple[int, int, E]] = deque(maxlen=capacity)
         self._written = 0
         self._expected = 1
+        self._json = msgspec.json.Encoder()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="call-log", daemon=True)
         self._thread.start()
 
-    def write(self, at: int, line: CallLine) -> None:
-        """Queue *line*, which belongs to the instant *at* (nanoseconds). Never waits."""
+    def write(self, at: int, entry: E) -> None:
+        """Queue *entry*, which belongs to the instant *at* (nanoseconds) and is not changed any more. Never waits."""
         # Numbered, so that the writing thread sees exactly which are gone, without a lock.
         self._written += 1
-        self._lines.append((self._written, at, line))
+        self._entries.append((self._written, at, entry))
 
     def close(self) -> None:
         """Write what is queued and end the thread."""
@@ -85,41 +116,29 @@ class CallLog:
         self._flush()
 
     def _flush(self) -> None:
-        texts, before = [], self._expected
-        while self._lines:
-            number, at, line = self._lines.popleft()
+        lines: list[CallLine | _Dropped] = []
+        before = self._expected
+        while self._entries:
+            number, at, entry = self._entries.popleft()
+            line = self._line_of(entry)
             line.timestamp = format_rfc3339(at)
             if number > self._expected:
-                texts.append(self._dropped(number - self._expected, line.timestamp))
+                lines.append(_Dropped(line.timestamp, number - self._expected))
             self._expected = number + 1
-            texts.append(self._text(line))
+            lines.append(line)
+        if not lines:
+            return
         try:
-            self._stream.write("".join(texts))
+            self._stream.write(self._text(lines))
             self._stream.flush()
         except OSError:
             # A full disk, a closed pipe: these lines are lost, and counted before the next that can be written.
             self._expected = before
 
-    def _dropped(self, count: int, timestamp: str) -> str:
-        if self._form == "console":
-            return f"{timestamp} call_lines_dropped count={count}\n"
-        event = {
-            "timestamp": timestamp,
-            "event": "call_lines_dropped",
-            "level": "warning",
-            "count": count,
-        }
-        return msgspec.json.encode(event).decode() + "\n"
-
-    def _text(self, line: CallLine) -> str:
+    def _text(self, lines: list[CallLine | _Dropped]) -> str:
         if self._form == "json":
-            return msgspec.json.encode(line).decode() + "\n"
-        outcome = line.code if line.reason is None else f"{line.code} {line.reason}"
-        return (
-            f"{line.timestamp} {line.endpoint:<36} {outcome:<24}"
-            f" {line.values_given}/{line.values_asked} {line.response_time_ms:.3f} ms"
-            f" {line.request_id}\n"
-        )
+            return self._json.encode_lines(lines).decode()
+        return "".join(f"{line}\n" for line in lines)
 
 
 def start_logs(stream: IO[str], form: LogFormat, level: str) -> None:

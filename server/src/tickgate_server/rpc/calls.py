@@ -36,6 +36,7 @@ REQUEST_ID: Final = "x-request-id"
 """Metadata key of the caller's id of a call, and trailer that returns it."""
 
 M = TypeVar("M", bound=Message)
+Q = TypeVar("Q")
 
 
 class Call(Struct):
@@ -72,7 +73,10 @@ class StrictRefusal(GatewayError):
         self.symbol = symbol
 
 
-Method = Callable[[M, Call], Awaitable[bytes]]
+Read = Callable[[bytes], Q]
+"""Makes of a request's bytes what a method asks for, or raises `InvalidRequest`."""
+
+Method = Callable[[Q, Call], Awaitable[bytes]]
 """A servicer's method: answers with the encoded response, or raises a `GatewayError`."""
 
 OnCall = Callable[[Call, float], None]
@@ -108,16 +112,16 @@ class Calls:
             await asyncio.sleep(_QUIET)
 
     def handler(
-        self, name: str, request_type: type[M], method: Method[M]
+        self, name: str, read: Read[Q], method: Method[Q]
     ) -> grpc.RpcMethodHandler[bytes, bytes]:
-        """Return the gRPC handler of *method*, which is known as *name* in logs."""
+        """Return the gRPC handler of *method*: known as *name* in logs, and given what *read* makes of a request."""
 
         async def handle(body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
             call = self._begin(name, context)
             self._arrivals += 1
             self._counters.calls_in_flight += 1
             try:
-                answer = await self._answer(body, call, request_type, method)
+                answer = await self._answer(body, call, read, method)
             except asyncio.CancelledError:
                 call.code = "CANCELLED"
                 raise
@@ -147,11 +151,12 @@ class Calls:
         )
 
     async def _answer(
-        self, body: bytes, call: Call, request_type: type[M], method: Method[M]
+        self, body: bytes, call: Call, read: Read[Q], method: Method[Q]
     ) -> bytes | status.Failure:
         try:
             self._refuse_when_closing()
-            return await method(_decode(body, call, request_type), call)
+            _refuse_long_id(call)
+            return await method(read(body), call)
         except StrictRefusal as refusal:
             failure = status.of_unavailable(refusal.why, refusal.symbol, call.request_id)
         except GatewayError as error:
@@ -184,13 +189,21 @@ class Calls:
             raise ShuttingDown
 
 
-def _decode(body: bytes, call: Call, request_type: type[M]) -> M:
+def decoder(request_type: type[M]) -> Read[M]:
+    """Return what makes messages of bytes."""
+
+    def decode(body: bytes) -> M:
+        try:
+            return request_type.FromString(body)
+        except DecodeError as error:
+            rule = f"the bytes are not a {request_type.DESCRIPTOR.full_name}"
+            raise InvalidRequest([("", rule)]) from error
+
+    return decode
+
+
+def _refuse_long_id(call: Call) -> None:
     if len(call.request_id) > _LONGEST_ID:
         rule = f"a request id is 1 to {_LONGEST_ID} printable ASCII characters"
         call.request_id = call.request_id[:_LONGEST_ID]
         raise InvalidRequest([(REQUEST_ID, rule)])
-    try:
-        return request_type.FromString(body)
-    except DecodeError as error:
-        rule = f"the bytes are not a {request_type.DESCRIPTOR.full_name}"
-        raise InvalidRequest([("", rule)]) from error

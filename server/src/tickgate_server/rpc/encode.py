@@ -1,24 +1,32 @@
-"""Results to bytes, with the part of a value that never changes built once.
+"""Results to bytes, with the part of a value that never changes encoded once.
 
-A value that memory holds is served thousands of times. Its message is built when it is first served and kept beside the
-value; each answer only writes what depends on the moment into it (who serves, when, how old) and encodes that. All of
-this happens without a pause, so two answers never meet in one message.
+A value that memory holds is served thousands of times. It is encoded when it is first served and kept beside the value.
+Each answer adds what depends on its moment: who serves, when, how old, in which session. The fields of a message may
+stand in any order, so an encoded message is continued by writing further fields behind it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
 from google.protobuf.message import Message
 
-from tickgate.v1 import provenance_pb2, quote_pb2, snapshot_pb2, trade_pb2
+from tickgate.v1 import (
+    bar_pb2,
+    provenance_pb2,
+    quote_pb2,
+    quote_service_pb2,
+    snapshot_pb2,
+    trade_pb2,
+)
 
 from ..market.answer import Answer
 from ..market.bar import Bar
-from ..market.provenance import Provenance
+from ..market.provenance import Tier
 from ..market.quality import assess, derive
 from ..market.quote import Quote
+from ..market.session import MarketSession
 from ..market.snapshot import Snapshot
 from ..market.time import NANOS
 from ..market.trade import Trade
@@ -27,60 +35,168 @@ from . import convert
 from .convert import Moment
 
 V = TypeVar("V")
-_RESULT_TAG: Final = b"\x0a"
-"""Field 1, length-delimited: `result` and `results` of every response of QuoteService."""
+K = TypeVar("K")
 
 
-class _Stamp:
-    """The provenance of one value inside a kept message, ready to be written for each answer."""
+class _Varints(dict[int, bytes]):
+    """Encoded numbers, each worked out when it is first needed: the sizes of results, of which there are not many."""
 
-    __slots__ = ("_event_age", "_event_time", "_message", "_receive_age", "_serve_time")
+    def __missing__(self, number: int) -> bytes:
+        encoded, rest = bytearray(), number
+        while rest > 0x7F:
+            encoded.append(rest & 0x7F | 0x80)
+            rest >>= 7
+        encoded.append(rest)
+        self[number] = bytes(encoded)
+        return self[number]
 
-    def __init__(self, message: provenance_pb2.Provenance, origin: Provenance) -> None:
+
+_VARINT: Final = _Varints()
+
+
+def _tag(message: type[Message], field: str) -> bytes:
+    """Return what stands before the size of *field*, which holds a message."""
+    number: int = message.DESCRIPTOR.fields_by_name[field].number
+    return _VARINT[number << 3 | 2]
+
+
+class _Layout:
+    """How messages of one type hold what depends on the moment."""
+
+    __slots__ = ("provenance", "sessions")
+
+    def __init__(self, message: Any) -> None:
+        self.provenance = _tag(message, "provenance")
+        self.sessions = _sessions(message)
+
+
+def _sessions(message: Any) -> Mapping[MarketSession | None, bytes]:
+    """Return `market_session` of *message*, encoded, for each session and for none."""
+    if "market_session" not in message.DESCRIPTOR.fields_by_name:
+        return dict.fromkeys((None, *MarketSession), b"")
+    return {None: b""} | {
+        session: message(market_session=number).SerializeToString()
+        for session, number in convert.SESSIONS.items()
+    }
+
+
+_LAYOUTS: Final = {
+    message: _Layout(message) for message in (quote_pb2.Quote, trade_pb2.Trade, bar_pb2.Bar)
+}
+_SNAPSHOT_SESSIONS: Final = _sessions(snapshot_pb2.Snapshot)
+
+# `result` and `results` are field 1 of every response of QuoteService.
+_RESULT: Final = _tag(quote_service_pb2.GetQuotesResponse, "results")
+_QUOTE: Final = _tag(quote_pb2.QuoteResult, "quote")
+_TRADE: Final = _tag(trade_pb2.TradeResult, "trade")
+_SNAPSHOT: Final = _tag(snapshot_pb2.SnapshotResult, "snapshot")
+_LATEST_TRADE: Final = _tag(quote_pb2.Quote, "latest_trade")
+
+
+class _Served:
+    """The fields of a provenance that depend on the moment.
+
+    One message is written again and again, and only what differs from the answer before: the values of a batch share
+    everything but their event ages, and often those too.
+    """
+
+    __slots__ = (
+        "_confirmed_at",
+        "_event_age",
+        "_message",
+        "_moment",
+        "_receive_age",
+        "_served_from",
+        "_stale",
+    )
+
+    def __init__(self) -> None:
+        self._message = provenance_pb2.Provenance()
         # A message field keeps its identity only once it is set.
-        for field in (message.serve_time, message.receive_age):
-            field.SetInParent()
-        self._message = message
-        self._serve_time = message.serve_time
-        self._receive_age = message.receive_age
-        self._event_age = message.event_age
-        self._event_time = origin.event_time
+        self._message.receive_age.SetInParent()
+        self._receive_age = self._message.receive_age
+        self._event_age = self._message.event_age
+        self._moment: Moment | None = None
+        self._served_from: Tier | None = None
+        self._stale = False
+        self._confirmed_at: float | None = None
 
-    def write(self, answer: Answer[Any], moment: Moment) -> None:
-        message = self._message
-        message.served_from = convert.TIERS[answer.served_from]
-        message.stale = answer.stale
-        self._serve_time.seconds, self._serve_time.nanos = divmod(moment.wall, NANOS)
-        age = moment.monotonic - answer.held.confirmed_at
-        convert.set_duration(self._receive_age, int(age * NANOS))
-        if self._event_time is not None:
-            convert.set_duration(self._event_age, moment.market - self._event_time)
+    def encoded(self, answer: Answer[Any], event_time: int | None, moment: Moment) -> bytes:
+        if moment is not self._moment:
+            self._moment, self._confirmed_at = moment, None
+            self._message.serve_time.CopyFrom(convert.timestamp(moment.wall))
+        if answer.served_from is not self._served_from or answer.stale is not self._stale:
+            self._served_from, self._stale = answer.served_from, answer.stale
+            self._message.served_from = convert.TIERS[answer.served_from]
+            self._message.stale = answer.stale
+        confirmed_at = answer.held.confirmed_at
+        if confirmed_at != self._confirmed_at:
+            self._confirmed_at = confirmed_at
+            age = moment.monotonic - confirmed_at
+            convert.set_duration(self._receive_age, int(age * NANOS))
+        if event_time is not None:
+            convert.set_duration(self._event_age, moment.market - event_time)
+        return self._message.SerializeToString()
+
+
+_SERVED: Final = _Served()
+_SERVED_UNDATED: Final = _Served()
+"""Of values without an event time: nothing may be left over of another's event age."""
 
 
 class _Kept:
-    """A result message and the places in it that each answer writes."""
+    """An encoded value, to be continued each time that it is served."""
 
-    __slots__ = ("_result", "_sessions", "_stamps")
+    __slots__ = ("_event_time", "_fixed", "_layout", "_origin", "_served", "symbol")
 
-    def __init__(self, result: Message, stamps: list[_Stamp], sessions: list[Any]) -> None:
-        self._result = result
-        self._stamps = stamps
-        self._sessions = sessions
+    def __init__(self, message: Any, value: Quote | Trade | Bar) -> None:
+        self.symbol = quote_pb2.QuoteResult(symbol=value.symbol).SerializeToString()
+        self._layout = _LAYOUTS[type(message)]
+        self._origin: bytes = message.provenance.SerializeToString()
+        message.ClearField("provenance")
+        self._fixed: bytes = message.SerializeToString()
+        self._event_time = value.event_time
+        self._served = _SERVED_UNDATED if value.event_time is None else _SERVED
 
-    def written(self, answer: Answer[Any], moment: Moment) -> Any:
-        for stamp in self._stamps:
-            stamp.write(answer, moment)
-        for message in self._sessions:
-            if moment.session is None:
-                message.ClearField("market_session")
-            else:
-                message.market_session = convert.SESSIONS[moment.session]
-        return self._result
+    def at(self, answer: Answer[Any], moment: Moment) -> bytes:
+        layout = self._layout
+        origin = self._origin + self._served.encoded(answer, self._event_time, moment)
+        session = layout.sessions[moment.session]
+        return self._fixed + layout.provenance + _VARINT[len(origin)] + origin + session
 
 
-def respond(pieces: Iterable[bytes]) -> bytes:
-    """Return the encoded response that holds *pieces*, each an encoded result, as its field 1."""
-    return b"".join([_RESULT_TAG + _varint(len(piece)) + piece for piece in pieces])
+class _KeptSnapshot:
+    """The encoded parts of a snapshot."""
+
+    __slots__ = ("_fixed", "_parts", "symbol")
+
+    def __init__(self, value: Snapshot) -> None:
+        self.symbol = snapshot_pb2.SnapshotResult(symbol=value.symbol).SerializeToString()
+        self._fixed = snapshot_pb2.Snapshot(symbol=value.symbol).SerializeToString()
+        self._parts: list[tuple[bytes, _Kept]] = []
+        if value.latest_trade is not None:
+            self._keep("latest_trade", _keep_trade(value.latest_trade))
+        if value.latest_quote is not None:
+            self._keep("latest_quote", _keep_quote(value.latest_quote))
+        for field in ("minute_bar", "daily_bar", "previous_daily_bar"):
+            bar: Bar | None = getattr(value, field)
+            if bar is not None:
+                self._keep(field, _Kept(convert.bar(bar), bar))
+
+    def _keep(self, field: str, part: _Kept) -> None:
+        self._parts.append((_tag(snapshot_pb2.Snapshot, field), part))
+
+    def at(self, answer: Answer[Any], moment: Moment) -> bytes:
+        pieces = [self._fixed, _SNAPSHOT_SESSIONS[moment.session]]
+        for tag, kept in self._parts:
+            part = kept.at(answer, moment)
+            pieces += (tag, _VARINT[len(part)], part)
+        return b"".join(pieces)
+
+
+def respond(results: Iterable[bytes]) -> bytes:
+    """Return the encoded response that holds *results*, each encoded."""
+    return b"".join([_RESULT + _VARINT[len(result)] + result for result in results])
 
 
 def quote_result(symbol: str, outcome: Answer[Quote] | Unavailable, moment: Moment) -> bytes:
@@ -88,7 +204,9 @@ def quote_result(symbol: str, outcome: Answer[Quote] | Unavailable, moment: Mome
     if isinstance(outcome, Unavailable):
         why = convert.unavailable(outcome, moment)
         return quote_pb2.QuoteResult(symbol=symbol, unavailable=why).SerializeToString()
-    return _quote_message(outcome, moment).SerializeToString()
+    kept = _kept(outcome, _keep_quote)
+    value = kept.at(outcome, moment)
+    return kept.symbol + _QUOTE + _VARINT[len(value)] + value
 
 
 def full_quote_result(
@@ -100,21 +218,21 @@ def full_quote_result(
     """Return an encoded `QuoteResult` with derived numbers and quality, and with *latest_trade* where one was asked."""
     if isinstance(outcome, Unavailable):
         return quote_result(symbol, outcome, moment)
-    result = quote_pb2.QuoteResult()
-    result.CopyFrom(_quote_message(outcome, moment))
-    value = outcome.value
-    spread_and_mid = derive(value)
-    if spread_and_mid is not None:
-        result.quote.derived.CopyFrom(convert.derived(spread_and_mid))
-    age = None if value.event_time is None else moment.market - value.event_time
-    result.quote.quality.CopyFrom(convert.quality(assess(value, age, moment.session)))
+    quote = outcome.value
+    spread_and_mid = derive(quote)
+    age = None if quote.event_time is None else moment.market - quote.event_time
+    more = quote_pb2.Quote(
+        derived=None if spread_and_mid is None else convert.derived(spread_and_mid),
+        quality=convert.quality(assess(quote, age, moment.session)),
+    )
+    if isinstance(latest_trade, Unavailable):
+        more.latest_trade_unavailable.CopyFrom(convert.unavailable(latest_trade, moment))
+    kept = _kept(outcome, _keep_quote)
+    value = kept.at(outcome, moment) + more.SerializeToString()
     if isinstance(latest_trade, Answer):
-        trade = _kept(latest_trade, _keep_trade).written(latest_trade, moment)
-        result.quote.latest_trade.CopyFrom(trade.trade)
-    elif latest_trade is not None:
-        why = convert.unavailable(latest_trade, moment)
-        result.quote.latest_trade_unavailable.CopyFrom(why)
-    return result.SerializeToString()
+        trade = _kept(latest_trade, _keep_trade).at(latest_trade, moment)
+        value += _LATEST_TRADE + _VARINT[len(trade)] + trade
+    return kept.symbol + _QUOTE + _VARINT[len(value)] + value
 
 
 def trade_result(symbol: str, outcome: Answer[Trade] | Unavailable, moment: Moment) -> bytes:
@@ -122,8 +240,9 @@ def trade_result(symbol: str, outcome: Answer[Trade] | Unavailable, moment: Mome
     if isinstance(outcome, Unavailable):
         why = convert.unavailable(outcome, moment)
         return trade_pb2.TradeResult(symbol=symbol, unavailable=why).SerializeToString()
-    encoded: bytes = _kept(outcome, _keep_trade).written(outcome, moment).SerializeToString()
-    return encoded
+    kept = _kept(outcome, _keep_trade)
+    value = kept.at(outcome, moment)
+    return kept.symbol + _TRADE + _VARINT[len(value)] + value
 
 
 def snapshot_result(symbol: str, outcome: Answer[Snapshot] | Unavailable, moment: Moment) -> bytes:
@@ -131,67 +250,31 @@ def snapshot_result(symbol: str, outcome: Answer[Snapshot] | Unavailable, moment
     if isinstance(outcome, Unavailable):
         why = convert.unavailable(outcome, moment)
         return snapshot_pb2.SnapshotResult(symbol=symbol, unavailable=why).SerializeToString()
-    message: snapshot_pb2.SnapshotResult = _kept(outcome, _keep_snapshot).written(outcome, moment)
+    kept = _kept(outcome, _KeptSnapshot)
     # Why a part is missing names the call it is told to, so it cannot be kept.
-    message.snapshot.ClearField("missing_parts")
-    for part, why_missing in outcome.value.missing.items():
-        message.snapshot.missing_parts.add(
-            part=convert.PARTS[part], unavailable=convert.unavailable(why_missing, moment)
-        )
-    return message.SerializeToString()
+    missing = snapshot_pb2.Snapshot(
+        missing_parts=[
+            snapshot_pb2.MissingPart(
+                part=convert.PARTS[part], unavailable=convert.unavailable(why, moment)
+            )
+            for part, why in outcome.value.missing.items()
+        ]
+    )
+    value = kept.at(outcome, moment) + missing.SerializeToString()
+    return kept.symbol + _SNAPSHOT + _VARINT[len(value)] + value
 
 
-def _quote_message(answer: Answer[Quote], moment: Moment) -> quote_pb2.QuoteResult:
-    message: quote_pb2.QuoteResult = _kept(answer, _keep_quote).written(answer, moment)
-    return message
-
-
-def _kept(answer: Answer[V], keep: Any) -> _Kept:
+def _kept(answer: Answer[V], keep: Callable[[V], K]) -> K:
     held = answer.held
     if held.encoded is None:
         held.encoded = keep(held.value)
-    kept: _Kept = held.encoded
+    kept: K = held.encoded
     return kept
 
 
 def _keep_quote(value: Quote) -> _Kept:
-    result = quote_pb2.QuoteResult(symbol=value.symbol, quote=convert.quote(value))
-    stamp = _Stamp(result.quote.provenance, value.provenance)
-    return _Kept(result, [stamp], [result.quote])
+    return _Kept(convert.quote(value), value)
 
 
 def _keep_trade(value: Trade) -> _Kept:
-    result = trade_pb2.TradeResult(symbol=value.symbol, trade=convert.trade(value))
-    stamp = _Stamp(result.trade.provenance, value.provenance)
-    return _Kept(result, [stamp], [result.trade])
-
-
-def _keep_snapshot(value: Snapshot) -> _Kept:
-    result = snapshot_pb2.SnapshotResult(symbol=value.symbol)
-    message = result.snapshot
-    message.symbol = value.symbol
-    stamps: list[_Stamp] = []
-    sessions: list[Any] = [message]
-    if value.latest_trade is not None:
-        message.latest_trade.CopyFrom(convert.trade(value.latest_trade))
-        sessions.append(message.latest_trade)
-        stamps.append(_Stamp(message.latest_trade.provenance, value.latest_trade.provenance))
-    if value.latest_quote is not None:
-        message.latest_quote.CopyFrom(convert.quote(value.latest_quote))
-        sessions.append(message.latest_quote)
-        stamps.append(_Stamp(message.latest_quote.provenance, value.latest_quote.provenance))
-    for field in ("minute_bar", "daily_bar", "previous_daily_bar"):
-        bar: Bar | None = getattr(value, field)
-        if bar is not None:
-            getattr(message, field).CopyFrom(convert.bar(bar))
-            stamps.append(_Stamp(getattr(message, field).provenance, bar.provenance))
-    return _Kept(result, stamps, sessions)
-
-
-def _varint(number: int) -> bytes:
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
+    return _Kept(convert.trade(value), value)

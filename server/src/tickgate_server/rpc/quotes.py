@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from functools import lru_cache
+from typing import Final, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tickgate.v1 import quote_pb2
 from tickgate.v1 import quote_service_pb2 as pb
 
-from ..market.answer import Answer, Question
+from ..market.answer import Answer, Freshness, Question
 from ..market.provenance import Feed, Tier
 from ..market.quote import Quote
 from ..market.unavailable import Unavailable
@@ -22,13 +26,30 @@ from .requests import Reader
 V = TypeVar("V")
 Encode = Callable[[str, "Answer[V] | Unavailable", Moment], bytes]
 
-_QuoteRequest = pb.GetQuoteRequest | pb.GetQuotesRequest
-_OtherRequest = (
-    pb.GetLatestTradeRequest
-    | pb.GetLatestTradesRequest
-    | pb.GetSnapshotRequest
-    | pb.GetSnapshotsRequest
-)
+_OneSymbol = pb.GetQuoteRequest | pb.GetLatestTradeRequest | pb.GetSnapshotRequest
+_SeveralSymbols = pb.GetQuotesRequest | pb.GetLatestTradesRequest | pb.GetSnapshotsRequest
+_Request = _OneSymbol | _SeveralSymbols
+
+_REMEMBERED: Final = 512
+"""Requests of each method whose reading is remembered: services ask the same again and again."""
+
+_LONGEST_REMEMBERED: Final = 4096
+"""Bytes of a request that is worth remembering: 200 symbols take some 2,400."""
+
+
+class Asked(Struct, frozen=True):
+    """A request, read and found in order."""
+
+    symbols: tuple[str, ...]
+    feed: Feed
+    freshness: Freshness
+    strict: bool
+    min_quality: int = 0
+    view: quote_pb2.QuoteView.ValueType = quote_pb2.QUOTE_VIEW_BASIC
+
+    def question(self, deadline: float) -> Question:
+        """Return it as a question of one caller, who waits until *deadline*."""
+        return Question(self.symbols, self.feed, deadline, self.freshness, self.min_quality)
 
 
 class QuoteServicer:
@@ -49,59 +70,72 @@ class QuoteServicer:
         self._default_feed = default_feed
         self._moment = moment
 
-    async def GetQuote(self, request: pb.GetQuoteRequest, call: Call) -> bytes:  # noqa: N802
-        """Answer with the latest quote of one symbol."""
-        reader = Reader()
-        return await self._quote(reader, (reader.symbol(request.symbol),), request, call)
+    def reading(self, decode: Callable[[bytes], _Request]) -> Callable[[bytes], Asked]:
+        """Return what reads the requests that *decode* decodes. Bytes that were in order are not read again."""
 
-    async def GetQuotes(self, request: pb.GetQuotesRequest, call: Call) -> bytes:  # noqa: N802
-        """Answer with the latest quotes of several symbols."""
-        reader = Reader()
-        return await self._quote(reader, reader.symbols(request.symbols), request, call)
+        @lru_cache(maxsize=_REMEMBERED)
+        def remembered(body: bytes) -> Asked:
+            return self._read(decode(body))
 
-    async def GetLatestTrade(  # noqa: N802
-        self, request: pb.GetLatestTradeRequest, call: Call
-    ) -> bytes:
-        """Answer with the latest trade of one symbol."""
-        reader = Reader()
-        question = self._question(reader, (reader.symbol(request.symbol),), request, call)
-        return await self._answer(self._trades, encode.trade_result, question, request, call)
-
-    async def GetLatestTrades(  # noqa: N802
-        self, request: pb.GetLatestTradesRequest, call: Call
-    ) -> bytes:
-        """Answer with the latest trades of several symbols."""
-        reader = Reader()
-        question = self._question(reader, reader.symbols(request.symbols), request, call)
-        return await self._answer(self._trades, encode.trade_result, question, request, call)
-
-    async def GetSnapshot(self, request: pb.GetSnapshotRequest, call: Call) -> bytes:  # noqa: N802
-        """Answer with the snapshot of one symbol."""
-        reader = Reader()
-        question = self._question(reader, (reader.symbol(request.symbol),), request, call)
-        return await self._answer(self._snapshots, encode.snapshot_result, question, request, call)
-
-    async def GetSnapshots(  # noqa: N802
-        self, request: pb.GetSnapshotsRequest, call: Call
-    ) -> bytes:
-        """Answer with the snapshots of several symbols."""
-        reader = Reader()
-        question = self._question(reader, reader.symbols(request.symbols), request, call)
-        return await self._answer(self._snapshots, encode.snapshot_result, question, request, call)
-
-    async def _quote(
-        self, reader: Reader, symbols: tuple[str, ...], request: _QuoteRequest, call: Call
-    ) -> bytes:
-        view = reader.view(request.view if request.HasField("view") else None)
-        min_quality = reader.min_quality(request.min_quality)
-        question = self._question(reader, symbols, request, call, min_quality)
-        if view == quote_pb2.QUOTE_VIEW_BASIC:
-            return await self._answer(self._quotes, encode.quote_result, question, request, call)
-        if view == quote_pb2.QUOTE_VIEW_DERIVED:
-            return await self._answer(
-                self._quotes, encode.full_quote_result, question, request, call
+        def read(body: bytes) -> Asked:
+            return (
+                remembered(body) if len(body) <= _LONGEST_REMEMBERED else self._read(decode(body))
             )
+
+        return read
+
+    def _read(self, request: _Request) -> Asked:
+        reader = Reader()
+        symbols = (
+            (reader.symbol(request.symbol),)
+            if isinstance(request, _OneSymbol)
+            else reader.symbols(request.symbols)
+        )
+        feed = reader.stock_feed(
+            request.feed if request.HasField("feed") else None, self._default_feed
+        )
+        freshness = reader.freshness(request.freshness if request.HasField("freshness") else None)
+        asked = Asked(symbols, feed, freshness, request.strict)
+        if isinstance(request, pb.GetQuoteRequest | pb.GetQuotesRequest):
+            asked = replace(
+                asked,
+                min_quality=reader.min_quality(request.min_quality),
+                view=reader.view(request.view if request.HasField("view") else None),
+            )
+        reader.done()
+        return asked
+
+    async def GetQuote(self, asked: Asked, call: Call) -> bytes:  # noqa: N802
+        """Answer with the latest quote of one symbol."""
+        return await self._quote(asked, call)
+
+    async def GetQuotes(self, asked: Asked, call: Call) -> bytes:  # noqa: N802
+        """Answer with the latest quotes of several symbols."""
+        return await self._quote(asked, call)
+
+    async def GetLatestTrade(self, asked: Asked, call: Call) -> bytes:  # noqa: N802
+        """Answer with the latest trade of one symbol."""
+        return await self._answer(self._trades, encode.trade_result, asked, call)
+
+    async def GetLatestTrades(self, asked: Asked, call: Call) -> bytes:  # noqa: N802
+        """Answer with the latest trades of several symbols."""
+        return await self._answer(self._trades, encode.trade_result, asked, call)
+
+    async def GetSnapshot(self, asked: Asked, call: Call) -> bytes:  # noqa: N802
+        """Answer with the snapshot of one symbol."""
+        return await self._answer(self._snapshots, encode.snapshot_result, asked, call)
+
+    async def GetSnapshots(self, asked: Asked, call: Call) -> bytes:  # noqa: N802
+        """Answer with the snapshots of several symbols."""
+        return await self._answer(self._snapshots, encode.snapshot_result, asked, call)
+
+    async def _quote(self, asked: Asked, call: Call) -> bytes:
+        if asked.view == quote_pb2.QUOTE_VIEW_BASIC:
+            return await self._answer(self._quotes, encode.quote_result, asked, call)
+        if asked.view == quote_pb2.QUOTE_VIEW_DERIVED:
+            return await self._answer(self._quotes, encode.full_quote_result, asked, call)
         # One waits for the other only as long as the slower takes.
+        question = asked.question(call.deadline)
         quotes, trades = await asyncio.gather(
             self._quotes.latest(question), self._trades.latest(question)
         )
@@ -109,47 +143,26 @@ class QuoteServicer:
         def with_trade(symbol: str, outcome: Answer[Quote] | Unavailable, moment: Moment) -> bytes:
             return encode.full_quote_result(symbol, outcome, moment, trades[symbol])
 
-        return self._encode(quotes, with_trade, question, request, call)
-
-    def _question(
-        self,
-        reader: Reader,
-        symbols: tuple[str, ...],
-        request: _QuoteRequest | _OtherRequest,
-        call: Call,
-        min_quality: int = 0,
-    ) -> Question:
-        feed = reader.stock_feed(
-            request.feed if request.HasField("feed") else None, self._default_feed
+        response = self._encode(quotes, with_trade, asked, call)
+        call.from_upstream += sum(
+            isinstance(trade, Answer) and trade.served_from is Tier.UPSTREAM
+            for trade in trades.values()
         )
-        freshness = reader.freshness(request.freshness if request.HasField("freshness") else None)
-        reader.done()
-        return Question(symbols, feed, call.deadline, freshness, min_quality)
+        return response
 
     async def _answer(
-        self,
-        source: LatestSource[V],
-        encoder: Encode[V],
-        question: Question,
-        request: _QuoteRequest | _OtherRequest,
-        call: Call,
+        self, source: LatestSource[V], encoder: Encode[V], asked: Asked, call: Call
     ) -> bytes:
-        return self._encode(await source.latest(question), encoder, question, request, call)
+        answers = await source.latest(asked.question(call.deadline))
+        return self._encode(answers, encoder, asked, call)
 
-    def _encode(
-        self,
-        answers: Answers[V],
-        encoder: Encode[V],
-        question: Question,
-        request: _QuoteRequest | _OtherRequest,
-        call: Call,
-    ) -> bytes:
-        _note(call, question.symbols, answers)
-        if request.strict:
-            _refuse_missing(question.symbols, answers)
+    def _encode(self, answers: Answers[V], encoder: Encode[V], asked: Asked, call: Call) -> bytes:
+        _note(call, asked.symbols, answers)
+        if asked.strict:
+            _refuse_missing(asked.symbols, answers)
         moment = self._moment(call.request_id)
         return encode.respond(
-            [encoder(symbol, answers[symbol], moment) for symbol in question.symbols]
+            [encoder(symbol, answers[symbol], moment) for symbol in asked.symbols]
         )
 
 
@@ -161,12 +174,9 @@ def _refuse_missing(symbols: Sequence[str], answers: Answers[V]) -> None:
 
 
 def _note(call: Call, symbols: Sequence[str], answers: Answers[V]) -> None:
-    call.asked = len(symbols)
-    for symbol in symbols:
-        answer = answers[symbol]
-        if isinstance(answer, Unavailable):
-            call.reason = call.reason or answer.reason.name
-            continue
-        call.given += 1
-        if answer.served_from is Tier.UPSTREAM:
-            call.from_upstream += 1
+    tiers = [answer.served_from for answer in answers.values() if isinstance(answer, Answer)]
+    call.asked, call.given = len(symbols), len(tiers)
+    call.from_upstream = tiers.count(Tier.UPSTREAM)
+    if call.given < call.asked:
+        missing = (answers[symbol] for symbol in symbols)
+        call.reason = next(why.reason.name for why in missing if isinstance(why, Unavailable))

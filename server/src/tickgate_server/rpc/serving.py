@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection
 
 from tickgate.v1 import quote_service_pb2, reference_service_pb2, status_service_pb2
 
-from .calls import Calls
+from .calls import Calls, Read, decoder
 from .gateway_status import StatusServicer
 from .quotes import QuoteServicer
 from .reference import ReferenceServicer
@@ -96,12 +96,12 @@ class Serving:
 def _handler(
     descriptor: ServiceDescriptor, servicer: object, calls: Calls
 ) -> grpc.GenericRpcHandler:
-    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
-        method.name: calls.handler(
-            f"{descriptor.name}/{method.name}",
-            symbol_database.Default().GetSymbol(method.input_type.full_name),
-            getattr(servicer, method.name),
+    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+    for method in descriptor.methods:
+        read: Read[Any] = decoder(symbol_database.Default().GetSymbol(method.input_type.full_name))
+        if isinstance(servicer, QuoteServicer):
+            read = servicer.reading(read)
+        handlers[method.name] = calls.handler(
+            f"{descriptor.name}/{method.name}", read, getattr(servicer, method.name)
         )
-        for method in descriptor.methods
-    }
     return grpc.method_handlers_generic_handler(descriptor.full_name, handlers)
