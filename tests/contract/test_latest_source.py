@@ -28,7 +28,7 @@ POLICY = FreshnessPolicy(
     max_event_age_open=300 * NANOS,
     keep_open=5.0,
     keep_otherwise=30.0,
-    keep_nothing=60.0,
+    keep_unknown=60.0,
     stale_cap=900.0,
 )
 
@@ -65,14 +65,14 @@ def alpaca() -> Subject:
     requests = FakeRequests(clock, {"AAPL": good, "IBM": good, "BAD": '{"t":7}'})
     requests.malformed = {"NO.SUCH"}
 
-    async def is_listed(symbol: str, _: float) -> bool:
-        return symbol in ("AAPL", "IBM", "BAD")
+    async def listed(_: float) -> set[str]:
+        return {"AAPL", "IBM", "BAD"}
 
     def break_it() -> None:
         requests.failure = UpstreamBroken("answered 500")
 
     endpoint = quotes_endpoint(gate(clock))
-    return Subject(AlpacaLatest(requests, DataSource.SANDBOX, endpoint, is_listed), break_it, clock)
+    return Subject(AlpacaLatest(requests, DataSource.SANDBOX, endpoint, listed), break_it, clock)
 
 
 def coalesced(inner: Subject) -> Subject:

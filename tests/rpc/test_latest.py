@@ -115,14 +115,56 @@ async def test_without_an_assets_list_nothing_is_called_unknown() -> None:
 
 
 async def test_a_slow_assets_list_delays_no_batch() -> None:
-    """While the list of assets hangs, a batch with an unknown symbol still has its quotes before its deadline."""
+    """While the list of assets hangs, a batch full of unknown symbols still has its quotes before its deadline."""
     hanging = faults.Hang(path="/v2/assets")
-    async with running(before=lambda sandbox: sandbox.faults.add(hanging)) as stack:
-        request = pb.GetQuotesRequest(symbols=["AAPL", "ZZZZ"])
+    unhurried = {"start_patience": 0.2}
+    async with running(
+        before=lambda sandbox: sandbox.faults.add(hanging), reference=unhurried
+    ) as stack:
+        unknown = [f"ZZZ{chr(65 + number)}" for number in range(20)]
+        request = pb.GetQuotesRequest(symbols=["AAPL", *unknown])
         answer = await stack.quotes.GetQuotes(request, timeout=4)
 
         assert answer.results[0].quote.bid.price.value
-        assert answer.results[1].unavailable.reason == reasons.ERROR_REASON_NO_DATA
+        assert {result.unavailable.reason for result in answer.results[1:]} == {
+            reasons.ERROR_REASON_NO_DATA
+        }
+
+
+async def test_an_empty_moment_is_not_remembered_for_long() -> None:
+    """A lack of data is remembered no longer than a value would be, for the next order ends it."""
+    async with running(memory={"keep_open": 0.0}) as stack:
+        stack.sandbox.pins.put("quotes", "AAPL", '{"t":"2026-10-01T15:00:00Z","bp":0,"ap":0}')
+        empty = await stack.quotes.GetQuote(pb.GetQuoteRequest(symbol="AAPL"))
+        stack.sandbox.pins.clear()
+        filled = await stack.quotes.GetQuote(pb.GetQuoteRequest(symbol="AAPL"))
+
+        assert empty.result.unavailable.reason == reasons.ERROR_REASON_NO_DATA
+        assert filled.result.quote.bid.price.value
+
+
+async def test_what_is_held_does_not_outlive_a_clock_set_back() -> None:
+    """When somebody sets a replay back, memory forgets what is from its future."""
+    async with running() as stack:
+        await stack.quotes.GetQuote(pb.GetQuoteRequest(symbol="AAPL"))
+        stack.sandbox.clock.seek(stack.sandbox.clock.now() - 3600 * 10**9)
+        await stack.refresh()
+        answer = await stack.quotes.GetQuote(pb.GetQuoteRequest(symbol="AAPL"))
+
+        origin = answer.result.quote.provenance
+        assert origin.served_from == provenance_pb2.TIER_UPSTREAM
+        assert origin.event_age.ToNanoseconds() >= 0
+
+
+async def test_swollen_codes_are_refused() -> None:
+    """A venue code of five megabytes costs its own symbol, not the answer."""
+    swollen = '{"t":"2026-10-01T15:00:00Z","bp":1,"ap":2,"bx":"' + "V" * 5_000_000 + '"}'
+    async with running() as stack:
+        stack.sandbox.pins.put("quotes", "MSFT", swollen)
+        answer = await stack.quotes.GetQuotes(pb.GetQuotesRequest(symbols=["MSFT", "AAPL"]))
+
+        assert answer.results[0].unavailable.refusal.rule == "odd_code"
+        assert answer.results[1].quote.bid.price.value
 
 
 async def test_feed_is_always_named() -> None:

@@ -135,7 +135,7 @@ _LAW = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 _MARKET = SandboxSettings(at="2026-10-01T15:00:00Z", speed=0)
-_UNKEPT = {"keep_open": 0.0, "keep_otherwise": 0.0, "keep_nothing": 0.0}
+_UNKEPT = {"keep_open": 0.0, "keep_otherwise": 0.0, "keep_unknown": 0.0}
 
 
 @pytest.mark.parametrize(

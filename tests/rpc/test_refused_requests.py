@@ -15,6 +15,9 @@ from google.type.date_pb2 import Date
 from tickgate.v1 import asset_pb2, freshness_pb2
 from tickgate.v1 import quote_service_pb2 as quotes
 from tickgate.v1 import reference_service_pb2 as reference
+from tickgate_sandbox import faults
+from tickgate_server.market.asset import AssetQuery
+from tickgate_server.rpc.paging import encode_token
 
 from ..support.running import Stack, running
 
@@ -131,6 +134,7 @@ async def test_wrong_feeds_are_refused(number: int) -> None:
         (freshness_pb2.Freshness(allowed_tiers=tiers(0)), "allowed_tiers[0]"),
         (freshness_pb2.Freshness(allowed_tiers=tiers(2, 42)), "allowed_tiers[1]"),
         (freshness_pb2.Freshness(allowed_tiers=tiers(2, 5, 2)), "allowed_tiers[2]"),
+        (freshness_pb2.Freshness(allowed_tiers=tiers(*[2] * 200_000)), "allowed_tiers"),
     ],
 )
 async def test_absurd_freshness_is_refused(freshness: freshness_pb2.Freshness, field: str) -> None:
@@ -175,6 +179,21 @@ async def test_wrong_searches_are_refused(
         assert list(await refusal(stack.reference.ListAssets, request_)) == [field]
 
 
+async def test_wrong_page_token_costs_nothing() -> None:
+    """A token that is none is refused before the list is asked for, one beyond the list's end as of another list."""
+    broken_list = faults.Status(status=500, path="/v2/assets")
+    async with running(before=lambda sandbox: sandbox.faults.add(broken_list)) as stack:
+        wrong = reference.ListAssetsRequest(page_token="junk")
+        assert list(await refusal(stack.reference.ListAssets, wrong)) == ["page_token"]
+    async with running() as stack:
+        page = (await stack.reference.ListAssets(reference.ListAssetsRequest(page_size=2))).page
+        list_time = page.provenance.receive_time.ToNanoseconds()
+        for offset in (10**6, 2**63 - 1, 2**64 - 1):
+            forged = encode_token(AssetQuery(), list_time, offset)
+            wrong = reference.ListAssetsRequest(page_token=forged)
+            assert list(await refusal(stack.reference.ListAssets, wrong)) == ["page_token"]
+
+
 async def test_page_token_of_another_query_is_refused() -> None:
     """A page token goes with the query that made it; with another one it is refused."""
     async with running() as stack:
@@ -196,7 +215,7 @@ async def test_page_token_of_another_query_is_refused() -> None:
         (Date(year=2026, month=3, day=2), Date(year=2026, month=3, day=1), {"end_date"}),
         (Date(year=1969, month=12, day=31), Date(year=1970, month=3, day=1), {"start_date"}),
         (Date(year=2000, month=1, day=1), Date(year=2020, month=1, day=1), {"end_date"}),
-        (Date(year=2026, month=1), Date(year=2030, month=1, day=1), {"start_date", "end_date"}),
+        (Date(year=2026, month=1), Date(year=2030, month=1, day=2), {"start_date", "end_date"}),
     ],
 )
 async def test_wrong_ranges_are_refused(

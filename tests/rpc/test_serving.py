@@ -16,6 +16,7 @@ from tickgate.v1 import freshness_pb2, market_session_pb2, provenance_pb2
 from tickgate.v1 import quote_service_pb2 as pb
 from tickgate.v1 import status_service_pb2 as status_pb
 from tickgate_sandbox import faults, sandbox
+from tickgate_server import __version__
 from tickgate_server.app import gateway
 from tickgate_server.rpc.serving import SERVICES
 
@@ -98,7 +99,7 @@ async def test_status_reports_what_has_been_seen() -> None:
         await stack.quotes.GetLatestTrade(pb.GetLatestTradeRequest(symbol="AAPL"))
         status = await stack.status.GetStatus(status_pb.GetStatusRequest())
 
-        assert (status.version, status.environment) == ("0.1.0", "sandbox")
+        assert (status.version, status.environment) == (__version__, "sandbox")
         assert status.source == provenance_pb2.DATA_SOURCE_SANDBOX
         assert status.default_stock_feed == provenance_pb2.FEED_IEX
         assert status.market_time.ToJsonString() == "2026-10-01T15:00:00Z"
@@ -111,6 +112,21 @@ async def test_status_reports_what_has_been_seen() -> None:
         memory = status.tiers[0]
         assert (memory.tier, memory.hits, memory.misses) == (provenance_pb2.TIER_MEMORY, 1, 3)
         assert [(one.rule, one.count) for one in status.refusals] == [("crossed", 1)]
+
+
+async def test_status_tells_of_hanging_and_unreadable_answers() -> None:
+    """A deadline that passes counts as a failure of the upstream, and an answer that cannot be read by its rule."""
+    async with running() as stack:
+        stack.sandbox.faults.add(faults.Hang(path="/v2/stocks/quotes", times=1))
+        await stack.quotes.GetQuote(pb.GetQuoteRequest(symbol="AAPL"), timeout=0.5)
+        failing = await stack.status.GetStatus(status_pb.GetStatusRequest())
+        stack.sandbox.faults.add(faults.Garbage(path="/v2/stocks/quotes"))
+        await stack.quotes.GetQuote(pb.GetQuoteRequest(symbol="AAPL"))
+        garbled = await stack.status.GetStatus(status_pb.GetStatusRequest())
+
+        latest = next(one for one in failing.upstreams if one.group == "latest")
+        assert (latest.failures, latest.state) == (1, status_pb.UPSTREAM_STATE_FAILING)
+        assert [(one.rule, one.count) for one in garbled.refusals] == [("unreadable", 1)]
 
 
 async def test_leaving_answers_what_is_under_way() -> None:

@@ -131,11 +131,12 @@ async def test_fault_has_its_status(case: Case) -> None:
 
 
 async def test_rate_limit_says_when_to_try_again() -> None:
-    """A 429 carries its delay: in the answer, and as RetryInfo and pushback when strict."""
-    limited = next(case for case in CASES if case.name == "429")
+    """A 429 that names a pause carries it: in the answer, and as RetryInfo and pushback when strict."""
+    pause = faults.Status(status=429, body={"message": "slow down"}, headers={"Retry-After": "3"})
+    limited = Case("429", pause, "UPSTREAM_RATE_LIMITED", EXHAUSTED, "429")
     async with running() as stack:
         answer = await struck(stack, limited, strict=False)
-        assert answer.result.unavailable.retry_delay.ToMilliseconds() > 0
+        assert answer.result.unavailable.retry_delay.ToSeconds() == 3
 
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await struck(stack, limited, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Final
 
-__version__: Final = "0.1.0"
+__version__: Final = version("tickgate-server")

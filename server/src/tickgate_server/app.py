@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from functools import partial
 from typing import TypeVar
 
 from msgspec import Struct
@@ -24,8 +23,9 @@ from .guards.counted import CountedRequests
 from .guards.graded import GradedQuotes
 from .guards.remembered import RememberedReference
 from .ingress.gate import Gate, Policy
-from .jobs.asset_list import keep_assets
+from .jobs.asset_list import AssetKeeper
 from .jobs.market_clock import MarketClock, MarketClockKeeper
+from .market.asset import AssetList
 from .market.quote import Quote
 from .market.snapshot import Snapshot
 from .market.time import NANOS
@@ -53,11 +53,9 @@ from .upstream.alpaca.rest import (
 
 V = TypeVar("V", bound=Timed)
 
-_START_PATIENCE = 5.0
-"""Seconds that a start waits for the upstream's clock; serving begins without it, the session unset."""
-
-_LIST_PATIENCE = 0.5
-"""Seconds that a symbol without a value waits for the list of assets: the others of its batch wait with it."""
+_LIST_PATIENCE = 0.1
+"""Seconds that a symbol without a value waits for the list of assets, if a job has not loaded it yet: the others of its
+batch wait with it."""
 
 _SANDBOX_CLOCK_INTERVAL = 1.0
 """Seconds between readings of a sandbox's clock, which somebody may set."""
@@ -93,7 +91,8 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
 
     async with http_session(http_limits(settings), *settings.keys) as session:
         requests = CountedRequests(HttpRequests(session, urls, clock), counters.upstream, clock)
-        alpaca = AlpacaReference(requests, sources)
+        gate = Gate(_gate_policy(settings), clock, counters.refusals)
+        alpaca = AlpacaReference(requests, sources, gate)
         reference = RememberedReference(
             alpaca,
             clock,
@@ -108,19 +107,17 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
             interval=_clock_interval(settings),
             patience=settings.reference.patience,
         )
-        gate = Gate(_gate_policy(settings), clock, counters.refusals)
 
-        async def is_listed(symbol: str, deadline: float) -> bool | None:
-            patience = min(deadline, clock.monotonic() + _LIST_PATIENCE)
+        async def listed(deadline: float) -> AssetList | None:
             try:
-                return symbol in await reference.assets(patience)
+                return await reference.assets(min(deadline, clock.monotonic() + _LIST_PATIENCE))
             except UpstreamFailure:
                 return None
 
         def latest(
             endpoint: Endpoint[V], memory: MemoryTier[V], *, bounds_events: bool = True
         ) -> LatestSource[V]:
-            source = AlpacaLatest(requests, sources[Upstream.DATA], endpoint, is_listed)
+            source = AlpacaLatest(requests, sources[Upstream.DATA], endpoint, listed)
             shared = CoalescedLatest(source, settings.alpaca.shared_call_cap, clock)
             policy = _freshness(settings, bounds_events=bounds_events)
             return CachedLatest(shared, memory, policy, clock, keeper.session)
@@ -143,6 +140,8 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
             start_time=start_time,
         )
         memories = (quote_memory, trade_memory, snapshot_memory)
+        for memory in memories:
+            clock.when_set_back(memory.clear)
         with _call_log(settings, about, clock) as on_call:
             calls = Calls(clock, counters, on_call)
             serving = Serving(
@@ -152,15 +151,14 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
                 StatusServicer(about, counters, memories, moment),
             )
             port = serving.bind(settings.listen)
-            assets = partial(
-                keep_assets,
+            assets = AssetKeeper(
                 reference,
                 clock,
                 every=settings.reference.keep,
                 retry_after=settings.reference.retry_after,
                 patience=settings.reference.patience,
             )
-            async with _jobs(keeper, assets):
+            async with _jobs(keeper, assets, settings.reference.start_patience):
                 await serving.start()
                 try:
                     yield Gateway(port, counters, clock, keeper)
@@ -170,11 +168,11 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
 
 @asynccontextmanager
 async def _jobs(
-    keeper: MarketClockKeeper, assets: Callable[[], Coroutine[None, None, None]]
+    keeper: MarketClockKeeper, assets: AssetKeeper, patience: float
 ) -> AsyncIterator[None]:
-    await keeper.try_refresh(_START_PATIENCE)
+    await asyncio.gather(keeper.try_refresh(patience), assets.try_load(patience))
     async with asyncio.TaskGroup() as tasks:
-        jobs = [tasks.create_task(keeper.run()), tasks.create_task(assets())]
+        jobs = [tasks.create_task(keeper.run()), tasks.create_task(assets.run())]
         try:
             yield
         finally:
@@ -189,26 +187,29 @@ def _call_log(
     if not settings.log.calls:
         yield lambda _call, _seconds: None
         return
-    log = CallLog(sys.stderr, log_format(settings))
+    source = about.source.value
+
+    def line_of(entry: tuple[Call, float]) -> CallLine:
+        call, seconds = entry
+        return CallLine(
+            timestamp="",
+            request_id=call.request_id,
+            endpoint=call.method,
+            code=call.code,
+            response_time_ms=round(seconds * 1000, 3),
+            values_asked=call.asked,
+            values_given=call.given,
+            real_data_available=0 < call.given == call.asked,
+            cache_hit=call.given > 0 and call.from_upstream == 0,
+            data_source=source if call.given else None,
+            reason=call.reason,
+            consumer=call.peer,
+        )
+
+    log = CallLog(sys.stderr, log_format(settings), line_of)
 
     def on_call(call: Call, seconds: float) -> None:
-        log.write(
-            clock.wall(),
-            CallLine(
-                timestamp="",
-                request_id=call.request_id,
-                endpoint=call.method,
-                code=call.code,
-                response_time_ms=round(seconds * 1000, 3),
-                values_asked=call.asked,
-                values_given=call.given,
-                real_data_available=0 < call.given == call.asked,
-                cache_hit=call.given > 0 and call.from_upstream == 0,
-                data_source=about.source.value if call.given else None,
-                reason=call.reason,
-                consumer=call.peer,
-            ),
-        )
+        log.write(clock.wall(), (call, seconds))
 
     try:
         yield on_call
@@ -251,7 +252,7 @@ def _freshness(settings: Settings, *, bounds_events: bool) -> FreshnessPolicy:
         max_event_age_open=_nanoseconds(freshness.max_event_age_open) if bounds_events else None,
         keep_open=memory.keep_open,
         keep_otherwise=memory.keep_otherwise,
-        keep_nothing=memory.keep_nothing,
+        keep_unknown=memory.keep_unknown,
         stale_cap=freshness.stale_cap,
     )
 

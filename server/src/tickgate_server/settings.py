@@ -26,6 +26,7 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+from pydantic_settings import SettingsError as UnreadableVariable
 
 from . import __version__
 from .market.provenance import STOCK_FEEDS, DataSource, Feed
@@ -103,11 +104,12 @@ class AlpacaSettings(_Section):
     @classmethod
     def _is_address(cls, url: str) -> str:
         parts = urlsplit(url)
-        if url and (parts.scheme not in ("http", "https") or not parts.hostname):
+        # Asking for the port is what checks it.
+        if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0):
             msg = "must be an http or https address"
             raise ValueError(msg)
-        if parts.username or parts.password:
-            msg = "must not hold credentials"
+        if parts.username or parts.password or parts.query or parts.fragment or " " in url:
+            msg = "must be a plain address: no credentials, no query, no blanks"
             raise ValueError(msg)
         return url.rstrip("/")
 
@@ -146,8 +148,8 @@ class MemorySettings(_Section):
     keep_otherwise: Seconds = 30.0
     """Seconds that a value answers further calls at other times."""
 
-    keep_nothing: Seconds = 60.0
-    """Seconds that an unknown symbol and a lack of data are remembered."""
+    keep_unknown: Seconds = 60.0
+    """Seconds that a symbol is remembered as unknown. A lack of data is remembered as long as a value."""
 
 
 class ReferenceSettings(_Section):
@@ -161,6 +163,9 @@ class ReferenceSettings(_Section):
 
     patience: PositiveSeconds = 20.0
     """Seconds that one load may take: the list of assets takes Alpaca about two."""
+
+    start_patience: Seconds = 5.0
+    """Seconds that a start waits for the upstream's clock and list of assets; serving begins without them."""
 
     clock_interval: PositiveSeconds = 60.0
     """Seconds between readings of the upstream's clock; a sandbox is read every second at most."""
@@ -225,6 +230,15 @@ class Settings(BaseSettings):
     reference: ReferenceSettings = ReferenceSettings()
     validation: ValidationSettings = ValidationSettings()
     log: LogSettings = LogSettings()
+
+    @field_validator("key_id", "secret_key")
+    @classmethod
+    def _is_key(cls, key: SecretStr) -> SecretStr:
+        text = key.get_secret_value()
+        if not (text.isascii() and text.isprintable()) or " " in text:
+            msg = "a key is printable ASCII without blanks"
+            raise ValueError(msg)
+        return key
 
     @field_validator("listen")
     @classmethod
@@ -303,6 +317,9 @@ def load(path: Path | None) -> Settings:
         return Settings(**(data | _key_files()))
     except ValidationError as error:
         raise SettingsError(_explain(error)) from error
+    except UnreadableVariable as error:
+        # pydantic-settings names the field: a section whose variable holds no JSON.
+        raise SettingsError(str(error)) from error
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -323,8 +340,9 @@ def _key_files() -> dict[str, str]:
         if path and not os.environ.get(name):
             try:
                 keys[name] = Path(path).read_text(encoding="utf-8").strip()
-            except OSError as error:
-                msg = f"{name}_FILE: {path} cannot be read ({error.strerror})"
+            except (OSError, UnicodeDecodeError) as error:
+                why = error.strerror if isinstance(error, OSError) else "not text"
+                msg = f"{name}_FILE: {path} cannot be read ({why})"
                 raise SettingsError(msg) from error
     return keys
 

@@ -173,10 +173,42 @@ async def test_each_status_has_its_failure(
     assert "html" not in seen.message
 
 
-async def test_429_names_a_pause() -> None:
-    """A rate limit says when asking again makes sense, although Alpaca does not."""
-    async with upstream(answering(429)) as ask:
-        assert (await failure(ask)).retry_delay == 1.0
+@pytest.mark.parametrize(
+    ("headers", "least", "most"),
+    [
+        ({"Retry-After": "7"}, 7, 7),
+        ({"X-RateLimit-Reset": "1"}, 0, 0),
+        ({"Retry-After": "soon"}, None, None),
+        ({}, None, None),
+    ],
+)
+async def test_429_names_a_pause_only_if_one_was_sent(
+    headers: dict[str, str], least: float | None, most: float | None
+) -> None:
+    """A rate limit says when asking again makes sense if Alpaca does; a pause is never made up."""
+
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(status=429, headers=headers)
+
+    async with upstream(handler) as ask:
+        delay = (await failure(ask)).retry_delay
+    assert (delay is None) is (least is None)
+    if delay is not None and least is not None and most is not None:
+        assert least <= delay <= most
+
+
+async def test_cookies_are_not_kept() -> None:
+    """What an upstream sets as a cookie does not come back with the next request."""
+    seen: list[str | None] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        seen.append(request.headers.get("Cookie"))
+        return web.Response(headers={"Set-Cookie": "session=1; Path=/"})
+
+    async with upstream(handler) as ask:
+        await ask(10.0)
+        await ask(10.0)
+    assert seen == [None, None]
 
 
 async def test_a_rejection_keeps_what_was_said() -> None:

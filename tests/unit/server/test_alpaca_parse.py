@@ -186,7 +186,7 @@ def test_an_amended_trade_says_so() -> None:
 @with_samples
 def test_the_samples_of_the_trading_api_are_read() -> None:
     """Asset, calendar and both forms of the clock mean what they say."""
-    (nvidia,) = parse.assets(b"[" + sample("trading-asset") + b"]")
+    (nvidia,), _ = parse.assets(b"[" + sample("trading-asset") + b"]")
     assert (nvidia.symbol, nvidia.status, nvidia.asset_class) == (
         "NVDA",
         AssetStatus.ACTIVE,
@@ -405,26 +405,23 @@ def test_parts_of_a_snapshot_that_are_there() -> None:
 
 
 def test_unreadable_assets_are_left_out() -> None:
-    """An entry without a symbol or with a wrong type costs only itself; nulls are not sent."""
-    found = parse.assets(
-        b'[{"symbol":"A","name":null,"attributes":null,"status":"delisted"},{"name":"no symbol"},'
-        b'{"symbol":"B","tradable":"yes"},null,3,{"symbol":"C","class":"us_equity","tradable":false}]'
+    """Only an entry without a symbol is left out, and told; a field of a wrong type is as if it had not been sent."""
+    found, unread = parse.assets(
+        b'[{"symbol":"A","name":null,"attributes":null,"status":"delisted","id":null},{"name":"no symbol"},'
+        b'{"symbol":"B","tradable":"yes","attributes":[1,"ipo"]},null,3,{"symbol":"C","class":"us_equity","tradable":false}]'
     )
-    assert [one.symbol for one in found] == ["A", "C"]
-    assert (found[0].name, found[0].attributes, found[0].status) == ("", (), None)
-    assert (found[0].tradable, found[1].tradable) == (None, False)
+    assert [one.symbol for one in found] == ["A", "B", "C"]
+    assert (found[0].name, found[0].attributes, found[0].status, found[0].id) == ("", (), None, "")
+    assert (found[1].tradable, found[2].tradable) == (None, False)
+    assert found[1].attributes == ("ipo",)
+    assert [refusal.rule for refusal in unread] == ["missing_field"] * 3
 
 
-@pytest.mark.parametrize("body", [b"{}", b"null", b"", b"<html>", b'[{"name":1},{}]'])
+@pytest.mark.parametrize("body", [b"{}", b"null", b"", b"<html>", b'[{"name":1},{}]', b"[]"])
 def test_what_is_no_list_of_assets_is_refused(body: bytes) -> None:
-    """An answer that is no list, or of which nothing can be read, is no list of assets."""
+    """An answer that is no list, or without any asset, would make every symbol unknown: it is refused."""
     with pytest.raises(UpstreamUnreadable):
         parse.assets(body)
-
-
-def test_no_assets_are_an_empty_list() -> None:
-    """An empty list is believed."""
-    assert parse.assets(b"[]") == []
 
 
 CLOCK = {
@@ -445,6 +442,8 @@ CLOCK = {
         ("speed", "2"),
         ("speed", -1),
         ("speed", 1e7),
+        ("timestamp", "0001-01-01T00:00:00Z"),
+        ("next_close", "9999-12-31T00:00:00Z"),
     ],
 )
 def test_what_is_no_clock_is_refused(field: str, value: Any) -> None:

@@ -22,7 +22,7 @@ POLICY = FreshnessPolicy(
     max_event_age_open=300 * NANOS,
     keep_open=5.0,
     keep_otherwise=20.0,
-    keep_nothing=10.0,
+    keep_unknown=10.0,
     stale_cap=900.0,
 )
 EMPTY, TOO_OLD, REFUSED, FAILED, NOT_ALLOWED = TierOutcome
@@ -142,11 +142,14 @@ async def test_feeds_are_kept_apart() -> None:
 
 
 async def test_memory_has_a_bound() -> None:
-    """When memory is full, the value unused for longest makes room."""
+    """When memory is full, the value confirmed longest ago makes room."""
     setup = Setup(capacity=2)
     setup.source.values["MSFT"] = quote("MSFT")
-    for symbol in ("AAPL", "IBM", "AAPL", "MSFT"):
-        await setup.value(symbol)
+    await setup.value("AAPL")
+    await setup.value("IBM")
+    setup.clock.advance(10)
+    await setup.value("AAPL")
+    await setup.value("MSFT")
     assert len(setup.memory) == 2
     assert (await setup.value("AAPL")).served_from is MEMORY
     assert (await setup.value("IBM")).served_from is UPSTREAM
@@ -284,17 +287,26 @@ async def test_after_an_outage_the_upstream_answers_again() -> None:
 # ---------------------------------------------------------------------------- nothing, and worse
 
 
-@pytest.mark.parametrize("reason", [Reason.SYMBOL_UNKNOWN, Reason.NO_DATA])
-async def test_nothing_is_remembered_briefly(reason: Reason) -> None:
-    """That there is no value is told from memory for a while, then asked again."""
+@pytest.mark.parametrize(("reason", "kept"), [(Reason.SYMBOL_UNKNOWN, 10.0), (Reason.NO_DATA, 5.0)])
+async def test_nothing_is_remembered_briefly(reason: Reason, kept: float) -> None:
+    """An unknown symbol is remembered for a while, a lack of data no longer than a value would be."""
     setup = Setup()
     setup.source.reasons["AAPL"] = unavailable(reason, last_event_time=5)
     assert tiers(await setup.why()) == [(MEMORY, EMPTY), (UPSTREAM, EMPTY)]
-    setup.clock.advance(9.999)
+    setup.clock.advance(kept - 0.001)
     again = await setup.why()
     assert (again.reason, again.last_event_time, setup.asked) == (reason, 5, 1)
     assert tiers(again) == [(MEMORY, EMPTY)]
     setup.clock.advance(0.001)
+    await setup.why()
+    assert setup.asked == 2
+
+
+async def test_a_passing_lack_is_not_remembered() -> None:
+    """What may be otherwise at the next question is asked again at once, and drops what was held."""
+    setup = Setup()
+    setup.source.reasons["AAPL"] = unavailable(Reason.NO_DATA, passing=True)
+    await setup.why()
     await setup.why()
     assert setup.asked == 2
 

@@ -112,11 +112,12 @@ def test_a_refusal_carries_its_event_time() -> None:
 @pytest.mark.parametrize(
     ("price", "expected"),
     [
-        ("0.000000000001", None),
+        ("0.00000000000000000001", None),
+        ("11.370000000000001", None),
         ("999999999.999999999999", None),
         ("1000000000", "price_out_of_range"),
-        ("0.0000000000001", "price_out_of_range"),
-        ("1.0000000000000", "price_out_of_range"),
+        ("0.000000000000000000001", "price_out_of_range"),
+        ("1.000000000000000000000", "price_out_of_range"),
         ("1E+400", "price_out_of_range"),
         ("1E-400", "price_out_of_range"),
         ("-0.01", "negative_price"),
@@ -131,7 +132,7 @@ def test_a_refusal_carries_its_event_time() -> None:
 def test_prices_have_bounds(
     raw: RawQuote | RawTrade | RawBar, field: str, price: str, expected: str | None
 ) -> None:
-    """A price is above zero, below a billion, and has at most twelve decimals."""
+    """A price is above zero, below a billion, and has at most twenty decimals."""
     changed: dict[str, Any] = {field: Decimal(price)}
     if isinstance(raw, RawQuote):
         changed = {"bid_price": Decimal(0), "ask_price": Decimal(0)} | changed

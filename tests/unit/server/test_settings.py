@@ -75,7 +75,7 @@ def test_the_environment_wins_over_the_file(
     settings = load(path)
     assert settings.drain == 3
     assert (settings.memory.keep_open, settings.memory.keep_otherwise) == (9, 2)
-    assert settings.memory.keep_nothing == 60
+    assert settings.memory.keep_unknown == 60
     assert (settings.alpaca.http.total, settings.alpaca.http.connect) == (7, 4)
 
 

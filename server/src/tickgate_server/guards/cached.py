@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Generic, Protocol, TypeVar
 
-from cachetools import LRUCache
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -27,6 +27,7 @@ class Timed(Protocol):
 
 
 V = TypeVar("V", bound=Timed)
+T = TypeVar("T")
 
 
 class FreshnessPolicy(Struct, frozen=True):
@@ -45,48 +46,73 @@ class FreshnessPolicy(Struct, frozen=True):
     keep_otherwise: float
     """Seconds that memory answers from a value at other times."""
 
-    keep_nothing: float
-    """Seconds that an unknown symbol and a lack of data are remembered."""
+    keep_unknown: float
+    """Seconds that a symbol is remembered as unknown. A lack of data is remembered as long as a value."""
 
     stale_cap: float
     """Longest receive age, in seconds, of a value that bridges an outage."""
 
 
-class MemoryTier(Generic[V]):
-    """The most recently used answers, by feed and symbol, and the counts that status reports."""
+Key = tuple[Feed, str]
+
+
+class _Newest(dict[Key, T]):
+    """A dictionary of at most so many entries; the one that was put first makes room."""
 
     def __init__(self, capacity: int) -> None:
-        """Hold at most *capacity* answers; the one unused for longest makes room."""
-        self._answers: LRUCache[tuple[Feed, str], Answer[V]] = LRUCache(capacity)
-        self._nothing: LRUCache[tuple[Feed, str], tuple[float, Unavailable]] = LRUCache(capacity)
+        super().__init__()
+        self._capacity = capacity
+
+    def put(self, key: Key, value: T) -> None:
+        self.pop(key, None)
+        self[key] = value
+        if len(self) > self._capacity:
+            del self[next(iter(self))]
+
+
+class MemoryTier(Generic[V]):
+    """The answers confirmed last, by feed and symbol, and the counts that status reports.
+
+    What is asked for is confirmed again every few seconds, so what makes room is what nobody asks for, and a hit costs
+    no bookkeeping.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        """Hold at most *capacity* answers; the one confirmed longest ago makes room."""
+        self._answers: _Newest[Answer[V]] = _Newest(capacity)
+        self._nothing: _Newest[tuple[float, Unavailable]] = _Newest(capacity)
         self.hits = 0
         self.misses = 0
 
     def __len__(self) -> int:
         return len(self._answers)
 
-    def get(self, key: tuple[Feed, str]) -> Answer[V] | None:
-        """Return the answer held for *key*, however old."""
-        try:
-            return self._answers[key]
-        except KeyError:
-            return None
+    @property
+    def answers(self) -> Mapping[Key, Answer[V]]:
+        """What is held, however old."""
+        return self._answers
 
-    def nothing(self, key: tuple[Feed, str]) -> tuple[float, Unavailable] | None:
-        """Return when and why there was nothing for *key*, if that is remembered."""
-        return self._nothing.get(key)
+    @property
+    def nothing(self) -> Mapping[Key, tuple[float, Unavailable]]:
+        """When and why there was nothing."""
+        return self._nothing
 
-    def put(self, key: tuple[Feed, str], held: Held[V]) -> None:
+    def put(self, key: Key, held: Held[V]) -> None:
         """Hold a value."""
         self._nothing.pop(key, None)
-        self._answers[key] = Answer(held, Tier.MEMORY)
+        self._answers.put(key, Answer(held, Tier.MEMORY))
 
-    def put_nothing(self, key: tuple[Feed, str], at: float, why: Unavailable) -> None:
+    def put_nothing(self, key: Key, at: float, why: Unavailable) -> None:
         """Remember that there is no value, which drops the one held."""
         self._answers.pop(key, None)
-        self._nothing[key] = (at, why)
+        self._nothing.put(key, (at, why))
 
-    def drop(self, key: tuple[Feed, str]) -> None:
+    def clear(self) -> None:
+        """Forget everything."""
+        self._answers.clear()
+        self._nothing.clear()
+
+    def drop(self, key: Key) -> None:
         """Forget the value of *key*: it has been superseded by something that is none."""
         self._answers.pop(key, None)
 
@@ -103,7 +129,7 @@ class _Bounds(Struct, frozen=True, gc=False):
     keep: float
     """Seconds since confirmation that memory answers without the upstream being asked."""
 
-    keep_nothing: float
+    keep_unknown: float
     memory: bool
     upstream: bool
     allow_stale: bool
@@ -126,34 +152,30 @@ class CachedLatest(Generic[V]):
         self._policy = policy
         self._clock = clock
         self._session = session
+        # Most questions name no bounds of their own, and the others repeat theirs.
+        self._bounds = lru_cache(maxsize=256)(self._work_out)
 
     async def latest(self, question: Question) -> Answers[V]:
         """Return an answer for every symbol: from memory while that is fresh enough, else from the source."""
-        bounds = self._bounds(question.freshness, question.feed)
-        now = self._clock.monotonic()
-        answers: dict[str, Answer[V] | Unavailable] = {}
-        missing: list[str] = []
-        for symbol in question.symbols:
-            answer = self._recall((question.feed, symbol), bounds, now) if bounds.memory else None
-            if answer is None:
-                missing.append(symbol)
-            else:
-                answers[symbol] = answer
+        strict_session = self._session() in (None, MarketSession.OPEN)
+        bounds = self._bounds(question.freshness, question.feed, strict_session)
+        answers = self._recall(question, bounds) if bounds.memory else {}
         self._memory.hits += len(answers)
-        if missing:
-            self._memory.misses += len(missing)
-        tried = {
-            symbol: self._memory_attempt((question.feed, symbol), bounds) for symbol in missing
-        }
-        if tried:
+        tried: dict[str, TierAttempt] = {}
+        if len(answers) < len(question.symbols):
+            tried = {
+                symbol: self._memory_attempt((question.feed, symbol), bounds)
+                for symbol in question.symbols
+                if symbol not in answers
+            }
+            self._memory.misses += len(tried)
             answers.update(await self._ask(question, tried, bounds))
         if bounds.max_event_age is None:
             return answers
         return self._judge_events(answers, bounds.max_event_age, tried)
 
-    def _bounds(self, asked: Freshness, feed: Feed) -> _Bounds:
+    def _work_out(self, asked: Freshness, feed: Feed, strict_session: bool) -> _Bounds:  # noqa: FBT001 - lru_cache's keys
         policy = self._policy
-        strict_session = self._session() in (None, MarketSession.OPEN)
         default_event_age = policy.max_event_age_open if strict_session else None
         if default_event_age is not None:
             # What a feed is late by design is no fault of the value; an age that is asked for is meant literally.
@@ -172,23 +194,37 @@ class CachedLatest(Generic[V]):
             ),
             # Where nobody else may be asked there is nothing to gain from passing over what is fresh enough.
             keep=min(max_age, keep) if upstream else max_age,
-            keep_nothing=min(max_age, policy.keep_nothing),
+            keep_unknown=min(max_age, policy.keep_unknown),
             memory=allowed is None or Tier.MEMORY in allowed,
             upstream=upstream,
             allow_stale=asked.allow_stale,
         )
 
-    def _recall(
-        self, key: tuple[Feed, str], bounds: _Bounds, now: float
-    ) -> Answer[V] | Unavailable | None:
-        answer = self._memory.get(key)
-        if answer is not None:
-            # Not "<=": a max_age of zero always asks the upstream, also within one tick of the clock.
-            return answer if now - answer.held.confirmed_at < bounds.keep else None
-        nothing = self._memory.nothing(key)
-        if nothing is not None and now - nothing[0] < bounds.keep_nothing:
-            return nothing[1].after(self._attempt(Tier.MEMORY, TierOutcome.EMPTY))
-        return None
+    def _recall(self, question: Question, bounds: _Bounds) -> dict[str, Answer[V] | Unavailable]:
+        answers: dict[str, Answer[V] | Unavailable] = {}
+        feed, held = question.feed, self._memory.answers
+        # Not "at": a max_age of zero always asks the upstream, also within one tick of the clock.
+        after = self._clock.monotonic() - bounds.keep
+        for symbol in question.symbols:
+            answer = held.get((feed, symbol))
+            if answer is None:
+                nothing = self._recall_nothing((feed, symbol), bounds)
+                if nothing is not None:
+                    answers[symbol] = nothing
+            elif answer.held.confirmed_at > after:
+                answers[symbol] = answer
+        return answers
+
+    def _recall_nothing(self, key: Key, bounds: _Bounds) -> Unavailable | None:
+        nothing = self._memory.nothing.get(key)
+        if nothing is None:
+            return None
+        at, why = nothing
+        # A lack of data ends with the next trade or order; a symbol does not come to exist from one moment to another.
+        keep = bounds.keep_unknown if why.reason is Reason.SYMBOL_UNKNOWN else bounds.keep
+        if self._clock.monotonic() - at >= keep:
+            return None
+        return why.after(self._attempt(Tier.MEMORY, TierOutcome.EMPTY))
 
     async def _ask(
         self, question: Question, tried: Mapping[str, TierAttempt], bounds: _Bounds
@@ -203,7 +239,7 @@ class CachedLatest(Generic[V]):
 
     def _keep(
         self,
-        key: tuple[Feed, str],
+        key: Key,
         answer: Answer[V] | Unavailable,
         bounds: _Bounds,
         memory: TierAttempt,
@@ -217,15 +253,18 @@ class CachedLatest(Generic[V]):
                 return bridge
             return self._explain(key, answer, memory, TierOutcome.FAILED)
         if answer.reason in (Reason.SYMBOL_UNKNOWN, Reason.NO_DATA):
-            self._memory.put_nothing(key, self._clock.monotonic(), answer)
+            if answer.passing:
+                self._memory.drop(key)
+            else:
+                self._memory.put_nothing(key, self._clock.monotonic(), answer)
             return self._explain(key, answer, memory, TierOutcome.EMPTY)
         if answer.reason is Reason.INVALID_DATA:
             self._memory.drop(key)
             return self._explain(key, answer, memory, TierOutcome.REFUSED)
         return self._explain(key, answer, memory, TierOutcome.FAILED)
 
-    def _bridge(self, key: tuple[Feed, str], bounds: _Bounds) -> Answer[V] | None:
-        answer = self._memory.get(key)
+    def _bridge(self, key: Key, bounds: _Bounds) -> Answer[V] | None:
+        answer = self._memory.answers.get(key)
         if answer is None:
             return None
         age = self._clock.monotonic() - answer.held.confirmed_at
@@ -244,7 +283,7 @@ class CachedLatest(Generic[V]):
 
     def _explain(
         self,
-        key: tuple[Feed, str],
+        key: Key,
         why: Unavailable,
         memory: TierAttempt,
         upstream: TierOutcome,
@@ -252,7 +291,7 @@ class CachedLatest(Generic[V]):
         tried = why.after(memory, self._attempt(Tier.UPSTREAM, upstream))
         if tried.last_event_time is not None:
             return tried
-        held = self._memory.get(key)
+        held = self._memory.answers.get(key)
         return tried if held is None else replace(tried, last_event_time=held.value.event_time)
 
     def _not_asked(self, symbol: str, memory: TierAttempt) -> Unavailable:
@@ -267,10 +306,10 @@ class CachedLatest(Generic[V]):
             tiers=(memory, self._attempt(Tier.UPSTREAM, TierOutcome.NOT_ALLOWED)),
         )
 
-    def _memory_attempt(self, key: tuple[Feed, str], bounds: _Bounds) -> TierAttempt:
+    def _memory_attempt(self, key: Key, bounds: _Bounds) -> TierAttempt:
         if not bounds.memory:
             return self._attempt(Tier.MEMORY, TierOutcome.NOT_ALLOWED)
-        held = self._memory.get(key)
+        held = self._memory.answers.get(key)
         return self._attempt(
             Tier.MEMORY, TierOutcome.EMPTY if held is None else TierOutcome.TOO_OLD
         )
@@ -304,7 +343,7 @@ class CachedLatest(Generic[V]):
             reason=Reason.TOO_STALE,
             message=(
                 f"{symbol}: the latest value is {age:.3f} s old,"
-                f" more than the {max_event_age / NANOS:g} s asked for (max_event_age)"
+                f" more than the {max_event_age / NANOS:g} s that are allowed (max_event_age)"
             ),
             last_event_time=event_time,
             tiers=(self._attempt(answer.served_from, TierOutcome.TOO_OLD),),

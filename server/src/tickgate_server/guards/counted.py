@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from ..errors import (
@@ -10,8 +11,13 @@ from ..errors import (
     UpstreamFailure,
     UpstreamRejected,
 )
-from ..observe.counters import UpstreamCounts
+from ..market.unavailable import Reason
+from ..observe.counters import UpstreamCounts, UpstreamState
 from ..ports import Clock, Reply, Request, Requests
+from .flights import TIME_IS_UP
+
+_FAIR_WAIT = 0.25
+"""Seconds that an upstream should need at most: a caller with less patience says nothing about it."""
 
 
 class CountedRequests:
@@ -26,7 +32,11 @@ class CountedRequests:
         self._clock = clock
 
     async def send(self, request: Request) -> Reply:
-        """Send *request* and count its outcome. A cancelled request is neither good nor bad."""
+        """Send *request* and count its outcome.
+
+        A request that is called back is neither good nor bad, unless somebody waited for it in vain for so long that it
+        should have been answered.
+        """
         counts = self._counts_of(request.upstream.value, request.group.value)
         counts.requests += 1
         counts.in_flight += 1
@@ -38,16 +48,27 @@ class CountedRequests:
             self._succeed(counts, started)
             raise
         except UpstreamFailure as failure:
-            counts.failures += 1
-            counts.last_failure_time = self._clock.wall()
-            counts.last_failure_reason = failure.reason.name
-            counts.state = "unauthenticated" if isinstance(failure, KeyRefused) else "failing"
+            state: UpstreamState = (
+                "unauthenticated" if isinstance(failure, KeyRefused) else "failing"
+            )
+            self._fail(counts, failure.reason, state)
+            raise
+        except asyncio.CancelledError as called_back:
+            waited = self._clock.monotonic() - started
+            if called_back.args == (TIME_IS_UP,) and waited >= _FAIR_WAIT:
+                self._fail(counts, Reason.UPSTREAM_TIMEOUT, "failing")
             raise
         else:
             self._succeed(counts, started)
             return reply
         finally:
             counts.in_flight -= 1
+
+    def _fail(self, counts: UpstreamCounts, reason: Reason, state: UpstreamState) -> None:
+        counts.failures += 1
+        counts.last_failure_time = self._clock.wall()
+        counts.last_failure_reason = reason.name
+        counts.state = state
 
     def _succeed(self, counts: UpstreamCounts, started: float) -> None:
         counts.state = "up"

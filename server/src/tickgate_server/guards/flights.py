@@ -11,6 +11,9 @@ from ..errors import UpstreamFailure, UpstreamTimeout
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
+TIME_IS_UP = "time is up"
+"""Message of the cancellation of a call whose last asker's deadline has passed, in contrast to one who went away."""
+
 _REPLY_SHARE = 0.1
 _REPLY_MOST = 0.05
 """An asker is told that time is up a tenth of its wait before its deadline, at most this many seconds, so that the
@@ -20,8 +23,9 @@ reason still reaches it."""
 class _Flight(Generic[K, T]):
     """One call under way and how many wait for it."""
 
-    def __init__(self, task: asyncio.Task[Mapping[K, T]]) -> None:
+    def __init__(self, task: asyncio.Task[Mapping[K, T]], keys: list[K]) -> None:
         self.task = task
+        self.keys = keys
         self.askers = 0
 
     def landed(self, key: K) -> T | UpstreamFailure:
@@ -68,14 +72,16 @@ class Flights(Generic[K, T]):
         boarded = self._board(keys, start)
         for flight in boarded:
             flight.askers += 1
+        wait = max(0.0, deadline - self._now())
+        patience = wait - min(wait * _REPLY_SHARE, _REPLY_MOST)
+        in_time = True
         try:
-            wait = max(0.0, deadline - self._now())
-            patience = wait - min(wait * _REPLY_SHARE, _REPLY_MOST)
-            await asyncio.wait([flight.task for flight in boarded], timeout=patience)
+            _, late = await asyncio.wait([flight.task for flight in boarded], timeout=patience)
+            in_time = not late
             return {key: flight.landed(key) for flight, held in boarded.items() for key in held}
         finally:
             for flight in boarded:
-                self._leave(flight)
+                self._leave(flight, in_time=in_time)
 
     def _board(
         self,
@@ -101,14 +107,12 @@ class Flights(Generic[K, T]):
             return await start(keys, self._now() + self._cap)
 
         task = asyncio.create_task(fly())
-        flight = _Flight(task)
+        flight = _Flight(task, keys)
         for key in keys:
             self._by_key[key] = flight
 
         def land(_: asyncio.Task[Mapping[K, T]]) -> None:
-            for key in keys:
-                if self._by_key.get(key) is flight:
-                    del self._by_key[key]
+            self._clear(flight)
             # A failure that nobody waited for any more has been reported to those who did.
             if not task.cancelled():
                 task.exception()
@@ -116,10 +120,14 @@ class Flights(Generic[K, T]):
         task.add_done_callback(land)
         return flight
 
-    def _leave(self, flight: _Flight[K, T]) -> None:
+    def _leave(self, flight: _Flight[K, T], *, in_time: bool) -> None:
         flight.askers -= 1
         if flight.askers == 0 and not flight.task.done():
-            flight.task.cancel()
+            flight.task.cancel(None if in_time else TIME_IS_UP)
             # Whoever asks from now on must not board a flight that is being called back.
-            for key in [key for key, other in self._by_key.items() if other is flight]:
+            self._clear(flight)
+
+    def _clear(self, flight: _Flight[K, T]) -> None:
+        for key in flight.keys:
+            if self._by_key.get(key) is flight:
                 del self._by_key[key]

@@ -57,6 +57,8 @@ class Gate:
             or rules.check_price("price", raw.price, raw.event_time)
             or rules.check_count("size", raw.size, raw.event_time)
             or rules.check_count("id", raw.id, raw.event_time)
+            or rules.check_codes("code", (raw.exchange, raw.tape, raw.amendment), raw.event_time)
+            or rules.check_codes("conditions", raw.conditions, raw.event_time)
         )
         if refusal is not None:
             return self.refuse(refusal, f"trade of {asked}")
@@ -91,13 +93,17 @@ class Gate:
 
     def refuse(self, refusal: Refusal, subject: str) -> Unavailable:
         """Count *refusal* and return what a caller is told about *subject*."""
-        self._refusals[refusal.rule] = self._refusals.get(refusal.rule, 0) + 1
+        self.count(refusal)
         return Unavailable(
             reason=Reason.INVALID_DATA,
             message=f"{subject}: refused by rule {refusal.rule}, {refusal.evidence}",
             last_event_time=refusal.event_time,
             refusal=refusal,
         )
+
+    def count(self, refusal: Refusal) -> None:
+        """Count *refusal* where what it refused is no record: an answer that cannot be read, an entry of a list."""
+        self._refusals[refusal.rule] = self._refusals.get(refusal.rule, 0) + 1
 
     def _check_time(self, event_time: int) -> Refusal | None:
         return rules.check_time(event_time, self._clock.market(), self._policy.future_tolerance)
@@ -109,6 +115,8 @@ class Gate:
             or self._check_time(time)
             or rules.check_count("bid size", raw.bid_size, time)
             or rules.check_count("ask size", raw.ask_size, time)
+            or rules.check_codes("code", (raw.bid_exchange, raw.ask_exchange, raw.tape), time)
+            or rules.check_codes("conditions", raw.conditions, time)
         )
         if refusal is not None:
             return refusal

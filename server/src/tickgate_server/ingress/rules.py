@@ -5,6 +5,7 @@ A rule looks at raw numbers and returns a `Refusal`, or None when there is nothi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -15,10 +16,20 @@ HIGHEST_PRICE: Final = Decimal(1_000_000_000)
 """Prices from here on are refused. The dearest US share has cost about a million dollars; this leaves room and still
 stops numbers that only a fault can produce."""
 
-_MOST_DECIMALS: Final = 12
-"""Digits behind the point that a price may have; the finest that US markets print is six."""
+_MOST_DECIMALS: Final = 20
+"""Digits behind the point that a price may have. US markets print six at most, but an average that passed through a
+binary float may be sent with seventeen."""
 
 _LARGEST_COUNT: Final = 2**63 - 1
+
+_LONGEST_CODE: Final = 16
+"""Characters of a venue, tape, condition or amendment; the longest that Alpaca sends is "incorrect"."""
+
+_MOST_CONDITIONS: Final = 32
+"""Conditions of one record; SIPs send four at most."""
+
+_SHOWN: Final = 40
+"""Characters of a bad number or code that are shown as evidence."""
 
 
 def check_symbol(seen: str, asked: str) -> Refusal | None:
@@ -44,10 +55,10 @@ def check_price(name: str, price: Decimal, event_time: int) -> Refusal | None:
         # The exponent is a string only for NaN and infinities, which the comparison before it has refused.
         return None
     if price < 0:
-        return Refusal("negative_price", f"{name} {str(price)[:30]}", event_time)
+        return Refusal("negative_price", f"{name} {str(price)[:_SHOWN]}", event_time)
     if price == 0:
-        return Refusal("zero_price", f"{name} {price}", event_time)
-    return Refusal("price_out_of_range", f"{name} {price:.6e}", event_time)
+        return Refusal("zero_price", f"{name} {str(price)[:_SHOWN]}", event_time)
+    return Refusal("price_out_of_range", f"{name} {str(price)[:_SHOWN]}", event_time)
 
 
 def check_count(name: str, count: int | None, event_time: int) -> Refusal | None:
@@ -56,6 +67,16 @@ def check_count(name: str, count: int | None, event_time: int) -> Refusal | None
         return None
     rule = "negative_size" if count < 0 else "size_out_of_range"
     return Refusal(rule, f"{name} {str(count)[:30]}", event_time)
+
+
+def check_codes(name: str, codes: Sequence[str | None], event_time: int) -> Refusal | None:
+    """`odd_code`: a code, or a number of conditions, that no market uses and that would only swell the answer."""
+    if len(codes) > _MOST_CONDITIONS:
+        return Refusal("odd_code", f"{len(codes)} {name}", event_time)
+    for code in codes:
+        if code is not None and not (len(code) <= _LONGEST_CODE and code.isprintable()):
+            return Refusal("odd_code", f"{name} {code[:_SHOWN]!r}", event_time)
+    return None
 
 
 def check_crossed(bid: Decimal, ask: Decimal, event_time: int) -> Refusal | None:

@@ -16,6 +16,9 @@ from ..ports import ClockSource, ReferenceSource
 
 _log = structlog.get_logger(__name__)
 
+_SET_BACK = 5 * NANOS
+"""Nanoseconds by which a reading must lie before the clock to have been set back: less is the noise of the network."""
+
 
 class MarketClock:
     """The three clocks of the gateway, and the session that the market's one falls into.
@@ -39,6 +42,7 @@ class MarketClock:
         self.monotonic = monotonic
         self.wall = wall
         self._follows = follows_upstream
+        self._reactions: list[Callable[[], None]] = []
         self._reading: ClockReading | None = None
         self._read_at = 0.0
         self._calendar: Calendar | None = None
@@ -57,11 +61,19 @@ class MarketClock:
         elapsed = (self.monotonic() - self._read_at) * self._reading.speed
         return self._reading.market_time + int(elapsed * NANOS)
 
+    def when_set_back(self, react: Callable[[], None]) -> None:
+        """Call *react* whenever somebody sets the clock of a replay back: what is held is then from the future."""
+        self._reactions.append(react)
+
     def set_reading(self, reading: ClockReading) -> None:
         """Take over what the upstream's clock says now."""
+        set_back = self._follows and reading.market_time < self.market() - _SET_BACK
         self._reading = reading
         self._read_at = self.monotonic()
         self._session_span = (0, 0)
+        if set_back:
+            for react in self._reactions:
+                react()
 
     def set_calendar(self, calendar: Calendar) -> None:
         """Take over the trading days."""
@@ -183,6 +195,8 @@ class MarketClockKeeper:
             _log.warning(
                 "market_clock_unavailable", reason=failure.reason.name, message=failure.message
             )
+        except Exception:  # noqa: BLE001 - a fault of ours must not take down what can still answer
+            _log.exception("market_clock_failed")
 
     async def run(self) -> None:
         """Keep reading until cancelled, the first time after one pause."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -43,15 +44,14 @@ class AssetQuery(Struct, frozen=True, gc=False):
     exchange: str = ""
     attribute: str = ""
 
-    def matches(self, asset: Asset) -> bool:
-        """Tell whether *asset* passes every filter."""
+    def matches(self, asset: Asset, name: str) -> bool:
+        """Tell whether *asset* passes every filter; *name* is its name in upper case."""
         if self.status is not None and asset.status is not self.status:
             return False
         if self.exchange and asset.exchange != self.exchange:
             return False
         if self.attribute and self.attribute not in asset.attributes:
             return False
-        name = asset.name.upper()
         return all(asset.symbol.startswith(word) or word in name for word in self.words)
 
 
@@ -63,20 +63,24 @@ class AssetList:
         self.provenance = provenance
         self._assets = sorted(assets, key=_order)
         self._by_symbol: Mapping[str, Asset] = {asset.symbol: asset for asset in self._assets}
+        self._names = [asset.name.upper() for asset in self._assets]
+        # A caller who walks the pages asks the same query for each.
+        self.matching = lru_cache(maxsize=32)(self._search)
 
     def __len__(self) -> int:
         return len(self._assets)
 
-    def __contains__(self, symbol: str) -> bool:
+    def __contains__(self, symbol: object) -> bool:
         return symbol in self._by_symbol
 
     def get(self, symbol: str) -> Asset | None:
         """Return the asset of *symbol*, or None."""
         return self._by_symbol.get(symbol)
 
-    def matching(self, query: AssetQuery) -> Iterator[Asset]:
-        """Yield the assets that pass *query*, by symbol."""
-        return filter(query.matches, self._assets)
+    def _search(self, query: AssetQuery) -> Sequence[Asset]:
+        """Return the assets that pass *query*, by symbol."""
+        named = zip(self._assets, self._names, strict=True)
+        return [asset for asset, name in named if query.matches(asset, name)]
 
 
 def _order(asset: Asset) -> tuple[str, bool, str]:

@@ -90,6 +90,9 @@ class Unavailable(Struct, frozen=True, gc=False, kw_only=True):
     """Event time of the value that was refused, or of the newest one held, nanoseconds."""
 
     refusal: Refusal | None = None
+    passing: bool = False
+    """The next question may be answered otherwise, so nobody should remember this."""
+
     tiers: tuple[TierAttempt, ...] = ()
 
     def after(self, *tiers: TierAttempt) -> Unavailable:

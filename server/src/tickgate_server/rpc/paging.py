@@ -23,11 +23,11 @@ def encode_token(query: AssetQuery, list_time: int, offset: int) -> str:
     return base64.urlsafe_b64encode(msgspec.msgpack.encode(position)).decode()
 
 
-def decode_token(token: str, query: AssetQuery, list_time: int) -> int:
-    """Return the offset that *token* stands for.
+def decode_token(token: str, query: AssetQuery) -> tuple[int, int]:
+    """Return the list and the offset that *token* stands for, as given to `encode_token`.
 
     Raises:
-        ValueError: the token is none, or belongs to another query or list; the message is for the caller.
+        ValueError: the token is none, or belongs to another query; the message is for the caller.
     """
     try:
         raw = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
@@ -38,10 +38,7 @@ def decode_token(token: str, query: AssetQuery, list_time: int) -> int:
     if position.query != _digest(query) or position.offset < 0:
         msg = "the page token belongs to another query: keep all fields but page_size unchanged"
         raise ValueError(msg)
-    if position.list_time != list_time:
-        msg = "the list has been replaced since this page token was made: start again without one"
-        raise ValueError(msg)
-    return position.offset
+    return position.list_time, position.offset
 
 
 def _digest(query: AssetQuery) -> bytes:

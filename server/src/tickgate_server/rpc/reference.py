@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from itertools import islice
 from typing import TypeVar
 
 from tickgate.v1 import asset_pb2, unavailable_pb2
@@ -16,7 +15,7 @@ from ..ports import MarketTimes, ReferenceSource
 from . import convert
 from .calls import Call, StrictRefusal
 from .convert import Moment
-from .paging import decode_token, encode_token
+from .paging import encode_token
 from .requests import Reader
 
 T = TypeVar("T")
@@ -43,13 +42,14 @@ class ReferenceServicer:
             attribute=reader.filter("attribute", request.attribute),
         )
         size = reader.page_size(request.page_size)
+        start = reader.page_token(request.page_token, query)
         reader.done()
         assets = await _ask(self._reference.assets(call.deadline), call, strict=request.strict)
         moment = self._moment(call.request_id)
         if isinstance(assets, Unavailable):
             why = convert.unavailable(assets, moment)
             return pb.ListAssetsResponse(unavailable=why).SerializeToString()
-        page = _page(assets, query, request.page_token, size, moment)
+        page = _page(assets, query, start, size, moment)
         return pb.ListAssetsResponse(page=page).SerializeToString()
 
     async def GetAsset(self, request: pb.GetAssetRequest, call: Call) -> bytes:  # noqa: N802
@@ -173,24 +173,18 @@ def _no_days(why: Unavailable, moment: Moment) -> bytes:
 
 
 def _page(
-    assets: AssetList, query: AssetQuery, token: str, size: int, moment: Moment
+    assets: AssetList, query: AssetQuery, start: tuple[int, int] | None, size: int, moment: Moment
 ) -> asset_pb2.AssetPage:
-    offset = _offset(token, query, assets)
-    found = list(assets.matching(query))
+    list_time, found = assets.provenance.receive_time, assets.matching(query)
+    offset = 0 if start is None else start[1]
+    if start is not None and (start[0] != list_time or offset >= len(found)):
+        rule = "the list has been replaced since this page token was made: start again without one"
+        raise InvalidRequest([("page_token", rule)])
     page = asset_pb2.AssetPage(
-        assets=[convert.asset(asset) for asset in islice(found, offset, offset + size)],
+        assets=[convert.asset(asset) for asset in found[offset : offset + size]],
         total_size=len(found),
         provenance=convert.served_provenance(assets.provenance, moment),
     )
     if offset + size < len(found):
-        page.next_page_token = encode_token(query, assets.provenance.receive_time, offset + size)
+        page.next_page_token = encode_token(query, list_time, offset + size)
     return page
-
-
-def _offset(token: str, query: AssetQuery, assets: AssetList) -> int:
-    if not token:
-        return 0
-    try:
-        return decode_token(token, query, assets.provenance.receive_time)
-    except ValueError as error:
-        raise InvalidRequest([("page_token", str(error))]) from error

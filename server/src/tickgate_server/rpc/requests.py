@@ -16,11 +16,12 @@ from tickgate.v1 import asset_pb2, freshness_pb2, provenance_pb2, quote_pb2
 
 from ..errors import InvalidRequest
 from ..market.answer import Freshness
-from ..market.asset import AssetStatus, CodeKind
+from ..market.asset import AssetQuery, AssetStatus, CodeKind
 from ..market.provenance import STOCK_FEEDS, Feed, Tier
 from ..market.symbol import STOCK_SYMBOL_RULE, is_stock_symbol
 from ..market.time import NANOS
 from . import convert
+from .paging import decode_token
 
 MOST_SYMBOLS: Final = 200
 """Symbols in a batch."""
@@ -154,6 +155,10 @@ class Reader:
         return length
 
     def _tiers(self, numbers: Sequence[int]) -> frozenset[Tier] | None:
+        if len(numbers) > len(Tier):
+            # Judged first: whoever names a hundred thousand shall not make us look at each.
+            self.refuse("freshness.allowed_tiers", f"there are {len(Tier)} tiers, each named once")
+            return None
         tiers = [_TIER_OF.get(number) for number in numbers]
         for index, tier in enumerate(tiers):
             field = f"freshness.allowed_tiers[{index}]"
@@ -195,6 +200,16 @@ class Reader:
         if size < 0:
             self.refuse("page_size", "a page size is not negative")
         return min(size or DEFAULT_PAGE, LARGEST_PAGE)
+
+    def page_token(self, token: str, query: AssetQuery) -> tuple[int, int] | None:
+        """Read `page_token`: the list and the offset that it stands for, None without one."""
+        if not token:
+            return None
+        try:
+            return decode_token(token, query)
+        except ValueError as error:
+            self.refuse("page_token", str(error))
+            return None
 
     def codes(self, kind: int, tape: str) -> tuple[CodeKind, str]:
         """Read `kind` and `tape`."""

@@ -195,7 +195,8 @@ def _failure(
 def _summary(error: InvalidRequest) -> str:
     field, rule = error.violations[0]
     more = len(error.violations) - 1
-    return f"{field}: {rule}" + (f"; and {more} more" if more else "")
+    named = f"{field}: {rule}" if field else rule
+    return named + (f"; and {more} more" if more else "")
 
 
 def _bad_request(error: InvalidRequest) -> error_details_pb2.BadRequest:

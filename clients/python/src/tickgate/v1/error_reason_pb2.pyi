@@ -77,7 +77,9 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     ERROR_REASON_NOT_ENTITLED: _ErrorReason.ValueType  # 10
     """The account behind the gateway may not read this feed. Status PERMISSION_DENIED. Do not retry; ask another feed."""
     ERROR_REASON_UPSTREAM_RATE_LIMITED: _ErrorReason.ValueType  # 11
-    """The upstream answered 429. Status RESOURCE_EXHAUSTED, with the delay after which to try again."""
+    """The upstream answered 429. Status RESOURCE_EXHAUSTED, with the delay after which to try again if the upstream named
+    one.
+    """
     ERROR_REASON_BUDGET_EXHAUSTED: _ErrorReason.ValueType  # 12
     """The gateway's own count of upstream requests is spent. Status RESOURCE_EXHAUSTED, with the delay."""
     ERROR_REASON_NOT_SUPPORTED: _ErrorReason.ValueType  # 13
@@ -132,7 +134,9 @@ Status DATA_LOSS. Retry after the next update.
 ERROR_REASON_NOT_ENTITLED: ErrorReason.ValueType  # 10
 """The account behind the gateway may not read this feed. Status PERMISSION_DENIED. Do not retry; ask another feed."""
 ERROR_REASON_UPSTREAM_RATE_LIMITED: ErrorReason.ValueType  # 11
-"""The upstream answered 429. Status RESOURCE_EXHAUSTED, with the delay after which to try again."""
+"""The upstream answered 429. Status RESOURCE_EXHAUSTED, with the delay after which to try again if the upstream named
+one.
+"""
 ERROR_REASON_BUDGET_EXHAUSTED: ErrorReason.ValueType  # 12
 """The gateway's own count of upstream requests is spent. Status RESOURCE_EXHAUSTED, with the delay."""
 ERROR_REASON_NOT_SUPPORTED: ErrorReason.ValueType  # 13

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
@@ -20,10 +21,13 @@ from ...errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from ...market.time import NANOS
 from ...ports import Clock, Reply, Request, Upstream
 
 _LARGEST_BODY: Final = 64 * 1024 * 1024
 """Bytes read of one answer at most. The largest that Alpaca documents, the list of all assets, is about 6 MB."""
+
+_SECONDS: Final = re.compile(r"\d{1,10}", re.ASCII)
 
 _QUOTED: Final = 200
 """Characters of an upstream's message, and of its request id, that are passed on."""
@@ -76,7 +80,7 @@ class HttpRequests:
         except (aiohttp.ClientError, OSError) as error:
             raise UpstreamUnreachable(_cut_off(request, error)) from error
         if response.status != 200:
-            raise _failure(request, response.status, body)
+            raise _failure(request, response, body, self._clock.wall())
         return Reply(
             body=body,
             request_id=_printable(response.headers.get("X-Request-ID", "")),
@@ -100,7 +104,11 @@ async def http_session(
     }
     timeout = aiohttp.ClientTimeout(total=limits.total, connect=limits.connect)
     async with aiohttp.ClientSession(
-        connector=connector, headers=headers, timeout=timeout
+        connector=connector,
+        headers=headers,
+        timeout=timeout,
+        # A key needs no session, and cookies that were kept would only grow each request.
+        cookie_jar=aiohttp.DummyCookieJar(),
     ) as session:
         yield session
 
@@ -119,7 +127,10 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     return b"".join(chunks)
 
 
-def _failure(request: Request, status: int, body: bytes) -> UpstreamFailure:
+def _failure(
+    request: Request, response: aiohttp.ClientResponse, body: bytes, now: int
+) -> UpstreamFailure:
+    status = response.status
     said = _message(body)
     what = f"{request.upstream.value} {request.path} answered {status}"
     quoted = f"{what}: {said}" if said else what
@@ -129,10 +140,20 @@ def _failure(request: Request, status: int, body: bytes) -> UpstreamFailure:
         # "forbidden." is what a wrong key gets on some paths; everything else is about the subscription.
         return KeyRefused(quoted) if said in ("", "forbidden.") else NotEntitled(quoted)
     if status == 429:
-        return RateLimited(quoted, retry_delay=1.0)
+        return RateLimited(quoted, retry_delay=_retry_delay(response.headers, now))
     if status in (400, 404, 422):
         return UpstreamRejected(quoted, said=said)
     return UpstreamBroken(what)
+
+
+def _retry_delay(headers: Mapping[str, str], now: int) -> float | None:
+    """Return the seconds that the upstream asks to wait; Alpaca's own 429 has been seen without any such header."""
+    after, reset = headers.get("Retry-After", ""), headers.get("X-RateLimit-Reset", "")
+    if _SECONDS.fullmatch(after):
+        return float(after)
+    if _SECONDS.fullmatch(reset):
+        return max(0.0, int(reset) - now / NANOS)
+    return None
 
 
 def _message(body: bytes) -> str:

@@ -30,6 +30,10 @@ _NEW_YORK: Final = ZoneInfo("America/New_York")
 _FASTEST: Final = 1_000_000
 """Seconds of market time in a second beyond which a clock's speed is a fault."""
 
+_FIRST_INSTANT: Final = parse_rfc3339("1970-02-01T00:00:00Z")
+_LAST_INSTANT: Final = parse_rfc3339("2100-01-01T00:00:00Z")
+"""A clock that says something else is none. Alpaca's calendar begins in 1970 and ends in 2029."""
+
 _SHOWN: Final = 60
 """Characters of a bad field that are shown as evidence."""
 
@@ -72,20 +76,6 @@ class _Bar(msgspec.Struct):
     vw: msgspec.Raw = msgspec.Raw()
 
 
-class _Asset(msgspec.Struct):
-    symbol: str
-    name: str | None = None
-    id: str = ""
-    exchange: str | None = None
-    class_: str | None = msgspec.field(default=None, name="class")
-    status: str | None = None
-    tradable: bool | None = None
-    marginable: bool | None = None
-    shortable: bool | None = None
-    fractionable: bool | None = None
-    attributes: tuple[str, ...] | None = None
-
-
 class _Clock(msgspec.Struct):
     timestamp: str
     is_open: bool
@@ -108,8 +98,7 @@ _as_quote = msgspec.json.Decoder(_Quote)
 _as_trade = msgspec.json.Decoder(_Trade)
 _as_bar = msgspec.json.Decoder(_Bar)
 _as_records = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_as_assets = msgspec.json.Decoder(list[msgspec.Raw])
-_as_asset = msgspec.json.Decoder(_Asset)
+_as_assets = msgspec.json.Decoder(list[Any])
 _as_clock = msgspec.json.Decoder(_Clock)
 _as_days = msgspec.json.Decoder(list[_Day])
 _as_names = msgspec.json.Decoder(dict[str, str])
@@ -213,20 +202,21 @@ def snapshot_parts(record: msgspec.Raw) -> Mapping[SnapshotPart, msgspec.Raw] | 
     return {part: sent[key] for part, key in _SNAPSHOT_KEYS.items() if key in sent}
 
 
-def assets(body: bytes) -> list[Asset]:
-    """Return the assets in a list; an entry that cannot be read is left out, for it names no symbol to refuse.
+def assets(body: bytes) -> tuple[list[Asset], list[Refusal]]:
+    """Return the assets in a list, and why entries of it cannot be read.
+
+    Only a symbol makes an asset; another field that is not as documented is as if it had not been sent.
 
     Raises:
-        UpstreamUnreadable: the answer is not a list.
+        UpstreamUnreadable: the answer is not a list, or holds no asset at all.
     """
-    entries = _decode(_as_assets, body, "assets")
-    read = [_asset(entry) for entry in entries]
-    found = [asset for asset in read if asset is not None]
-    if entries and not found:
-        raise UpstreamUnreadable(
-            Refusal("wrong_type", f"first entry is {_shown(entries[0])}"), "assets"
-        )
-    return found
+    read = [_asset(entry) for entry in _decode(_as_assets, body, "assets")]
+    found = [asset for asset in read if isinstance(asset, Asset)]
+    unread = [refusal for refusal in read if isinstance(refusal, Refusal)]
+    if not found:
+        # Believing it would call every symbol unknown.
+        raise UpstreamUnreadable(Refusal("missing_field", f"no asset in {_shown(body)}"), "assets")
+    return found, unread
 
 
 def clock(body: bytes, provenance: Provenance) -> ClockReading:
@@ -240,10 +230,10 @@ def clock(body: bytes, provenance: Provenance) -> ClockReading:
         raise UpstreamUnreadable(Refusal("wrong_type", f"speed {seen.speed}"), "clock")
     try:
         return ClockReading(
-            market_time=_instant(seen.timestamp),
+            market_time=_calendar_instant(seen.timestamp),
             is_open=seen.is_open,
-            next_open=_instant(seen.next_open),
-            next_close=_instant(seen.next_close),
+            next_open=_calendar_instant(seen.next_open),
+            next_close=_calendar_instant(seen.next_close),
             speed=seen.speed,
             provenance=provenance,
         )
@@ -312,7 +302,18 @@ def _misfit(error: msgspec.ValidationError, record: msgspec.Raw) -> Refusal:
     missing = re.search(r"missing required field `(\w+)`", str(error))
     if missing:
         return Refusal("missing_field", f"no {missing[1]!r} in {_shown(record)}")
-    return Refusal("wrong_type", f"{_field_of(error)} of {_shown(record)}")
+    name = re.search(r"at `\$\.(\w+)", str(error))
+    sent = _sent(record).get(name[1]) if name else None
+    if name is None or sent is None:
+        return Refusal("wrong_type", f"{_field_of(error)} of {_shown(record)}")
+    return Refusal("wrong_type", f"field {name[1]!r} is {_shown(sent)}")
+
+
+def _sent(record: msgspec.Raw) -> dict[str, msgspec.Raw]:
+    try:
+        return _as_records.decode(record)
+    except _UNDECODABLE:
+        return {}
 
 
 def _field_of(error: msgspec.ValidationError) -> str:
@@ -340,27 +341,46 @@ def _instant(text: str) -> int:
         raise _Unfit(Refusal("malformed_time", f"time {text[:_SHOWN]!r}")) from error
 
 
-def _asset(entry: msgspec.Raw) -> Asset | None:
-    try:
-        seen = _as_asset.decode(entry)
-    except _UNDECODABLE:
-        return None
+def _calendar_instant(text: str) -> int:
+    instant = _instant(text)
+    if not _FIRST_INSTANT <= instant <= _LAST_INSTANT:
+        # Go's zero time, for one: whoever counts on from it leaves every calendar.
+        raise _Unfit(Refusal("malformed_time", f"time {text[:_SHOWN]!r}"))
+    return instant
+
+
+def _asset(entry: Any) -> Asset | Refusal:
+    symbol = entry.get("symbol") if isinstance(entry, dict) else None
+    if not isinstance(symbol, str) or not symbol:
+        return Refusal("missing_field", f"no 'symbol' in {str(entry)[:_SHOWN]!r}")
+
+    def text(key: str) -> str:
+        value = entry.get(key)
+        return value if isinstance(value, str) else ""
+
+    def flag(key: str) -> bool | None:
+        value = entry.get(key)
+        return value if isinstance(value, bool) else None
+
+    attributes = entry.get("attributes")
     return Asset(
-        symbol=seen.symbol,
-        name=seen.name or "",
-        id=seen.id,
-        exchange=seen.exchange or "",
-        asset_class=seen.class_ or "",
-        status=_asset_status(seen.status),
-        tradable=seen.tradable,
-        marginable=seen.marginable,
-        shortable=seen.shortable,
-        fractionable=seen.fractionable,
-        attributes=seen.attributes or (),
+        symbol=symbol,
+        name=text("name"),
+        id=text("id"),
+        exchange=text("exchange"),
+        asset_class=text("class"),
+        status=_asset_status(text("status")),
+        tradable=flag("tradable"),
+        marginable=flag("marginable"),
+        shortable=flag("shortable"),
+        fractionable=flag("fractionable"),
+        attributes=tuple(item for item in attributes if isinstance(item, str))
+        if isinstance(attributes, list)
+        else (),
     )
 
 
-def _asset_status(text: str | None) -> AssetStatus | None:
+def _asset_status(text: str) -> AssetStatus | None:
     return AssetStatus(text) if text in ("active", "inactive") else None
 
 
@@ -395,14 +415,15 @@ def _shown(data: msgspec.Raw | bytes) -> str:
     return "".join(char if char.isprintable() else "." for char in text)
 
 
-_STRUCTS: Final[Mapping[str, type[msgspec.Struct]]] = {
-    "quote": _Quote,
-    "trade": _Trade,
-    "bar": _Bar,
-    "asset": _Asset,
-    "clock": _Clock,
-    "day": _Day,
-}
+_READ: Final[Mapping[str, tuple[str, ...]]] = {
+    "quote": ("t", "bp", "ap", "bs", "bx", "as", "ax", "c", "z"),
+    "trade": ("t", "p", "s", "x", "c", "i", "z", "u"),
+    "bar": ("t", "o", "h", "l", "c", "v", "n", "vw"),
+    "asset": ("symbol", "name", "id", "exchange", "class", "status", "tradable", "marginable",
+              "shortable", "fractionable", "attributes"),
+    "clock": ("timestamp", "is_open", "next_open", "next_close", "speed"),
+    "day": ("date", "open", "close", "session_open", "session_close", "settlement_date"),
+}  # fmt: skip
 
 
 def fields(record: str) -> frozenset[str]:
@@ -413,4 +434,4 @@ def fields(record: str) -> frozenset[str]:
     Args:
         record: "quote", "trade", "bar", "asset", "clock" or "day".
     """
-    return frozenset(field.encode_name for field in msgspec.structs.fields(_STRUCTS[record]))
+    return frozenset(_READ[record])

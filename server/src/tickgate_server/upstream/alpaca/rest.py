@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from datetime import date, timedelta
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, ParamSpec, TypeVar
 
 import msgspec
 
-from ...errors import UpstreamFailure, UpstreamRejected
+from ...errors import UpstreamFailure, UpstreamRejected, UpstreamUnreadable
+from ...ingress import rules
 from ...ingress.gate import Gate
 from ...ingress.records import RawBar, RawQuote, RawTrade, Receipt
 from ...market.answer import Answer, Held, Question
@@ -27,6 +28,8 @@ from . import parse
 
 R = TypeVar("R", RawQuote, RawTrade, RawBar)
 V = TypeVar("V")
+T = TypeVar("T")
+P = ParamSpec("P")
 
 _MOST_REJECTED: Final = 8
 """Symbols of one question that Alpaca may call invalid, one request each, before the rest is given up."""
@@ -40,8 +43,8 @@ _CODE_PATHS: Final = {
 Admit = Callable[[str, msgspec.Raw, Receipt], "V | Unavailable | None"]
 """Turns one symbol's record into a value, or says why not; None when Alpaca sent nothing for it."""
 
-IsListed = Callable[[str, float], Awaitable["bool | None"]]
-"""Tells, before a deadline, whether a symbol is on the upstream's list of assets; None when the list cannot be had."""
+Listed = Callable[[float], Awaitable["Container[str] | None"]]
+"""Gives, before a deadline, the upstream's list of assets; None when it cannot be had."""
 
 
 class AlpacaLatest(Generic[V]):
@@ -56,13 +59,13 @@ class AlpacaLatest(Generic[V]):
         requests: Requests,
         source: DataSource,
         endpoint: Endpoint[V],
-        is_listed: IsListed,
+        listed: Listed,
     ) -> None:
         """Ask *endpoint* over *requests*; values are *source*'s."""
         self._requests = requests
         self._source = source
         self._endpoint = endpoint
-        self._is_listed = is_listed
+        self._listed = listed
 
     async def latest(self, question: Question) -> Answers[V]:
         """Return an answer for every symbol, with one request unless Alpaca calls a symbol malformed."""
@@ -78,11 +81,12 @@ class AlpacaLatest(Generic[V]):
                 symbol = _rejected_symbol(failure, rest)
                 if symbol is None or len(rejected) == _MOST_REJECTED:
                     return {**rejected, **dict.fromkeys(rest, failure.unavailable())}
-                rejected[symbol] = await self._missing(symbol, question.deadline, failure.message)
+                listed = await self._listed(question.deadline)
+                rejected[symbol] = _missing(symbol, failure.message, listed)
             except UpstreamFailure as failure:
                 return {**rejected, **dict.fromkeys(rest, failure.unavailable())}
             else:
-                return {**rejected, **await self._complete(answers, rest, question.deadline)}
+                return {**rejected, **await self._complete(answers, question.deadline)}
 
     def _request(self, symbols: Sequence[str], question: Question) -> Request:
         return Request(
@@ -97,7 +101,7 @@ class AlpacaLatest(Generic[V]):
         self, reply: Reply, asked: Sequence[str], feed: Feed
     ) -> dict[str, Answer[V] | Unavailable | None]:
         receipt = Receipt(self._source, feed, reply.receive_time, reply.request_id)
-        records = parse.records(reply.body, self._endpoint.wrapper)
+        records = _counted(self._endpoint.gate, parse.records, reply.body, self._endpoint.wrapper)
         strangers = [symbol for symbol in records if symbol not in asked]
         answers: dict[str, Answer[V] | Unavailable | None] = {}
         for symbol in asked:
@@ -115,22 +119,15 @@ class AlpacaLatest(Generic[V]):
     async def _complete(
         self,
         answers: Mapping[str, Answer[V] | Unavailable | None],
-        asked: Iterable[str],
         deadline: float,
     ) -> dict[str, Answer[V] | Unavailable]:
+        # Asked once for all, so that received values do not wait for each missing one.
+        listed = await self._listed(deadline) if None in answers.values() else None
         return {
-            symbol: answers[symbol]
-            or await self._missing(symbol, deadline, f"{self._endpoint.name} of {symbol} not sent")
-            for symbol in asked
+            symbol: answer
+            or _missing(symbol, f"{self._endpoint.name} of {symbol} not sent", listed)
+            for symbol, answer in answers.items()
         }
-
-    async def _missing(self, symbol: str, deadline: float, why: str) -> Unavailable:
-        if await self._is_listed(symbol, deadline) is False:
-            return Unavailable(
-                reason=Reason.SYMBOL_UNKNOWN,
-                message=f"{symbol}: not in the upstream's list of assets",
-            )
-        return Unavailable(reason=Reason.NO_DATA, message=f"{symbol}: {why}")
 
 
 class Endpoint(msgspec.Struct, Generic[V], frozen=True):
@@ -150,8 +147,8 @@ class Endpoint(msgspec.Struct, Generic[V], frozen=True):
         """Return what is wrong when *symbol* is missing and *strangers* came instead; None when none came."""
         if not strangers:
             return None
-        refusal = Refusal("symbol_mismatch", f"asked {symbol}, answered {strangers[0][:20]!r}")
-        return self.gate.refuse(refusal, f"{self.name} of {symbol}")
+        refusal = rules.check_symbol(strangers[0], symbol)
+        return None if refusal is None else self.gate.refuse(refusal, f"{self.name} of {symbol}")
 
 
 def quotes_endpoint(gate: Gate) -> Endpoint[Quote]:
@@ -187,8 +184,11 @@ def snapshots_endpoint(gate: Gate) -> Endpoint[Snapshot]:
 class AlpacaReference:
     """Assets, calendar, codes and clock as Alpaca tells them."""
 
-    def __init__(self, requests: Requests, source_of: Mapping[Upstream, DataSource]) -> None:
-        """Ask over *requests*; what each upstream says is by *source_of*."""
+    def __init__(
+        self, requests: Requests, source_of: Mapping[Upstream, DataSource], gate: Gate
+    ) -> None:
+        """Ask over *requests*; what each upstream says is by *source_of*, and *gate* counts what cannot be read."""
+        self._gate = gate
         self._requests = requests
         self._source_of = source_of
 
@@ -199,7 +199,9 @@ class AlpacaReference:
         )
         provenance = self._provenance(Upstream.TRADING, reply)
         # Some fifteen thousand entries take a tenth of a second, in which no call would be answered.
-        found = await asyncio.to_thread(parse.assets, reply.body)
+        found, unread = await asyncio.to_thread(_counted, self._gate, parse.assets, reply.body)
+        for refusal in unread:
+            self._gate.count(refusal)
         return AssetList(found, provenance)
 
     async def calendar(self, start: date, end: date, deadline: float) -> Calendar:
@@ -207,18 +209,21 @@ class AlpacaReference:
         # Alpaca's end belongs to the range.
         params = {"start": start.isoformat(), "end": (end - timedelta(days=1)).isoformat()}
         reply = await self._ask(Upstream.TRADING, "/v2/calendar", params, deadline)
-        return Calendar(parse.trading_days(reply.body), self._provenance(Upstream.TRADING, reply))
+        days = _counted(self._gate, parse.trading_days, reply.body)
+        return Calendar(days, self._provenance(Upstream.TRADING, reply))
 
     async def clock(self, deadline: float) -> ClockReading:
         """Return what Alpaca's clock says."""
         reply = await self._ask(Upstream.TRADING, "/v2/clock", {}, deadline)
-        return parse.clock(reply.body, self._provenance(Upstream.TRADING, reply))
+        provenance = self._provenance(Upstream.TRADING, reply)
+        return _counted(self._gate, parse.clock, reply.body, provenance)
 
     async def codes(self, kind: CodeKind, tape: str, deadline: float) -> CodeTable:
         """Return a table of codes."""
         params = {"tape": tape} if tape else {}
         reply = await self._ask(Upstream.DATA, _CODE_PATHS[kind], params, deadline)
-        return CodeTable(parse.names(reply.body), self._provenance(Upstream.DATA, reply))
+        names = _counted(self._gate, parse.names, reply.body)
+        return CodeTable(names, self._provenance(Upstream.DATA, reply))
 
     async def _ask(
         self, upstream: Upstream, path: str, params: Mapping[str, str], deadline: float
@@ -233,6 +238,24 @@ class AlpacaReference:
             receive_time=reply.receive_time,
             upstream_request_id=reply.request_id,
         )
+
+
+def _counted(gate: Gate, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    try:
+        return read(*args, **kwargs)
+    except UpstreamUnreadable as failure:
+        gate.count(failure.refusal)
+        raise
+
+
+def _missing(symbol: str, why: str, listed: Container[str] | None) -> Unavailable:
+    if listed is not None and symbol not in listed:
+        return Unavailable(
+            reason=Reason.SYMBOL_UNKNOWN,
+            message=f"{symbol}: not in the upstream's list of assets",
+        )
+    # Without the list it may yet turn out to be unknown.
+    return Unavailable(reason=Reason.NO_DATA, message=f"{symbol}: {why}", passing=listed is None)
 
 
 def _rejected_symbol(failure: UpstreamRejected, asked: Sequence[str]) -> str | None:
