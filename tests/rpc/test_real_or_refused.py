@@ -61,19 +61,25 @@ INSTANTS = {
 
 likely_times = st.sampled_from([f'"{text}"' for text in INSTANTS])
 times = st.one_of(likely_times, likely_times, st.sampled_from(['"soon"', "12"]))
-conditions = st.lists(texts, max_size=3).map(lambda items: "[" + ",".join(items) + "]")
+conditions = st.one_of(
+    st.sampled_from(['["R"]', '["@","I"]', "null"]),
+    st.lists(texts, max_size=3).map(lambda items: "[" + ",".join(items) + "]"),
+)
 
 
 def records(**fields: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     """Return JSON objects of *fields*, all of them or some, whose values are JSON texts."""
     whole, some = st.fixed_dictionaries(fields), st.fixed_dictionaries({}, optional=dict(fields))
-    return st.one_of(whole, whole, some).map(
+    return st.one_of(whole, whole, whole, some).map(
         lambda chosen: "{" + ",".join(f'"{key}":{value}' for key, value in chosen.items()) + "}"
     )
 
 
+# Bids below a hundred and asks above: of two prices drawn alike, half would be crossed.
+bids = st.one_of(st.decimals(1, 100, places=2).map(str), numbers)
+asks = st.one_of(st.decimals(100, 1000, places=2).map(str), numbers)
 quotes = records(
-    t=times, bx=texts, bp=numbers, bs=sizes, ax=texts, ap=numbers, c=conditions, z=texts, **{"as": sizes}
+    t=times, bx=texts, bp=bids, bs=sizes, ax=texts, ap=asks, c=conditions, z=texts, **{"as": sizes}
 )  # fmt: skip
 trades = records(t=times, x=texts, p=numbers, s=sizes, c=conditions, i=sizes, z=texts, u=texts)
 bars = records(t=times, o=numbers, h=numbers, l=numbers, c=numbers, v=sizes, n=sizes, vw=numbers)
@@ -171,7 +177,7 @@ def check_origins(value: Message) -> None:
 
 
 _LAW = settings(
-    max_examples=150,
+    max_examples=200,
     derandomize=True,  # the same examples on every run; exploring is the fuzzers' work
     deadline=None,  # a whole gateway answers each example; the machine's speed is no part of the law
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
