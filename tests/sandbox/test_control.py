@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from .asking import asked
+from tickgate_sandbox.calendar import FIRST_INSTANT, LAST_INSTANT
+
+from .asking import MARKET_OPEN, asked
 
 QUOTE = '{"t":"2026-11-20T15:00:00.100Z","bp":101.50,"ap":-1e2,"bs":"many"}'
 
@@ -40,7 +42,11 @@ async def test_seek_and_speed() -> None:
         b"not json",
         {"market_time": "noon"},
         {"market_time": "1492-10-12T00:00:00Z"},
+        {"market_time": "0001-01-01T00:00:00Z"},
+        {"market_time": "2029-01-01T00:00:00Z", "speed": 1e308},
         {"speed": -1},
+        {"speed": 1_000_001},
+        b'{"speed": 1e400}',
         {"speed": "fast"},
         {"sped": 1},
     ],
@@ -54,6 +60,31 @@ async def test_wrong_clock(body: Any) -> None:
     assert answer.status == 400
     assert answer.message
     assert state.json == {"market_time": "2026-11-20T15:00:00Z", "speed": 0.0}
+
+
+@pytest.mark.parametrize("instant", [FIRST_INSTANT, LAST_INSTANT])
+async def test_every_endpoint_at_the_ends_of_time(instant: int) -> None:
+    """At the first and last instant of the calendar every endpoint answers, and time moves on."""
+    async with asked() as (running, client):
+        running.clock.seek(instant)
+        answers = [
+            await client.get(path, symbols="AAPL", feed="delayed_sip")
+            for path in (
+                "/v2/stocks/quotes/latest",
+                "/v2/stocks/trades/latest",
+                "/v2/stocks/bars/latest",
+                "/v2/stocks/snapshots",
+                "/v2/stocks/AAPL/snapshot",
+                "/v2/clock",
+                "/v2/calendar",
+                "/v2/assets",
+                "/sandbox/clock",
+            )
+        ]
+        repaired = await client.send("PUT", "/sandbox/clock", body={"market_time": MARKET_OPEN})
+
+    assert {answer.status for answer in answers} == {200}
+    assert repaired.json == {"market_time": "2026-11-20T15:00:00Z", "speed": 0.0}
 
 
 async def test_counters() -> None:
@@ -136,6 +167,13 @@ async def test_every_kind_of_fault(fault: dict[str, Any]) -> None:
         ({"kind": "status"}, "status"),
         ({"kind": "hang", "seconds": 1}, "seconds"),
         ({"kind": "hang", "times": 0}, ">= 1"),
+        ({"kind": "status", "status": 500, "headers": {"A": "x\ny"}}, "header A"),
+        ({"kind": "status", "status": 500, "headers": {"A\r": "x"}}, "'A\\r'"),
+        ({"kind": "status", "status": 500, "headers": {"": "x"}}, "''"),
+        ({"kind": "status", "status": 500, "headers": {"Content-Type": "x"}}, "content_type"),
+        ({"kind": "status", "status": 500, "content_type": "text/x\n"}, "content_type"),
+        ({"kind": "reply", "body": "", "content_type": "text/x\0"}, "content_type"),
+        ({"kind": "reply", "body": "", "content_type": "a/b; charset=c"}, "content_type"),
         ([], "object"),
     ],
 )

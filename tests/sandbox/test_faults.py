@@ -269,6 +269,53 @@ async def test_drop_assets() -> None:
     assert alone.json["symbol"] == "AAPL"
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [faults.WrongSymbol(symbol="WRONG"), faults.DropSymbols(symbols=["A", "AAPL"])],
+    ids=["wrong symbol", "drop symbols"],
+)
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/clock",
+        "/v2/calendar",
+        "/v2/stocks/meta/exchanges",
+        "/v2/stocks/meta/conditions/trade?tape=A",
+        "/v2/stocks/snapshots?symbols=ZZZZ",
+        "/v2/stocks/quotes/latest?symbols=ZZZZ",
+        "/v2/stocks/MSFT/snapshot",
+        "/v2/assets/MSFT",
+    ],
+)
+async def test_only_answers_by_symbol_are_rewritten(path: str, fault: Fault) -> None:
+    """A fault that changes symbols leaves an answer that names none of them untouched."""
+    pinned = '{"latestQuote":{}}'
+    async with asked() as (running, client):
+        running.pins.put("snapshots", "MSFT", pinned)
+        running.pins.put("snapshots", "ZZZZ", "null")
+        running.pins.put("assets", "MSFT", "[1]")
+        true = await client.get(path)
+        running.faults.add(fault)
+        struck = await client.get(path)
+
+    assert (struck.status, struck.body) == (200, true.body)
+
+
+async def test_rewriting_beside_odd_pins() -> None:
+    """What is pinned, whatever its shape, does not keep the rest from being rewritten."""
+    async with asked() as (running, client):
+        for symbol, record in (("ZZA", "1"), ("ZZB", "null"), ("ZZC", '{"symbol":5}')):
+            running.pins.put("snapshots", symbol, record)
+            running.pins.put("assets", symbol, record)
+        running.faults.add(faults.DropSymbols(symbols=["AAPL"]))
+        snapshots = await client.get("/v2/stocks/snapshots", symbols="AAPL,ZZA,ZZB,ZZC")
+        assets = await client.get("/v2/assets")
+
+    assert snapshots.json == {"ZZA": 1, "ZZB": None, "ZZC": {"symbol": 5}}
+    assert "AAPL" not in [asset["symbol"] for asset in assets.json[:-3]]
+    assert assets.json[-3:] == [1, None, {"symbol": 5}]
+
+
 async def test_refusals_are_not_rewritten() -> None:
     """A fault that changes answers leaves refusals as they are."""
     async with asked() as (running, client):

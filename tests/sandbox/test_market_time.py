@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.recordings import market_open, write_recordings
-from tickgate_sandbox.clock import MarketClock
+from tickgate_sandbox.calendar import FIRST_INSTANT, LAST_INSTANT, ExchangeCalendar
+from tickgate_sandbox.clock import FASTEST, MarketClock
+from tickgate_sandbox.recordings import RecordingFolder
 from tickgate_sandbox.replay import Shift
 from tickgate_sandbox.timestamps import parse, parse_many, render, render_new_york
 
@@ -16,6 +20,7 @@ from .asking import asked, synthetic
 
 SECOND = 1_000_000_000
 MINUTE = 60 * SECOND
+START = parse("2026-11-20T15:00:00Z")
 
 
 class Monotonic:
@@ -31,42 +36,67 @@ class Monotonic:
 def test_time_passes() -> None:
     """Market time runs with the monotonic clock, to the nanosecond."""
     real = Monotonic()
-    clock = MarketClock(500, monotonic_ns=real)
+    clock = MarketClock(START, monotonic_ns=real)
     real.now += 7
 
-    assert clock.now() == 507
+    assert clock.now() == START + 7
 
 
 def test_speed() -> None:
     """At speed 10 a real second is ten market seconds."""
     real = Monotonic()
-    clock = MarketClock(0, speed=10, monotonic_ns=real)
+    clock = MarketClock(START, speed=10, monotonic_ns=real)
     real.now += SECOND
 
-    assert clock.now() == 10 * SECOND
+    assert clock.now() == START + 10 * SECOND
 
 
 def test_changing_speed_keeps_the_time() -> None:
     """A new speed counts from the present market time on."""
     real = Monotonic()
-    clock = MarketClock(0, speed=10, monotonic_ns=real)
+    clock = MarketClock(START, speed=10, monotonic_ns=real)
     real.now += SECOND
     clock.set_speed(0)
     real.now += SECOND
 
-    assert clock.now() == 10 * SECOND
+    assert clock.now() == START + 10 * SECOND
     assert clock.speed == 0
 
 
 def test_seek() -> None:
     """A jump goes on at the same speed from where it lands."""
     real = Monotonic()
-    clock = MarketClock(0, speed=2, monotonic_ns=real)
+    clock = MarketClock(START, speed=2, monotonic_ns=real)
     real.now += SECOND
-    clock.seek(100)
+    clock.seek(START + 100)
     real.now += 1
 
-    assert clock.now() == 102
+    assert clock.now() == START + 102
+
+
+@pytest.mark.parametrize("instant", [LAST_INSTANT, LAST_INSTANT + 1, FIRST_INSTANT - 1])
+def test_the_end_of_the_calendar(instant: int) -> None:
+    """Market time stands still where Alpaca's calendar ends, and can be moved from there."""
+    real = Monotonic()
+    clock = MarketClock(instant, FASTEST, real)
+    stopped_at = min(max(instant, FIRST_INSTANT), LAST_INSTANT)
+    assert clock.now() == stopped_at
+    real.now += 3600 * SECOND
+    assert clock.now() == LAST_INSTANT
+
+    clock.set_speed(0)
+    clock.seek(START)
+    assert clock.now() == START
+
+
+@pytest.mark.parametrize("speed", [-1.0, FASTEST + 1, 1e308, float("inf"), float("nan")])
+def test_impossible_speed(speed: float) -> None:
+    """A speed that no clock can run at is refused, and the clock goes on as before."""
+    clock = MarketClock(START, speed=0)
+    with pytest.raises(ValueError, match="speed lies between 0 and 1,000,000"):
+        clock.set_speed(speed)
+
+    assert (clock.now(), clock.speed) == (START, 0)
 
 
 async def test_synthetic_market_starts_now() -> None:
@@ -76,6 +106,44 @@ async def test_synthetic_market_starts_now() -> None:
         answer = await client.get("/v2/clock")
 
     assert answer.json["timestamp"] == "2026-11-20T13:00:00.000000001-05:00"
+
+
+class SlowStart:
+    """A start that takes two seconds wherever it reads something, and the clock beside it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = START
+        for kind, name in (
+            (ExchangeCalendar, "after"),
+            (ExchangeCalendar, "on_or_before"),
+            (RecordingFolder, "assets"),
+            (RecordingFolder, "read"),
+        ):
+            monkeypatch.setattr(kind, name, self._slowly(getattr(kind, name)))
+
+    def __call__(self) -> int:
+        return self.now
+
+    def _slowly(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def slow(*arguments: Any) -> Any:
+            self.now += 2 * SECOND
+            return method(*arguments)
+
+        return slow
+
+
+@pytest.mark.parametrize("speed", [0.0, 1.0])
+@pytest.mark.parametrize("replayed", [False, True])
+async def test_now_is_when_it_is_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, speed: float, replayed: bool
+) -> None:
+    """However long the start takes, market time is the wall clock's when it is over."""
+    write_recordings(tmp_path)
+    replay: dict[str, Any] = {"replay": tmp_path, "shift_to_now": True, "symbols": ("AAPL",)}
+    settings = synthetic(at=None, speed=speed, **(replay if replayed else {}))
+    real = SlowStart(monkeypatch)
+    async with asked(settings, wall_ns=real, monotonic_ns=real) as (running, _):
+        assert START < real.now == running.clock.now()
 
 
 async def test_served_records_follow_market_time() -> None:

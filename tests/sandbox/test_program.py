@@ -85,7 +85,7 @@ async def test_version() -> None:
 @pytest.mark.parametrize(
     ("options", "code", "sentence"),
     [
-        ("--speed -1", 2, "tickgate-sandbox: speed is 0 or more, not -1.0"),
+        ("--speed -1", 2, "tickgate-sandbox: speed lies between 0 and 1,000,000, not -1.0"),
         ("--replay /nowhere", 2, "tickgate-sandbox: there is no folder /nowhere"),
         ("--symbols IBM", 2, "tickgate-sandbox: there are no synthetic prices of IBM"),
     ],

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from datetime import date
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from tests.support.recordings import write_recordings
 from tickgate_sandbox import Plan
+from tickgate_sandbox.bars import DayBars, Tape
 
 from .asking import asked, synthetic
 
@@ -94,6 +101,39 @@ async def test_snapshot() -> None:
         many = await client.get("/v2/stocks/snapshots", symbols="AAPL")
 
     assert one.json == many.json["AAPL"] | {"symbol": "AAPL"}
+
+
+@pytest.mark.parametrize("replayed", [False, True])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/stocks/bars/latest?symbols=AAPL",
+        "/v2/stocks/AAPL/bars/latest",
+        "/v2/stocks/snapshots?symbols=AAPL",
+        "/v2/stocks/AAPL/snapshot",
+    ],
+)
+async def test_bars_hold_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, replayed: bool
+) -> None:
+    """The trades of a day are added up in a thread, so that other requests need not wait."""
+    added_up_by = set()
+
+    class Watched(DayBars):
+        def __init__(self, tape: Tape, day: date) -> None:
+            added_up_by.add(threading.current_thread())
+            super().__init__(tape, day)
+
+    monkeypatch.setattr("tickgate_sandbox.replay.DayBars", Watched)
+    monkeypatch.setattr("tickgate_sandbox.synthetic.DayBars", Watched)
+    write_recordings(tmp_path)
+    changes: dict[str, Any] = {"replay": tmp_path, "at": None} if replayed else {}
+    async with asked(synthetic(**changes)) as (_, client):
+        answer = await client.get(path)
+
+    assert answer.status == 200
+    assert added_up_by
+    assert threading.current_thread() not in added_up_by
 
 
 async def test_unknown_feed() -> None:

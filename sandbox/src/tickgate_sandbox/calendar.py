@@ -11,12 +11,16 @@ from typing import Final
 
 from holidays import HALF_DAY, financial_holidays
 
-from .timestamps import new_york, new_york_date
+from .timestamps import days_after, new_york, new_york_date
 
 FIRST_DAY: Final = date(1970, 1, 1)
 """Alpaca's calendar begins here."""
 LAST_DAY: Final = date(2029, 12, 31)
 """Alpaca's calendar ends here."""
+FIRST_INSTANT: Final = new_york(FIRST_DAY)
+"""The first nanosecond of the calendar's years."""
+LAST_INSTANT: Final = new_york(days_after(LAST_DAY, 1)) - 1
+"""The last nanosecond of the calendar's years."""
 
 _SATURDAY = 5
 _EARLY_CLOSE_LABEL = "1:00pm"
@@ -118,7 +122,7 @@ class ExchangeCalendar:
 
     def covers(self, instant: int) -> bool:
         """Return whether *instant* lies in the years that Alpaca's calendar knows."""
-        return FIRST_DAY <= new_york_date(instant) <= LAST_DAY
+        return FIRST_INSTANT <= instant <= LAST_INSTANT
 
     def is_open(self, instant: int) -> bool:
         """Return whether the regular session is on at *instant*."""

@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Final
+
+from .calendar import FIRST_INSTANT, LAST_INSTANT
+
+FASTEST: Final = 1_000_000.0
+"""The greatest speed: a year takes half a minute."""
+
+
+def check_speed(speed: float) -> None:
+    """Refuse a *speed* that no clock can run at.
+
+    Raises:
+        ValueError: *speed* is negative, greater than `FASTEST`, or no number.
+    """
+    if not 0 <= speed <= FASTEST:
+        raise ValueError(f"speed lies between 0 and {FASTEST:,.0f}, not {speed}")
 
 
 class MarketClock:
     """An instant that advances with a monotonic clock, at a chosen speed.
 
     A replay lives in the time of its recording, so nothing in the sandbox may ask the wall
-    clock what the market shows: everything asks this clock.
+    clock what the market shows: everything asks this clock. It stands still at the ends of
+    the calendar's years, beyond which there are no sessions to tell of.
     """
 
     def __init__(
@@ -25,7 +42,11 @@ class MarketClock:
             instant: The market time now, in nanoseconds since the epoch.
             speed: Market seconds per real second; 0 freezes market time.
             monotonic_ns: Where elapsed real time is read.
+
+        Raises:
+            ValueError: no clock can run at *speed*.
         """
+        check_speed(speed)
         self._monotonic_ns = monotonic_ns
         self._speed = speed
         self._instant = instant
@@ -34,7 +55,8 @@ class MarketClock:
     def now(self) -> int:
         """Return the market time in nanoseconds since the epoch."""
         elapsed = self._monotonic_ns() - self._read_at
-        return self._instant + round(elapsed * self._speed)
+        instant = self._instant + round(elapsed * self._speed)
+        return min(max(instant, FIRST_INSTANT), LAST_INSTANT)
 
     @property
     def speed(self) -> float:
@@ -47,6 +69,11 @@ class MarketClock:
         self._read_at = self._monotonic_ns()
 
     def set_speed(self, speed: float) -> None:
-        """Go on from the present market time at *speed*."""
+        """Go on from the present market time at *speed*.
+
+        Raises:
+            ValueError: no clock can run at *speed*.
+        """
+        check_speed(speed)
         self.seek(self.now())
         self._speed = speed

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from .answers import Refusal, json_response
 from .calendar import FIRST_DAY, LAST_DAY, ExchangeCalendar
-from .clock import MarketClock
+from .clock import FASTEST, MarketClock
 from .counters import Counters
 from .faults import AnyFault, Faults
 from .pins import Pins
@@ -23,7 +23,7 @@ CONTROL_PREFIX = "/sandbox/"
 
 class _ClockChange(msgspec.Struct, forbid_unknown_fields=True):
     market_time: str | None = None
-    speed: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    speed: Annotated[float, msgspec.Meta(ge=0, le=FASTEST)] | None = None
 
 
 class ControlApi:

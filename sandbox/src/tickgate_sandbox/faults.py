@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -21,6 +22,11 @@ Proceed = Callable[[], Awaitable[web.StreamResponse]]
 """Gives the answer that the request would have had without the fault."""
 
 EVERY_PATH = "*"
+
+_MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
+_HEADER_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
+_HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
+"""A line break in a header would end it, and the connection with it."""
 
 
 class Fault(msgspec.Struct, kw_only=True, tag_field="kind", forbid_unknown_fields=True):
@@ -56,6 +62,14 @@ class Status(Fault, tag="status"):
     """JSON; a text leaves verbatim. Unset, it is a message with the status's name."""
     content_type: str = "application/json"
     headers: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        """Check what stands in the head of the answer.
+
+        Raises:
+            ValueError: it cannot be sent as it is.
+        """
+        _check_head(self.content_type, self.headers)
 
     async def answer(
         self, request: web.Request, proceed: Proceed, cleared: asyncio.Event
@@ -169,6 +183,14 @@ class Reply(Fault, tag="reply"):
     status: Annotated[int, msgspec.Meta(ge=200, le=599)] = 200
     content_type: str = "application/json"
 
+    def __post_init__(self) -> None:
+        """Check what stands in the head of the answer.
+
+        Raises:
+            ValueError: it cannot be sent as it is.
+        """
+        _check_head(self.content_type)
+
     async def answer(
         self, request: web.Request, proceed: Proceed, cleared: asyncio.Event
     ) -> web.StreamResponse:
@@ -267,6 +289,18 @@ class Faults:
         one.left -= 1
         if one.left == 0:
             self._armed.remove(one)
+
+
+def _check_head(content_type: str, headers: Mapping[str, str] | None = None) -> None:
+    if not _MEDIA_TYPE.fullmatch(content_type):
+        raise ValueError(f"content_type is one such as text/plain, not {content_type!r}")
+    for name, value in (headers or {}).items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"a header cannot be called {name!r}")
+        if name.lower() == "content-type":
+            raise ValueError("content_type goes beside the headers, not among them")
+        if not _HEADER_VALUE.fullmatch(value):
+            raise ValueError(f"header {name} holds what no header can: {value!r}")
 
 
 def _ok(body: bytes) -> web.Response:

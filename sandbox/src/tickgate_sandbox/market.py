@@ -38,9 +38,15 @@ class Market(Protocol):
         ...
 
     def minute_bar(self, symbol: str, instant: int) -> bytes | None:
-        """Return the newest minute bar that was complete at *instant*."""
+        """Return the newest minute bar that was complete at *instant*.
+
+        The first bar of a day may take a second: its trades are added up. A thread may ask.
+        """
         ...
 
     def daily_bars(self, symbol: str, instant: int) -> DailyBars:
-        """Return the running or newest daily bar and that of the session before."""
+        """Return the running or newest daily bar and that of the session before.
+
+        Like the first minute bar of a day, the first daily bar may take a second.
+        """
         ...

@@ -1,10 +1,17 @@
-"""Changes to an answer that leave every value in it as the text it was."""
+"""Changes to an answer that leave every value in it as the text it was.
+
+Only what is told by symbol is changed: latest records, snapshots and assets. Any other answer,
+such as a clock, a calendar or a list of codes, passes untouched.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from typing import Any
 
 import msgspec
+
+from .symbols import well_formed
 
 _ENVELOPES = ("quotes", "trades", "bars")
 
@@ -13,28 +20,20 @@ _OBJECT = msgspec.json.Decoder(_Object)
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-class _Named(msgspec.Struct):
-    symbol: str
-
-
 def rename_symbol(body: bytes, symbol: str) -> bytes:
     """Return the answer *body* with its first symbol replaced by *symbol*."""
     if body.startswith(b"["):
-        assets = _ARRAY.decode(body)
-        renamed = [_under(asset, symbol) for asset in assets[:1]]
-        return msgspec.json.encode(renamed + assets[1:])
-    if "symbol" in _OBJECT.decode(body):
-        return bytes(_under(msgspec.Raw(body), symbol))
+        return msgspec.json.encode(_first_renamed(_ARRAY.decode(body), symbol))
+    if _symbol(body) is not None:
+        return bytes(_under(body, symbol))
     return _map_by_symbol(body, lambda entries: _first_under(entries, symbol))
 
 
 def drop_symbols(body: bytes, symbols: Collection[str]) -> bytes:
     """Return the answer *body* to a question about many symbols without *symbols*."""
     if body.startswith(b"["):
-        assets = _ARRAY.decode(body)
-        return msgspec.json.encode([asset for asset in assets if _symbol(asset) not in symbols])
-    if "symbol" in _OBJECT.decode(body):
-        return body
+        answers = _ARRAY.decode(body)
+        return msgspec.json.encode([one for one in answers if _symbol(one) not in symbols])
     return _map_by_symbol(
         body, lambda entries: {name: raw for name, raw in entries.items() if name not in symbols}
     )
@@ -42,13 +41,23 @@ def drop_symbols(body: bytes, symbols: Collection[str]) -> bytes:
 
 def _map_by_symbol(body: bytes, change: Callable[[_Object], _Object]) -> bytes:
     """Change the map from symbols to records, inside its envelope or, in snapshots, bare."""
-    answer = _OBJECT.decode(body)
+    answer = _fields(body)
     for envelope in _ENVELOPES:
-        if envelope in answer:
-            entries = change(_OBJECT.decode(answer[envelope]))
-            answer[envelope] = msgspec.Raw(msgspec.json.encode(entries))
-            return msgspec.json.encode(answer)
-    return msgspec.json.encode(change(answer))
+        if entries := _fields(answer.get(envelope, b"")):
+            return msgspec.json.encode(answer | {envelope: change(entries)})
+    return msgspec.json.encode(change(answer)) if _is_by_symbol(answer) else body
+
+
+def _is_by_symbol(answer: _Object) -> bool:
+    """Return whether *answer* maps symbols to objects; letters of codes map to texts."""
+    return all(map(well_formed, answer)) and any(map(_is_object, answer.values()))
+
+
+def _first_renamed(answers: list[msgspec.Raw], symbol: str) -> list[msgspec.Raw]:
+    for index, one in enumerate(answers):
+        if _symbol(one) is not None:
+            return [*answers[:index], _under(one, symbol), *answers[index + 1 :]]
+    return answers
 
 
 def _first_under(entries: _Object, symbol: str) -> _Object:
@@ -56,11 +65,20 @@ def _first_under(entries: _Object, symbol: str) -> _Object:
     return dict(renamed + list(entries.items())[1:])
 
 
-def _under(record: msgspec.Raw, symbol: str) -> msgspec.Raw:
-    fields = _OBJECT.decode(record)
-    fields["symbol"] = msgspec.Raw(msgspec.json.encode(symbol))
+def _under(record: bytes | msgspec.Raw, symbol: str) -> msgspec.Raw:
+    fields: dict[str, Any] = _fields(record) | {"symbol": symbol}
     return msgspec.Raw(msgspec.json.encode(fields))
 
 
-def _symbol(asset: msgspec.Raw) -> str:
-    return msgspec.json.decode(asset, type=_Named).symbol
+def _symbol(record: bytes | msgspec.Raw) -> Any:
+    """Return the symbol that *record* carries itself, whatever a pin says it is, or None."""
+    return msgspec.json.decode(_fields(record).get("symbol", b"null"))
+
+
+def _fields(record: bytes | msgspec.Raw) -> _Object:
+    """Return the fields of an object; none of any other value, such as a pin may be."""
+    return _OBJECT.decode(record) if _is_object(record) else {}
+
+
+def _is_object(value: bytes | msgspec.Raw) -> bool:
+    return bytes(value).lstrip().startswith(b"{")

@@ -11,7 +11,7 @@ from typing import Final
 from aiohttp import web
 
 from .assets import AssetDirectory, built_in_assets, listing_on_tape
-from .calendar import ExchangeCalendar
+from .calendar import FIRST_DAY, ExchangeCalendar
 from .clock import MarketClock
 from .control import ControlApi
 from .counters import Counters
@@ -79,18 +79,19 @@ async def sandbox(
     settings = settings or SandboxSettings()
     calendar = ExchangeCalendar()
     counters, faults, pins = Counters(), Faults(), Pins()
-    offer = _synthetic if settings.replay is None else _replay
-    market, assets, instant = offer(settings, calendar, wall_ns())
     # The holiday tables are read on first use: now, not in the first answer.
-    calendar.next_close(instant)
-    clock = MarketClock(instant, settings.speed, monotonic_ns)
+    calendar.after(FIRST_DAY)
+    offer = _synthetic if settings.replay is None else _replay
+    market, assets, start = offer(settings, calendar)
+    await market.load(settings.symbols)
+    # Market time begins last: whatever came before may have taken seconds.
+    clock = MarketClock(start(wall_ns()), settings.speed, monotonic_ns)
     gate = Gate(counters, faults, _keys(settings), _buckets(settings, monotonic_ns))
     app = web.Application(middlewares=gate.middlewares())
     app.on_response_prepare.append(mark)
     app.add_routes(StocksApi(market, clock, pins, settings.plan).routes())
     app.add_routes(TradingApi(assets, calendar, clock, pins).routes())
     app.add_routes(ControlApi(calendar, clock, counters, faults, pins).routes())
-    await market.load(settings.symbols)
     async with _listening(app, settings.address, faults) as (host, port):
         yield Sandbox(f"http://{host}:{port}", port, market, clock, counters, faults, pins)
 
@@ -122,11 +123,11 @@ async def _listening(
         await runner.cleanup()
 
 
-_Offer = tuple[Market, AssetDirectory, int]
-"""A market, the assets listed beside it, and the market time at the start."""
+_Offer = tuple[Market, AssetDirectory, Callable[[int], int]]
+"""A market, the assets listed beside it, and what starts it: wall clock in, market time out."""
 
 
-def _synthetic(settings: SandboxSettings, calendar: ExchangeCalendar, now: int) -> _Offer:
+def _synthetic(settings: SandboxSettings, calendar: ExchangeCalendar) -> _Offer:
     offered = frozenset(START_PRICES)
     market = SyntheticMarket(
         calendar,
@@ -134,22 +135,28 @@ def _synthetic(settings: SandboxSettings, calendar: ExchangeCalendar, now: int) 
         step=settings.step,
         seed=settings.seed,
     )
-    start = settings.start if settings.start is not None else now
+
+    def start(now: int) -> int:
+        return settings.start if settings.start is not None else now
+
     return market, AssetDirectory(built_in_assets()), start
 
 
-def _replay(settings: SandboxSettings, calendar: ExchangeCalendar, now: int) -> _Offer:
+def _replay(settings: SandboxSettings, calendar: ExchangeCalendar) -> _Offer:
     if settings.replay is None:
         raise SettingsError("a replay needs a folder")
     folder = RecordingFolder(settings.replay, settings.max_records)
     symbols = _chosen(settings, folder.symbols, "recordings")
-    recorded = settings.start
-    if recorded is None:
-        recorded = _default_start(folder, symbols)
-    shift, start = Shift(), recorded
-    if settings.shift_to_now:
-        shift, start = Shift.between(recorded, now), now
-    market = ReplayMarket(folder, calendar, shift, symbols)
+    at = settings.start
+    recorded = at if at is not None else _default_start(folder, symbols)
+    market = ReplayMarket(folder, calendar, only=symbols)
+
+    def start(now: int) -> int:
+        if not settings.shift_to_now:
+            return recorded
+        market.shift = Shift.between(recorded, now)
+        return now
+
     return market, AssetDirectory(_listed(folder)), start
 
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from .calendar import FIRST_DAY, LAST_DAY, ExchangeCalendar
+from .clock import check_speed
 from .timestamps import parse
 
 SHORTEST_STEP = 0.1
@@ -67,8 +68,10 @@ class SandboxSettings:
         """
         self.address  # noqa: B018  (raises when it is none)
         self.start  # noqa: B018
-        if not math.isfinite(self.speed) or self.speed < 0:
-            raise SettingsError(f"speed is 0 or more, not {self.speed}")
+        try:
+            check_speed(self.speed)
+        except ValueError as error:
+            raise SettingsError(str(error)) from error
         if not math.isfinite(self.step) or self.step < SHORTEST_STEP:
             raise SettingsError(f"step is {SHORTEST_STEP} seconds or more, not {self.step}")
         if self.max_records is not None and self.max_records < 1:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -28,6 +29,8 @@ _BASIC_FEEDS = frozenset({"iex", "delayed_sip"})
 _DEFAULT_FEED = {Plan.BASIC: "iex", Plan.PLUS: "sip"}
 _CURRENCY = re.compile(r"[A-Z]{3}")
 
+_T = TypeVar("_T")
+
 _LATEST = {"quotes": "quote", "trades": "trade", "bars": "bar"}
 """Kinds of latest record: the word in the path and envelope, and its singular."""
 
@@ -41,6 +44,7 @@ class StocksApi:
         self._clock = clock
         self._pins = pins
         self._plan = plan
+        self._adding_up = asyncio.Lock()
         self._read: dict[str, Callable[[str, int], bytes | None]] = {
             "quotes": market.quote,
             "trades": market.trade,
@@ -68,7 +72,7 @@ class StocksApi:
         symbols = _symbols(request)
         instant = self._instant(request)
         await self._market.load(symbols)
-        records = {symbol: self._record(kind, symbol, instant) for symbol in symbols}
+        records = await self._records(kind, symbols, instant)
         # A symbol without data is simply not in the answer, and nothing says why.
         found = {symbol: record for symbol, record in records.items() if record is not None}
         return json_response({kind: found} | _currency(request))
@@ -77,24 +81,47 @@ class StocksApi:
         symbol = _symbol(request)
         instant = self._instant(request)
         await self._market.load([symbol])
-        record = self._record(kind, symbol, instant)
-        return json_response({_LATEST[kind]: record, "symbol": symbol} | _currency(request))
+        records = await self._records(kind, [symbol], instant)
+        return json_response(
+            {_LATEST[kind]: records[symbol], "symbol": symbol} | _currency(request)
+        )
 
     async def _snapshots(self, request: web.Request) -> web.Response:
         symbols = _symbols(request)
         instant = self._instant(request)
         _currency(request)
         await self._market.load(symbols)
-        return json_response({symbol: self._parts(symbol, instant) for symbol in symbols})
+        return json_response(await self._snapshots_of(symbols, instant))
 
     async def _snapshot(self, request: web.Request) -> web.Response:
         symbol = _symbol(request)
         instant = self._instant(request)
         await self._market.load([symbol])
-        parts = self._parts(symbol, instant)
+        parts = (await self._snapshots_of([symbol], instant))[symbol]
         if isinstance(parts, msgspec.Raw):
             return json_response(parts)
         return json_response(parts | {"symbol": symbol} | _currency(request))
+
+    async def _records(
+        self, kind: str, symbols: Sequence[str], instant: int
+    ) -> dict[str, msgspec.Raw | None]:
+        def read() -> dict[str, msgspec.Raw | None]:
+            return {symbol: self._record(kind, symbol, instant) for symbol in symbols}
+
+        return await self._in_thread(read) if kind == "bars" else read()
+
+    async def _snapshots_of(
+        self, symbols: Sequence[str], instant: int
+    ) -> dict[str, dict[str, Any] | msgspec.Raw]:
+        return await self._in_thread(
+            lambda: {symbol: self._parts(symbol, instant) for symbol in symbols}
+        )
+
+    async def _in_thread(self, read: Callable[[], _T]) -> _T:
+        """Return what *read* does: it asks for bars, so it may have a day to add up."""
+        # One at a time, or each of several early requests would add up the same day.
+        async with self._adding_up:
+            return await asyncio.to_thread(read)
 
     def _record(self, kind: str, symbol: str, instant: int) -> msgspec.Raw | None:
         pinned = self._pins.get(kind, symbol)
