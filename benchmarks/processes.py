@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tools.programs import environment_without_settings
+
 _START_PATIENCE: Final = 30.0
 """Seconds within which a process must say that it is ready."""
 
 _STOP_PATIENCE: Final = 15.0
 """Seconds that a process may take to end before it is killed."""
-
-_OURS: Final = ("TICKGATE_", "APCA_")
-"""Variables that would change what is measured; a child gets those that a benchmark sets and no others."""
 
 
 class BrokenMeasurement(Exception):
@@ -79,17 +78,17 @@ def running(
         ready: pattern of what it writes when it takes calls; its group is the port.
         folder: where its log goes.
         core: the core that it is kept on.
-        environment: variables of ours that it gets.
+        environment: settings that it gets.
 
     Raises:
         BrokenMeasurement: it does not start.
     """
     log = folder / f"{name}.log"
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(_OURS)}
     with log.open("wb") as output, on_core(core):
         child = subprocess.Popen(
             [sys.executable, *command],
-            env=inherited | dict(environment or {}),
+            # The caller's own settings would change what is measured.
+            env=environment_without_settings() | dict(environment or {}),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -21,6 +21,17 @@ _LISTENING: Final = r"(?:http://|\"listen\":\")(127\.0\.0\.1:\d+)"
 """What both programs write when they take requests: the sandbox its URL, the gateway a log line."""
 
 
+_SETTINGS: Final = ("TICKGATE_", "APCA_")
+"""How variables begin that change what our programs do, in either case."""
+
+
+def environment_without_settings() -> dict[str, str]:
+    """Return this process's variables but for the settings: what they are is for whoever starts a program to say."""
+    return {
+        name: value for name, value in os.environ.items() if not name.upper().startswith(_SETTINGS)
+    }
+
+
 class ProgramFailed(Exception):
     """A program did not start, or did not end as it should; the message holds what it wrote."""
 
@@ -85,11 +96,11 @@ def program(
     Args:
         name: what messages call it.
         command: arguments of this Python interpreter.
-        environment: variables that it gets beside those of this process.
+        environment: settings that it gets; those of this process it does not inherit.
     """
     process = subprocess.Popen(
         [sys.executable, *command],
-        env=os.environ | (environment or {}),
+        env=environment_without_settings() | dict(environment or {}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 
 import grpc
@@ -16,19 +17,30 @@ import pytest
 from tickgate.v1 import quote_service_pb2 as pb
 from tickgate.v1 import quote_service_pb2_grpc as services
 from tools import live_check
-from tools.programs import gateway_program, sandbox_program
+from tools.programs import (
+    environment_without_settings,
+    gateway_program,
+    program,
+    sandbox_program,
+)
 
 ROOT = Path(__file__).parents[2]
 OPEN = ("--at", "2026-10-01T15:00:00Z")
 """A sandbox whose market is open."""
 
 
+@pytest.fixture(autouse=True)
+def _no_settings_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may have settings of their own."""
+    for variable in os.environ.keys() - environment_without_settings().keys():
+        monkeypatch.delenv(variable)
+
+
 def server(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `tickgate-server` to its end."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("TICKGATE_")}
     return subprocess.run(
         [sys.executable, "-m", "tickgate_server", *arguments],
-        env=clean | environment,
+        env=environment_without_settings() | environment,
         capture_output=True,
         text=True,
         timeout=60,
@@ -38,7 +50,7 @@ def server(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
 
 def test_version_is_printed() -> None:
     """`tickgate-server --version` names program and version."""
-    assert server("--version").stdout.split() == ["tickgate-server", "0.1.0"]
+    assert server("--version").stdout.split() == ["tickgate-server", version("tickgate-server")]
 
 
 def test_config_shows_what_is_in_force_without_secrets(tmp_path: Path) -> None:
@@ -152,8 +164,24 @@ def test_each_call_leaves_one_log_line() -> None:
     assert (missing["real_data_available"], missing["reason"]) == (False, "SYMBOL_UNKNOWN")
 
 
-def test_demo_runs_to_its_end() -> None:
-    """`make demo`'s program shows every part of itself and exits 0."""
+@pytest.mark.parametrize("variable", ["TICKGATE_ENVIRONMENT", "tickgate_environment"])
+def test_programs_do_not_inherit_settings(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    """Programs started for a demo or a test get the settings they are started with, and not the caller's."""
+    monkeypatch.setenv(variable, "paper")
+    monkeypatch.setenv("APCA_API_KEY_ID", "the caller's own")
+
+    command = ["-c", "import json, os; print(json.dumps(dict(os.environ)))"]
+    with program("environment", command, {"TICKGATE_LOG__LEVEL": "error"}) as shown:
+        shown.process.wait()
+    inherited = json.loads("".join(shown.lines))
+
+    assert inherited == environment_without_settings() | {"TICKGATE_LOG__LEVEL": "error"}
+    assert not {variable, "APCA_API_KEY_ID"} & set(inherited)
+
+
+def test_demo_runs_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make demo`'s program shows every part of itself and exits 0, also for somebody who works with paper."""
+    monkeypatch.setenv("TICKGATE_ENVIRONMENT", "paper")
     done = subprocess.run(
         [sys.executable, "-m", "tools.demo"],
         cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
