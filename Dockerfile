@@ -1,7 +1,7 @@
 # The gateway, alone. Builds with `make image`; runs as nobody in particular and writes nowhere.
 #
-#   docker run --rm -p 50051:50051 -p 9464:9464 -e TICKGATE_ENVIRONMENT=paper \
-#       -e APCA_API_KEY_ID -e APCA_API_SECRET_KEY tickgate:0.1.0
+#   docker run --rm -p 50051:50051 -e TICKGATE_ENVIRONMENT=paper \
+#       -e APCA_API_KEY_ID -e APCA_API_SECRET_KEY tickgate:VERSION
 
 FROM python:3.13-slim AS build
 
@@ -26,10 +26,9 @@ COPY --from=build /opt/tickgate /opt/tickgate
 # Inside a container the loopback address reaches nobody.
 ENV PATH=/opt/tickgate/bin:$PATH \
     PYTHONUNBUFFERED=1 \
-    TICKGATE_LISTEN=0.0.0.0:50051 \
-    TICKGATE_HTTP_LISTEN=0.0.0.0:9464
+    TICKGATE_LISTEN=0.0.0.0:50051
 USER 10001
-EXPOSE 50051 9464
+EXPOSE 50051
 # SIGTERM drains: health turns NOT_SERVING, calls in flight finish.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["tickgate-server"]
