@@ -2,7 +2,7 @@
 
 python -m tools.release            say the number, or fail if the files disagree
 python -m tools.release --check    the same, silent when all is well
-python -m tools.release 0.2.0      write the number everywhere
+python -m tools.release 1.2.3      write the number everywhere
 python -m tools.release --freeze   make today's contract the one that `buf breaking` defends
 """
 
@@ -53,6 +53,9 @@ PLACES = (
     Place(Path("server/pyproject.toml"), '\nversion = "'),
     Place(Path("server/pyproject.toml"), '\n  "tickgate=='),
     Place(Path("sandbox/pyproject.toml"), '\nversion = "'),
+    # The examples show each setting's default, and one of them holds the number.
+    Place(Path("tickgate.example.toml"), '\nuser_agent = "tickgate/'),
+    Place(Path(".env.example"), "\nTICKGATE_ALPACA__HTTP__USER_AGENT=tickgate/", "\n"),
     Place(Path("CHANGELOG.md"), "\n## ", " "),
 )
 

@@ -1,7 +1,9 @@
 """One version, many files; one set of pins, many declarations."""
 
+import importlib
 import re
 import shutil
+import subprocess
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +29,14 @@ def test_installed_version_is_the_declared_one(name: str) -> None:
     assert version(name) in release.versions().values()
 
 
+@pytest.mark.parametrize("package", ["tickgate_server", "tickgate_sandbox"])
+def test_packages_say_the_installed_version(package: str) -> None:
+    """A package's `__version__` is that of its distribution, so no release can pass it by."""
+    said = importlib.import_module(package).__version__
+
+    assert said == version(package.replace("_", "-"))
+
+
 def test_a_new_version_reaches_every_file(tmp_path: Path) -> None:
     """Writing a version changes every place that names it, and nothing else."""
     for place in release.PLACES:
@@ -44,6 +54,26 @@ def test_a_new_version_reaches_every_file(tmp_path: Path) -> None:
         changed = [new for old, new in zip(before, after, strict=True) if old != new]
         assert all("98.76.54" in line for line in changed)
         assert len(changed) == sum(other.path == place.path for other in release.PLACES)
+
+
+def test_no_file_names_the_version_on_its_own() -> None:
+    """Whatever names the version of tickgate is a place that a release writes to."""
+    number = re.escape(next(iter(release.versions().values())))
+    ours = re.compile(rf'("|tickgate[^\w\s]{{1,2}}){number}(?![\w.])')
+    places = {place.path.as_posix() for place in release.PLACES}
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
+    # Tests would fail at the next number by themselves; pins are other people's numbers.
+    others = {name for name in listed if name and not name.startswith("tests/")} - places
+    found = [
+        name
+        for name in sorted(others - {"constraints.txt"})
+        if (ROOT / name).is_file()
+        and ours.search((ROOT / name).read_bytes().decode(errors="replace"))
+    ]
+
+    assert not found
 
 
 def test_pins_satisfy_every_declared_requirement() -> None:

@@ -332,7 +332,7 @@ TRADING_DAY_READ = tickgate.TradingDay(
 )
 
 STATUS = status_service_pb2.GetStatusResponse(
-    version="0.1.0",
+    version="7.8.9",
     environment="sandbox",
     source=provenance_pb2.DATA_SOURCE_SANDBOX,
     default_stock_feed=provenance_pb2.FEED_IEX,
@@ -365,7 +365,7 @@ STATUS = status_service_pb2.GetStatusResponse(
     calls_in_flight=1,
 )
 STATUS_READ = tickgate.GatewayStatus(
-    version="0.1.0",
+    version="7.8.9",
     environment="sandbox",
     source=tickgate.DataSource.SANDBOX,
     default_stock_feed=tickgate.Feed.IEX,
