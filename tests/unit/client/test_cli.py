@@ -12,7 +12,7 @@ import pytest
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 
 from tickgate import _cli as cli
-from tickgate.v1 import quote_pb2, quote_service_pb2, reference_service_pb2
+from tickgate.v1 import asset_pb2, quote_pb2, quote_service_pb2, reference_service_pb2
 
 from . import messages
 from .cases import CASES, Case
@@ -45,6 +45,7 @@ def run(*tokens: str) -> int:
         ("trade AAPL ZZZZ", "182.0725"),
         ("snapshot AAPL ZZZZ", "2.00 (0.50–4.00)"),
         ("assets apple", "Apple Inc."),
+        ("asset AAPL", "Apple Inc."),
         ("clock", "after hours"),
         ("sessions 2026-03-06 2026-03-09", "Fri 2026-03-06"),
         ("codes trade-condition C", "Regular Sale"),
@@ -135,6 +136,26 @@ def test_an_answer_that_cannot_be_had_is_unavailable(capsys: pytest.CaptureFixtu
     with served_by_threads(GetMarketClock=answer) as target:
         assert run("clock", "--address", target) == cli.INCOMPLETE
     assert "Ask again with a wider bound." in capsys.readouterr().err
+
+
+def test_what_the_gateway_sends_is_never_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    """Brackets and colons in names, codes and messages are printed as they were sent."""
+    odd = "M [/x] [red]R[/red] :smile:"
+
+    def asset(request: Any, context: grpc.ServicerContext) -> Any:
+        item = messages.asset("M")
+        item.name = odd
+        page = asset_pb2.AssetPage(assets=[item], provenance=messages.LIST_PROVENANCE)
+        return reference_service_pb2.ListAssetsResponse(page=page)
+
+    def refuse(request: Any, context: grpc.ServicerContext) -> Any:
+        context.abort(grpc.StatusCode.INTERNAL, odd)
+
+    with served_by_threads(ListAssets=asset, GetStatus=refuse) as target:
+        assert run("assets", "--address", target) == cli.COMPLETE
+        assert odd in capsys.readouterr().out
+        assert run("status", "--address", target) == cli.NO_GATEWAY
+        assert odd in capsys.readouterr().err
 
 
 def test_no_gateway_is_told_apart(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
+from rich.text import Text
 
 from . import _tables as tables
 from ._channel import DEFAULT_TARGET, DEFAULT_TIMEOUT
@@ -143,6 +144,19 @@ def assets(
 
 
 @app.command
+def asset(symbol: str, /, *, options: Options = DEFAULTS) -> int:
+    """One stock of the list.
+
+    Args:
+        symbol: Stock symbol in upper case.
+        options: What every command takes.
+    """
+    with options.connect() as gateway:
+        found = gateway.asset(symbol)
+    return _show([found], tables.assets([found]), options)
+
+
+@app.command
 def clock(*, options: Options = DEFAULTS) -> int:
     """The market's time and session.
 
@@ -202,11 +216,11 @@ def main(tokens: Sequence[str] | None = None) -> int:
         return WRONG_USAGE
     except InvalidRequest as error:
         lines = [f"{each.field}: {each.description}" for each in error.violations]
-        return _complain("\n".join(lines) or str(error), WRONG_USAGE)
+        return _complain(Text("\n".join(lines) or str(error)), WRONG_USAGE)
     except DataUnavailableError as error:
         return _complain(tables.unavailable(error.unavailable), INCOMPLETE)
     except TickgateError as error:
-        return _complain(f"{type(error).__name__}: {error}", NO_GATEWAY)
+        return _complain(Text(f"{type(error).__name__}: {error}"), NO_GATEWAY)
     return code or COMPLETE
 
 
@@ -234,7 +248,7 @@ def _show(values: Iterable[object], table: RenderableType, options: Options) -> 
     return COMPLETE
 
 
-def _complain(message: RenderableType, code: int) -> int:
+def _complain(message: Text, code: int) -> int:
     Console(stderr=True).print(message)
     return code
 

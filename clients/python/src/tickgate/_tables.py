@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
@@ -96,8 +96,16 @@ def _origin(origin: Provenance) -> tuple[str, str, str]:
 # --------------------------------------------------------------------------------------- frames
 
 
+class _Table(Table):
+    """A table whose cells stand as they were sent: `[red]` in a name is part of the name."""
+
+    def add_row(self, *cells: RenderableType | None, **style: Any) -> None:
+        literal = (Text(cell) if isinstance(cell, str) else cell for cell in cells)
+        super().add_row(*literal, **style)
+
+
 def _frame(*headings: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table = _Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for heading in headings:
         number = heading in NUMBERS
         # On a narrow terminal words go to a second line; a number in two lines is none.
@@ -238,7 +246,7 @@ def assets(items: Iterable[Asset]) -> RenderableType:
 
 def clock(reading: MarketClock) -> RenderableType:
     """The market's clock."""
-    table = Table.grid(padding=(0, 2))
+    table = _Table.grid(padding=(0, 2))
     table.add_row("Market time", moment(reading.market_time))
     table.add_row("Session", word(reading.session))
     table.add_row("Next open", moment(reading.next_open_time))
@@ -274,7 +282,7 @@ def codes(items: Iterable[Code]) -> RenderableType:
 
 def status(gateway: GatewayStatus) -> RenderableType:
     """The gateway itself, its upstreams and its tiers."""
-    head = Table.grid(padding=(0, 2))
+    head = _Table.grid(padding=(0, 2))
     head.add_row("Gateway", f"{gateway.version}, {gateway.environment}")
     head.add_row("Source", f"{word(gateway.source)} {gateway.default_stock_feed}")
     head.add_row("Market", f"{moment(gateway.market_time)}, {word(gateway.market_session)}")
