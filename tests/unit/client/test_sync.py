@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from math import inf, nan
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -114,6 +116,40 @@ def test_a_wrong_argument_is_refused_at_once(channel: grpc_testing.Channel) -> N
     """What cannot be sent raises where the method is called, not where it is iterated."""
     with pytest.raises(ValueError, match="ASSET_STATUS_UNRECOGNIZED"):
         tickgate.SyncClient(channel).assets(status=tickgate.AssetStatus.UNRECOGNIZED)
+
+
+@pytest.mark.parametrize(
+    ("field", "argument", "value"),
+    [
+        *(("request_id", "request_id", text) for text in ["é", "a\nb", "a" * 129]),
+        *(
+            (field, field.rpartition(".")[2], length)
+            for field in ["freshness.max_age", "freshness.max_event_age", "timeout"]
+            for length in [nan, inf, 1e300, -0.1, timedelta(days=3661)]
+        ),
+        *(("min_quality", "min_quality", score) for score in [-1, 101]),
+    ],
+)
+def test_a_value_out_of_bounds_is_never_sent(
+    channel: grpc_testing.Channel, field: str, argument: str, value: Any
+) -> None:
+    """What cannot be sent, and what breaks a plain bound, is refused as the gateway would refuse it."""
+    with pytest.raises(tickgate.InvalidRequest) as caught:
+        tickgate.SyncClient(channel).quote("AAPL", **{argument: value})
+    (violation,) = caught.value.violations
+    assert violation.field == field
+    assert str(caught.value) == f"{field}: {violation.description}"
+    assert not channel._state._rpc_states
+
+
+@pytest.mark.parametrize("client", [tickgate.Client, tickgate.SyncClient])
+@pytest.mark.parametrize("timeout", [nan, -1, timedelta(days=3661)])
+def test_a_clients_timeout_has_the_same_bounds(
+    channel: grpc_testing.Channel, client: Any, timeout: float | timedelta
+) -> None:
+    """A client is not made with a timeout that none of its calls could have."""
+    with pytest.raises(tickgate.InvalidRequest, match="timeout: "):
+        client(channel, timeout=timeout)
 
 
 @pytest.mark.parametrize("method", ["quotes", "trades", "snapshots"])

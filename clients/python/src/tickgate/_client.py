@@ -13,6 +13,7 @@ import grpc.aio
 
 from . import _questions as questions
 from ._channel import DEFAULT_TARGET, DEFAULT_TIMEOUT, channel_options, common_metadata
+from ._rules import check_length
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
@@ -70,6 +71,7 @@ class Client:
             timeout: As for `connect`.
             metadata: As for `connect`.
         """
+        check_length("timeout", timeout)
         self._channel = channel
         self._timeout = timeout
         self._metadata = common_metadata(metadata)

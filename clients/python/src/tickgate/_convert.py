@@ -26,6 +26,7 @@ from ._enums import (
     UpstreamState,
     View,
 )
+from ._rules import check_length
 from ._time import nanoseconds
 from .v1 import (
     asset_pb2,
@@ -411,7 +412,13 @@ def freshness(
     *,
     allow_stale: bool,
 ) -> freshness_pb2.Freshness | None:
-    """Write bounds on age and origin. What is None is left to the gateway's defaults."""
+    """Write bounds on age and origin. What is None is left to the gateway's defaults.
+
+    Raises:
+        InvalidRequest: a length of time is out of bounds.
+    """
+    check_length("freshness.max_age", max_age)
+    check_length("freshness.max_event_age", max_event_age)
     message = freshness_pb2.Freshness(
         max_age=duration(max_age),
         max_event_age=duration(max_event_age),

@@ -65,7 +65,7 @@ class FieldViolation:
     """A field of a request and the rule it breaks."""
 
     field: str
-    """Path of the field in the request message, such as "symbols[3]"."""
+    """Path of the field in the request message, such as "symbols[3]", or an argument of the call."""
     description: str
     """The rule, as a sentence."""
 

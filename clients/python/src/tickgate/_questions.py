@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import _convert as convert
+from . import _rules as rules
 from ._errors import GatewayError, TickgateError, translated, unavailable_error
 from ._models import (
     Asset,
@@ -59,6 +60,15 @@ class Question(Generic[Value]):
     """None for the client's default."""
     symbol: str | None = None
     """Symbol asked for, if it is exactly one."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no call can be made with.
+
+        Raises:
+            InvalidRequest: id or timeout break their rule.
+        """
+        rules.check_request_id(self.request_id)
+        rules.check_length("timeout", self.timeout)
 
     @property
     def path(self) -> str:
@@ -178,6 +188,7 @@ def quote(
         GatewayUnreachable: no gateway answers.
         GatewayError: the gateway failed.
     """
+    rules.check_quality(min_quality)
     return Question(
         rpc="QuoteService/GetQuote",
         request=quotes_pb2.GetQuoteRequest(
@@ -235,6 +246,7 @@ def quotes(
         GatewayError: the gateway failed.
     """
     asked = _several(symbols)
+    rules.check_quality(min_quality)
     return Question(
         rpc="QuoteService/GetQuotes",
         request=quotes_pb2.GetQuotesRequest(

@@ -12,6 +12,7 @@ import grpc
 
 from . import _questions as questions
 from ._channel import DEFAULT_TARGET, DEFAULT_TIMEOUT, channel_options, common_metadata
+from ._rules import check_length
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -69,6 +70,7 @@ class SyncClient:
             timeout: As for `connect_sync`.
             metadata: As for `connect_sync`.
         """
+        check_length("timeout", timeout)
         self._channel = channel
         self._timeout = timeout
         self._metadata = common_metadata(metadata)

@@ -1,0 +1,41 @@
+"""Rules that are checked before anything is sent, with the fields and the words of the gateway.
+
+What breaks them could mostly not even be sent: there is no duration of NaN seconds, and gRPC drops a
+call with an id in Greek. All other rules are the gateway's to check.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from ._errors import FieldViolation, InvalidRequest
+from ._time import seconds
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+LONGEST = 3660 * 24 * 3600
+"""Seconds of the longest length of time that a request may name: ten years."""
+
+
+def check_length(field: str, value: float | timedelta | None) -> None:
+    """Refuse a length of time that is out of bounds, or no number at all; None is no length."""
+    if value is not None and not 0 <= seconds(value) <= LONGEST:
+        raise _refused(field, f"a duration is 0 to {LONGEST} seconds")
+
+
+def check_quality(score: int) -> None:
+    """Refuse what no quote's quality can be."""
+    if not 0 <= score <= 100:
+        raise _refused("min_quality", f"a quality score is 0 to 100, not {score}")
+
+
+def check_request_id(text: str) -> None:
+    """Refuse an id that would not reach the gateway's logs as it is."""
+    if not re.fullmatch(r"[ -~]{1,128}", text):
+        raise _refused("request_id", "an id is 1 to 128 printable ASCII characters")
+
+
+def _refused(field: str, rule: str) -> InvalidRequest:
+    return InvalidRequest(f"{field}: {rule}", violations=(FieldViolation(field, rule),))
