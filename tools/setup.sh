@@ -62,7 +62,19 @@ if ! [ -x "$venv/bin/uv" ]; then
         --no-deps --require-hashes -r "$pin" || stop "pip could not install uv; its own words stand above."
 fi
 
-install() { "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" "$@"; }
+# uv trusts a list of its own. Whom the system and pip trust besides, such as a company's proxy, it has
+# to be told. A system without any list of its own (a bare container) is left to uv's.
+has_authorities='import os, ssl, sys
+known = ssl.get_default_verify_paths()
+sys.exit(not (known.cafile or known.capath and os.listdir(known.capath)))'
+if "$venv/bin/python" -c "$has_authorities"; then
+    export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-true}"
+fi
+authority=${PIP_CERT:-$("$venv/bin/python" -m pip config get global.cert 2>/dev/null || true)}
+
+install() {
+    "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" ${authority:+--cert "$authority"} "$@"
+}
 
 case $kind in
 workspace)
@@ -74,10 +86,10 @@ protos)
     install --no-deps -r protos/requirements.txt
     ;;
 floor)
-    # The test tools at their usual versions; the client's own dependencies at the lowest allowed.
+    # The test tools at their usual versions; what the client and its command line need at the lowest allowed.
     sed -n 's/^\(hypothesis\|pytest\|pytest-asyncio\|pytest-timeout\)==\([^ ]*\).*/\1==\2/p' \
         constraints.txt >"$venv/tools.txt"
-    install --resolution lowest-direct --no-sources -e clients/python "grpcio-testing>=1.71.2" -r "$venv/tools.txt"
+    install --resolution lowest-direct --no-sources -e "clients/python[cli]" "grpcio-testing>=1.71.2" -r "$venv/tools.txt"
     ;;
 *)
     stop "no environment is called $kind."
