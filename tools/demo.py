@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from urllib.request import Request, urlopen
 
 from rich.console import Console, RenderableType
@@ -13,6 +12,7 @@ from rich.text import Text
 import tickgate
 from tickgate import View, _tables
 
+from . import hints
 from .programs import ProgramFailed, gateway_program, sandbox_program
 
 SYMBOLS = ("AAPL", "GOOGL", "MSFT", "TSLA", "AMZN")
@@ -43,7 +43,7 @@ def main() -> int:
             _batch(console, client)
             _snapshot_and_clock(console, client)
             _assets_and_status(console, client)
-            _grpcurl(console, gateway.address)
+            _by_hand(console)
     except (ProgramFailed, tickgate.TickgateError) as failure:
         console.print(Text(f"the demo failed: {failure}", style="red"))
         return 1
@@ -120,21 +120,9 @@ def _assets_and_status(console: Console, client: tickgate.SyncClient) -> None:
     _show(console, _tables.assets(list(client.assets("inc"))), _tables.status(client.status()))
 
 
-def grpcurl_lines(address: str) -> Iterable[str]:
-    """Return lines to try by hand against a gateway at *address*."""
-    service = "tickgate.v1.QuoteService"
-    return (
-        f"grpcurl -plaintext {address} list",
-        f"grpcurl -plaintext {address} describe {service}",
-        f'grpcurl -plaintext -d \'{{"symbol":"AAPL"}}\' {address} {service}/GetQuote',
-    )
-
-
-def _grpcurl(console: Console, address: str) -> None:
+def _by_hand(console: Console) -> None:
     _title(console, "try it yourself: `make run` leaves both up, then in another terminal")
-    for line in grpcurl_lines(address.replace(address.rpartition(":")[2], "50051")):
-        console.print(Text(f"  {line}"), soft_wrap=True)
-    console.print("  .venv/bin/tickgate quote AAPL MSFT ZZZZ --view full", highlight=False)
+    hints.show(console)
 
 
 if __name__ == "__main__":

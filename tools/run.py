@@ -7,7 +7,9 @@ import sys
 import threading
 
 from rich.console import Console
+from rich.text import Text
 
+from . import hints
 from .programs import ProgramFailed, gateway_program, sandbox_program
 
 
@@ -20,15 +22,16 @@ def main() -> int:
     try:
         with (
             sandbox_program(listen="127.0.0.1:50080") as sandbox,
-            gateway_program(sandbox.address, listen="127.0.0.1:50051") as gateway,
+            gateway_program(sandbox.address, listen=hints.GATEWAY) as gateway,
         ):
             console.print(f"sandbox  http://{sandbox.address}", highlight=False)
             console.print(f"gateway  {gateway.address}", highlight=False)
-            console.print("\nTry:  [bold].venv/bin/tickgate quote AAPL MSFT ZZZZ[/]")
-            console.print("Ctrl-C stops both.")
+            console.print("\nin another terminal")
+            hints.show(console)
+            console.print("\nCtrl-C stops both.")
             stop.wait()
     except ProgramFailed as failure:
-        console.print(f"[red]{failure}[/]", highlight=False)
+        console.print(Text(f"{failure}", style="red"))
         return 1
     return 0
 

@@ -9,12 +9,15 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tools.programs import gateway_program, sandbox_program
+from tests.support.recordings import write_recordings
+from tools import hints
+from tools.programs import gateway_program, program, sandbox_program
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
@@ -27,25 +30,29 @@ ADDRESS = "127.0.0.1:50051"
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
-    """Return the fenced blocks of *language* in all documents, with the name of each."""
+    """Return the fenced blocks of *language* ("" for those that name none) in all documents, with the name of each."""
     found = []
     for path in DOCUMENTS:
-        texts = re.findall(
-            rf"^```{language}\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL
-        )
+        fenced = re.findall(r"^```(\w*)\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL)
+        texts = [text for its_language, text in fenced if its_language == language]
         name = path.relative_to(ROOT)
         found += [(f"{name}:{index}", text) for index, text in enumerate(texts, 1)]
     return found
 
 
 def lines(program: str) -> list[str]:
-    """Return every line of a shell block that runs *program*."""
+    """Return every line that runs *program*, of shell blocks and of those that name no language."""
     return [
         line.strip()
-        for _, text in blocks("sh")
+        for _, text in [*blocks("sh"), *blocks("")]
         for line in text.splitlines()
         if line.strip().startswith(f"{program} ")
     ]
+
+
+def hinted(program: str) -> list[str]:
+    """Return every line for *program* that the demo prints."""
+    return [line for line in hints.QUESTIONS if line.startswith(f"{program} ")]
 
 
 @pytest.fixture(scope="module")
@@ -75,23 +82,46 @@ def run(command: list[str], gateway: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("line", lines("grpcurl"))
+@pytest.mark.parametrize("line", [*lines("grpcurl"), *hinted("grpcurl")])
 def test_grpcurl_lines_work(line: str, gateway: str) -> None:
-    """Each grpcurl line in the documents is run by the real grpcurl and answers."""
+    """Each grpcurl line in the documents and in the demo is run by the real grpcurl and answers."""
     done = run(shlex.split(line), gateway)
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
 
 
-@pytest.mark.parametrize("line", lines("tickgate"))
+@pytest.mark.parametrize("line", [*lines("tickgate"), *hinted("tickgate")])
 def test_client_lines_work(line: str, gateway: str) -> None:
-    """Each line for the client's command line prints a table; 1 means that some symbol has no value, as documented."""
+    """Each line for the client's command line, the demo's too, prints a table; 1 says that some symbol has no value."""
     command = shlex.split(line)
     done = run(command if ADDRESS in command else [*command, "--address", gateway], gateway)
 
     assert done.returncode in (0, 1), done.stderr
     assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("line", lines("tickgate-sandbox"))
+def test_sandbox_lines_work(line: str, tmp_path: Path) -> None:
+    """Each line that starts a sandbox does, FOLDER being one with recordings."""
+    write_recordings(tmp_path, day=date(2013, 10, 7))
+    arguments = shlex.split(line.replace("FOLDER", shlex.quote(str(tmp_path))), comments=True)[1:]
+    command = ["-m", "tickgate_sandbox", *arguments, "--listen", "127.0.0.1:0"]
+
+    with program("tickgate-sandbox", command) as running:
+        assert running.address
+
+
+def test_programs_are_found_by_name() -> None:
+    """The README's line about the PATH is the demo's, and finds each program that a line above runs by its name."""
+    programs = ["grpcurl", "tickgate", "tickgate-server", "tickgate-sandbox"]
+    found = subprocess.run(
+        ["/bin/sh", "-c", f'{hints.PATH_LINE}; for name; do command -v "$name"; done', "sh", *programs],
+        cwd=ROOT, env={"PATH": os.defpath}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert hints.PATH_LINE in lines("export")
+    assert found.stdout.split() == [str(ROOT / ".venv/bin" / name) for name in programs]
 
 
 @pytest.mark.parametrize(("name", "text"), blocks("python"), ids=lambda part: part.split("\n")[0])
@@ -106,7 +136,9 @@ def test_documents_are_found() -> None:
     """The lines and blocks above are really there: a moved README would otherwise test nothing."""
     assert len(lines("grpcurl")) >= 9
     assert len(lines("tickgate")) >= 3
+    assert len(lines("tickgate-sandbox")) >= 4
     assert len(blocks("python")) >= 2
+    assert len(hinted("grpcurl")) + len(hinted("tickgate")) == len(hints.QUESTIONS)
 
 
 def test_grpcurl_calls_every_unary_method(gateway: str) -> None:

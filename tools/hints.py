@@ -1,0 +1,30 @@
+"""What `make demo` and `make run` tell somebody to type, who is in the repository's folder."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rich.console import Console
+from rich.text import Text
+
+GATEWAY: Final = "127.0.0.1:50051"
+"""Where the gateway of `make run` listens, and the client asks when it is told nothing."""
+
+PATH_LINE: Final = 'export PATH="$PWD/.venv/bin:$PATH"'
+"""Makes the names of the programs mean the ones that `make setup` installed."""
+
+_SERVICE: Final = "tickgate.v1.QuoteService"
+
+QUESTIONS: Final = (
+    f"grpcurl -plaintext {GATEWAY} list",
+    f"grpcurl -plaintext {GATEWAY} describe {_SERVICE}",
+    f'grpcurl -plaintext -d \'{{"symbol":"AAPL"}}\' {GATEWAY} {_SERVICE}/GetQuote',
+    "tickgate quote AAPL MSFT ZZZZ --view full",
+)
+"""Lines that a gateway which runs there answers."""
+
+
+def show(console: Console) -> None:
+    """Print what to type, each line whole, so that it can be copied."""
+    for line in (PATH_LINE, *QUESTIONS):
+        console.print(Text(f"  {line}"), soft_wrap=True)
