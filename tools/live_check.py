@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from tickgate_server.app import http_limits
 from tickgate_server.errors import UpstreamFailure
@@ -147,9 +148,9 @@ def _read_names(reply: Reply) -> list[tuple[str, Any]]:
 
 def _read_assets(reply: Reply) -> list[tuple[str, Any]]:
     sent = msgspec.json.decode(reply.body)
-    if len(parse.assets(reply.body)) != len(sent):
-        msg = "some entries cannot be read"
-        raise Misshapen(msg)
+    _, unread = parse.assets(reply.body)
+    if unread:
+        raise Misshapen(unread[0].evidence)
     return [("asset", entry) for entry in sent]
 
 
@@ -174,10 +175,10 @@ def _require(read: object, subject: str) -> None:
 def _table(findings: list[Finding]) -> Table:
     table = Table("Upstream", "Endpoint", "Shape", "Records", "Sent and not read")
     for finding in findings:
-        shape = f"[red]{finding.problem}[/]" if finding.problem else "[green]as required[/]"
+        shape = Text(finding.problem, "red") if finding.problem else Text("as required", "green")
         unread = ", ".join(sorted(finding.unread)) or "–"
         where = finding.endpoint
-        table.add_row(where.upstream.value, where.path, shape, str(finding.records), unread)
+        table.add_row(where.upstream.value, where.path, shape, str(finding.records), Text(unread))
     return table
 
 
