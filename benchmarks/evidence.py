@@ -66,6 +66,7 @@ class CallLog:
 
     def __init__(self, log: Path) -> None:
         """Start at the end of *log*, when the lines of earlier calls stand in it."""
+        # Another process writes the file, in batches, and gives no sign; no time is measured here.
         time.sleep(_WRITTEN_WITHIN)
         self._log = log
         self._start = log.stat().st_size
@@ -80,6 +81,7 @@ class CallLog:
         give_up = time.monotonic() + _LINE_PATIENCE
         lines: list[_CallLine] = []
         while len(lines) < calls and time.monotonic() < give_up:
+            # As above: the round is over, and its numbers are taken.
             time.sleep(_WRITTEN_WITHIN)
             lines = [line for line in self._lines() if line.endpoint == endpoint]
         well = sum(

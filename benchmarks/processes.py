@@ -120,6 +120,7 @@ def _wait_for_port(name: str, child: subprocess.Popen[bytes], log: Path, ready: 
         if child.poll() is not None:
             msg = f"{name} ended with {child.returncode} before it was ready: {written[-2000:]}"
             raise BrokenMeasurement(msg)
+        # The log is a file, so that nobody of ours has to read a pipe while something is measured; files give no sign.
         time.sleep(0.02)
     msg = f"{name} was not ready after {_START_PATIENCE:g} s"
     raise BrokenMeasurement(msg)

@@ -15,7 +15,7 @@ from tickgate_server.guards.graded import GradedQuotes
 from tickgate_server.market.answer import Answer, Question
 from tickgate_server.market.provenance import DataSource
 from tickgate_server.market.quote import Quote
-from tickgate_server.market.session import MarketNow, MarketSession
+from tickgate_server.market.session import MarketSession
 from tickgate_server.market.time import NANOS
 from tickgate_server.market.unavailable import Reason, Unavailable
 from tickgate_server.ports import Answers, QuoteSource
@@ -88,17 +88,10 @@ def cached(inner: Subject) -> Subject:
     return Subject(source, inner.break_it, inner.clock)
 
 
-class _Times:
-    def session(self) -> MarketSession | None:
-        return MarketSession.OPEN
-
-    async def now(self, deadline: float) -> MarketNow:
-        raise NotImplementedError
-
-
 def graded(inner: Subject) -> Subject:
     """Another source behind the quality bound."""
-    return Subject(GradedQuotes(inner.source, inner.clock, _Times()), inner.break_it, inner.clock)
+    source = GradedQuotes(inner.source, inner.clock, lambda: MarketSession.OPEN)
+    return Subject(source, inner.break_it, inner.clock)
 
 
 MAKERS: dict[str, Callable[[], Subject]] = {

@@ -47,6 +47,7 @@ class Fault(msgspec.Struct, kw_only=True, tag_field="kind", forbid_unknown_field
             proceed: Gives the true answer.
             cleared: Set when faults are cleared or the sandbox stops.
         """
+        # A struct cannot be an abstract class. Only its kinds below are ever made: they are what AnyFault decodes.
         raise NotImplementedError
 
     def strikes(self, path: str) -> bool:

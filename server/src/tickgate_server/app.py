@@ -126,7 +126,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
         trade_memory = MemoryTier[Trade](settings.memory.capacity)
         snapshot_memory = MemoryTier[Snapshot](settings.memory.capacity)
         quotes = QuoteServicer(
-            GradedQuotes(latest(quotes_endpoint(gate), quote_memory), clock, keeper),
+            GradedQuotes(latest(quotes_endpoint(gate), quote_memory), clock, keeper.session),
             latest(trades_endpoint(gate), trade_memory),
             latest(snapshots_endpoint(gate), snapshot_memory, bounds_events=False),
             settings.alpaca.stock_feed,

@@ -17,7 +17,6 @@ from .market.snapshot import Snapshot
 from .market.trade import Trade
 from .market.unavailable import Unavailable
 
-V_co = TypeVar("V_co", covariant=True)
 V = TypeVar("V")
 
 Answers: TypeAlias = Mapping[str, Answer[V] | Unavailable]

@@ -21,27 +21,12 @@ from tickgate_server.guards.counted import CountedRequests
 from tickgate_server.guards.graded import GradedQuotes
 from tickgate_server.market.answer import Answer
 from tickgate_server.market.provenance import Tier
-from tickgate_server.market.session import MarketNow, MarketSession
+from tickgate_server.market.session import MarketSession
 from tickgate_server.market.unavailable import Reason, TierOutcome, Unavailable
 from tickgate_server.observe.counters import Counters, UpstreamCounts
 from tickgate_server.ports import Group, Reply, Request, Upstream
 
 from ...support.fakes import NOW, FakeLatest, FakeRequests, HandClock, question, quote, unavailable
-
-
-class Times:
-    """A session that tests set."""
-
-    def __init__(self, session: MarketSession | None) -> None:
-        self._session = session
-
-    def session(self) -> MarketSession | None:
-        """Return it."""
-        return self._session
-
-    async def now(self, deadline: float) -> MarketNow:
-        """Nobody asks."""
-        raise NotImplementedError
 
 
 async def graded(
@@ -51,7 +36,7 @@ async def graded(
     clock = HandClock()
     source = FakeLatest(clock, {"AAPL": quote(**held)})
     clock.advance(age)
-    answers = await GradedQuotes(source, clock, Times(session)).latest(
+    answers = await GradedQuotes(source, clock, lambda: session).latest(
         question("AAPL", min_quality=least)
     )
     return answers["AAPL"]
@@ -87,7 +72,7 @@ async def test_a_reason_is_not_graded() -> None:
     clock = HandClock()
     source: FakeLatest[Any] = FakeLatest(clock)
     source.outage = unavailable(Reason.UPSTREAM_TIMEOUT)
-    answers = await GradedQuotes(source, clock, Times(None)).latest(
+    answers = await GradedQuotes(source, clock, lambda: None).latest(
         question("AAPL", min_quality=100)
     )
     assert answers["AAPL"] is source.outage

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..market.answer import Answer, Question
 from ..market.quality import assess
 from ..market.quote import Quote
+from ..market.session import MarketSession
 from ..market.unavailable import Reason, TierAttempt, TierOutcome, Unavailable
-from ..ports import Answers, Clock, MarketTimes, QuoteSource
+from ..ports import Answers, Clock, QuoteSource
 
 
 class GradedQuotes:
     """The wrapped source; a quote that scores below the question's `min_quality` is LOW_QUALITY."""
 
-    def __init__(self, source: QuoteSource, clock: Clock, times: MarketTimes) -> None:
-        """Wrap *source*; event age is measured on *clock*, within the session that *times* knows."""
+    def __init__(
+        self, source: QuoteSource, clock: Clock, session: Callable[[], MarketSession | None]
+    ) -> None:
+        """Wrap *source*; event age is measured on *clock*, and *session* tells the market's, None when unknown."""
         self._source = source
         self._clock = clock
-        self._times = times
+        self._session = session
 
     async def latest(self, question: Question) -> Answers[Quote]:
         """Return the answers of the source, refusing what scores too low."""
@@ -35,7 +40,7 @@ class GradedQuotes:
             return answer
         event_time = answer.value.event_time
         age = None if event_time is None else self._clock.market() - event_time
-        quality = assess(answer.value, age, self._times.session())
+        quality = assess(answer.value, age, self._session())
         if quality.score >= least:
             return answer
         flags = ", ".join(flag.name for flag in quality.flags) or "none"

@@ -45,9 +45,6 @@ class CallLine(Struct, omit_defaults=True):
     consumer: str | None = None
     """Who called, as far as it is known."""
 
-    event: str = ""
-    level: str = ""
-
     def __str__(self) -> str:
         """Return the line for a person."""
         outcome = self.code if self.reason is None else f"{self.code} {self.reason}"
