@@ -2,16 +2,21 @@
 
 GatewayError
 ├── InvalidRequest            the caller asked wrongly
+├── NotPermitted              the caller may not do this
 ├── ShuttingDown              the gateway is stopping
+├── StoreUnusable             the database has a schema that this gateway must not use
 └── UpstreamFailure           the upstream gave no answer that can be used
     ├── UpstreamTimeout       none before the deadline
+    │   └── Crowded           not even sent: no place became free before the deadline
     ├── UpstreamUnreachable   connection refused, reset, cut off
     ├── UpstreamRejected      a status that says the question was wrong (400, 404, 422)
     ├── UpstreamBroken        5xx, or a status that makes no sense
     ├── UpstreamUnreadable    an answer that is not what the upstream documents
     ├── KeyRefused            401, or a 403 that is not about a subscription
     ├── NotEntitled           403 about a subscription
-    └── RateLimited           429
+    ├── RateLimited           429
+    ├── BudgetExhausted       not sent: the gateway's own count of requests is spent
+    └── CircuitOpen           not sent: the upstream has failed repeatedly
 
 Each UpstreamFailure names the reason that a caller gets; `rpc/status` alone turns reasons into statuses.
 """
@@ -44,6 +49,14 @@ class ShuttingDown(GatewayError):
     """The gateway is stopping and takes no more calls."""
 
 
+class NotPermitted(GatewayError):
+    """The caller may not do this."""
+
+
+class StoreUnusable(GatewayError):
+    """The database has a schema that this gateway must not use; the message says what to do."""
+
+
 class UpstreamFailure(GatewayError):
     """The upstream gave no answer that can be used."""
 
@@ -69,6 +82,10 @@ class UpstreamTimeout(UpstreamFailure):
     """No answer before the deadline."""
 
     reason = Reason.UPSTREAM_TIMEOUT
+
+
+class Crowded(UpstreamTimeout):
+    """No place became free before the deadline: nothing was sent, so it says nothing about the upstream."""
 
 
 class UpstreamUnreachable(UpstreamFailure):
@@ -125,3 +142,15 @@ class RateLimited(UpstreamFailure):
     """The upstream answered 429."""
 
     reason = Reason.UPSTREAM_RATE_LIMITED
+
+
+class BudgetExhausted(UpstreamFailure):
+    """Nothing was sent: the gateway's own count of requests is spent."""
+
+    reason = Reason.BUDGET_EXHAUSTED
+
+
+class CircuitOpen(UpstreamFailure):
+    """Nothing was sent: the upstream has failed repeatedly and is left alone for a while."""
+
+    reason = Reason.CIRCUIT_OPEN

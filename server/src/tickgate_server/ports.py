@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from enum import Enum
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, field
 
-from .market.answer import Answer, Question
+from .market.answer import Answer, Held, Question
 from .market.asset import AssetList, CodeKind, CodeTable
+from .market.provenance import Feed
 from .market.quote import Quote
 from .market.session import Calendar, ClockReading, MarketNow, MarketSession
 from .market.snapshot import Snapshot
@@ -97,6 +98,25 @@ class Group(Enum):
     REFERENCE = "reference"
 
 
+class Priority(Enum):
+    """How urgent a request is, most urgent first. The value is its name in settings and status."""
+
+    INTERACTIVE = "interactive"
+    """Somebody waits for it."""
+
+    REPAIR = "repair"
+    HISTORY = "history"
+    BACKFILL = "backfill"
+
+
+class Effort(Struct):
+    """What one question has cost so far, over all of its requests and attempts."""
+
+    retries: int = 0
+    on_wire: float = 0.0
+    """Seconds for which the upstream was waited for. Waiting for a place or for budget is not among them."""
+
+
 class Request(Struct, frozen=True):
     """One HTTP request to an upstream."""
 
@@ -106,6 +126,23 @@ class Request(Struct, frozen=True):
     params: Mapping[str, str]
     deadline: float
     """When its answer is of no more use, seconds of the monotonic clock."""
+
+    priority: Priority = Priority.INTERACTIVE
+    cost: int = 1
+    """Requests that the upstream counts for it."""
+
+    effort: Effort = field(default_factory=Effort)
+    """Shared by all requests of one question."""
+
+
+class Quota(Struct, frozen=True, gc=False):
+    """What an upstream says of its own limit in an answer."""
+
+    limit: int
+    """Requests a minute."""
+
+    remaining: int
+    """Requests that it would admit now."""
 
 
 class Reply(Struct, frozen=True):
@@ -121,6 +158,9 @@ class Reply(Struct, frozen=True):
     received_at: float
     """The same moment in seconds of the monotonic clock."""
 
+    quota: Quota | None = None
+    """None when it sent none."""
+
 
 class Requests(Protocol):
     """Sends requests to an upstream, one HTTP request for each call."""
@@ -130,6 +170,128 @@ class Requests(Protocol):
 
         Raises:
             UpstreamFailure: there was none that can be used; the subclass says why.
+        """
+        ...
+
+
+class Budget(Protocol):
+    """Counts requests before an upstream does."""
+
+    async def spend(
+        self, upstream: Upstream, priority: Priority, cost: int, deadline: float
+    ) -> int:
+        """Take *cost* requests out of the budget, waiting for them where they come in time.
+
+        Returns:
+            What remains.
+
+        Raises:
+            BudgetExhausted: they would not come before *deadline*, seconds of the monotonic clock. At once, not then.
+        """
+        ...
+
+    async def correct(self, upstream: Upstream, remaining: int) -> None:
+        """Lower the budget to *remaining*, which the upstream itself has named; it is never raised."""
+        ...
+
+    def remaining(self, upstream: Upstream) -> int:
+        """Return what is left by the last look and the time since. Never waits."""
+        ...
+
+
+Key: TypeAlias = tuple[Feed, str]
+"""Feed and symbol of a held value."""
+
+
+class HotCache(Protocol[V]):
+    """Values of one kind that all replicas hold together."""
+
+    async def get(self, keys: Sequence[Key]) -> Mapping[Key, Held[V]] | None:
+        """Return what is held of *keys*, or None when it cannot be had now."""
+        ...
+
+    def put(self, values: Mapping[Key, Held[V]]) -> None:
+        """Hold *values* soon. Never waits and never fails; what is newer already is not replaced."""
+        ...
+
+    async def drop(
+        self, feeds: Collection[Feed] | None, symbols: Collection[str] | None
+    ) -> int | None:
+        """Forget values; None stands for all.
+
+        Returns:
+            How many were forgotten, or None when they cannot be had now.
+        """
+        ...
+
+
+class ErrorEntry(Struct, frozen=True):
+    """A refusal or a failure, as it is kept."""
+
+    time: int
+    """Nanoseconds of the wall clock."""
+
+    request_id: str
+    """The call's; for a refused record the upstream's id of the answer that held it; empty without any."""
+
+    reason: str
+    """Name of an `ErrorReason` of the contract, without its prefix."""
+
+    message: str
+    context: Mapping[str, Any]
+    """What else is known, as JSON can write it. Never a secret."""
+
+
+class ErrorRecord(Struct, frozen=True):
+    """An entry and the number that it was given."""
+
+    id: int
+    entry: ErrorEntry
+
+
+class ErrorQuery(Struct, frozen=True):
+    """Which records are asked for, newest first."""
+
+    reasons: frozenset[str] = frozenset()
+    """Empty lets all pass."""
+
+    request_id: str = ""
+    """Empty lets all pass."""
+
+    start: int | None = None
+    """Earliest time, nanoseconds, belongs to the range."""
+
+    end: int | None = None
+    """Latest time, nanoseconds, does not belong to the range."""
+
+    before_id: int | None = None
+    """Only records with a lower number: where the page before ended."""
+
+    limit: int = 50
+
+
+class ErrorPlace(Enum):
+    """Where records were read."""
+
+    RING = "ring"
+    POSTGRES = "postgres"
+
+
+class ErrorLog(Protocol):
+    """Keeps refusals and failures."""
+
+    def note(self, entry: ErrorEntry) -> None:
+        """Keep *entry* soon. Never waits and never fails: what comes too fast is dropped and counted."""
+        ...
+
+    async def search(
+        self, query: ErrorQuery, place: ErrorPlace | None
+    ) -> tuple[ErrorPlace, Sequence[ErrorRecord]]:
+        """Return the records that *query* selects, and where they were read.
+
+        Args:
+            query: the selection.
+            place: where to read; None takes the best there is. A place that is gone is read nowhere else: no records.
         """
         ...
 

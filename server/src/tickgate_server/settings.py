@@ -1,7 +1,8 @@
 """Everything an operator may turn: read once, at the start, from a TOML file and the environment.
 
-The environment wins over the file. A setting `section.field` is `TICKGATE_SECTION__FIELD` in the environment. Keys are
-secrets: they come from the environment or from a file that the environment names, never from the TOML file.
+The environment wins over the file. A setting `section.field` is `TICKGATE_SECTION__FIELD` in the environment. Keys, and
+the addresses of Redis and PostgreSQL with their passwords, are secrets: they come from the environment or from a file
+that the environment names, never from the TOML file.
 """
 
 from __future__ import annotations
@@ -51,6 +52,15 @@ _SANDBOX_KEY: Final = "sandbox"
 """Key that is sent to a sandbox when none is set: it takes any, as long as there is one."""
 
 
+_SECRETS: Final = {
+    "key_id": "APCA_API_KEY_ID",
+    "secret_key": "APCA_API_SECRET_KEY",
+    "redis_url": "TICKGATE_REDIS_URL",
+    "postgres_url": "TICKGATE_POSTGRES_URL",
+}
+"""Fields that never show, with their variables; the same name with `_FILE` behind it names a file that holds one."""
+
+
 class SettingsError(Exception):
     """The settings cannot be used; the message names each field and what is wrong with it."""
 
@@ -83,6 +93,88 @@ class HttpSettings(_Section):
     """What the gateway calls itself."""
 
 
+class BudgetSettings(_Section):
+    """What the gateway allows itself to ask."""
+
+    share: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """Share of the upstream's limit that the gateways of one account use together."""
+
+    data_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Requests a minute that the upstream admits for market data; 0 takes the plan's: 200 or 10,000."""
+
+    trading_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 200
+    """Requests a minute that the upstream admits for assets, clock and calendar."""
+
+    data_per_day: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
+    """Requests for market data of one day at most; 0 sets no such limit."""
+
+    replicas: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Gateways that use the same account: without Redis each takes its part of the budget."""
+
+    repair_floor: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the budget that repairs of gaps leave for callers who wait."""
+
+    history_floor: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    """Share of the budget that history leaves for more urgent requests."""
+
+    backfill_floor: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Share of the budget that backfills and probes leave for more urgent requests."""
+
+
+class RetrySettings(_Section):
+    """Requests that are repeated after a failure that may pass: 429, 5xx, a connection that broke."""
+
+    most: Annotated[int, Field(ge=0, le=10)] = 2
+    """Repetitions for one question, over all of its requests; 0 repeats nothing."""
+
+    wait_initial: PositiveSeconds = 0.05
+    """Seconds before the first repetition, at most; the wait is drawn by lot and its bound doubles each time."""
+
+    wait_most: PositiveSeconds = 1.0
+    """Seconds before any repetition at most."""
+
+
+class BreakerSettings(_Section):
+    """When a group of upstream endpoints is left alone, and for how long."""
+
+    streak: Annotated[int, Field(ge=1, le=1000)] = 5
+    """Questions that fail in a row and open the circuit."""
+
+    rate: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of failed questions, among the last `window`, that opens the circuit."""
+
+    window: Annotated[int, Field(ge=1, le=10_000)] = 50
+    """Questions over which the share is taken; it is not judged before there were as many."""
+
+    cool_down: PositiveSeconds = 1.0
+    """Seconds until one request may try again."""
+
+    growth: Annotated[float, Field(ge=1, le=10)] = 2.0
+    """Factor by which the next cool-down is longer when that try fails."""
+
+    cool_down_most: PositiveSeconds = 30.0
+    """Seconds of a cool-down at most."""
+
+    key_cool_down_most: PositiveSeconds = 60.0
+    """The same when the upstream refuses the gateway's key, which opens the circuit at once."""
+
+    jitter: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Share by which each cool-down is longer or shorter, by lot, so that replicas do not try together."""
+
+
+class BatchingSettings(_Section):
+    """Single questions that travel together."""
+
+    window: Annotated[float, Field(ge=0, le=1)] = 0.005
+    """Seconds that a single question waits for others when others came just before it; 0 sends each by itself."""
+
+    longest_wait: Annotated[float, Field(ge=0, le=1)] = 0.025
+    """Seconds that it waits at most, also behind a batch that is under way."""
+
+    most: Annotated[int, Field(ge=1, le=1000)] = 200
+    """Symbols of one batch."""
+
+
 class AlpacaSettings(_Section):
     """The upstream."""
 
@@ -95,10 +187,23 @@ class AlpacaSettings(_Section):
     stock_feed: Feed = Feed.IEX
     """Feed of stock values when a request names none: iex, sip, delayed_sip, boats, overnight or otc."""
 
+    plan: Literal["basic", "plus"] = "basic"
+    """Plan of the account: basic or plus (Algo Trader Plus). It says how many requests Alpaca admits."""
+
     shared_call_cap: PositiveSeconds = 5.0
     """Seconds that a request shared by several callers may take."""
 
+    places: Annotated[int, Field(ge=1, le=1000)] = 50
+    """Requests under way at once; the others wait in the order in which they came."""
+
+    keep_denied: Seconds = 60.0
+    """Seconds that a feed which the account may not read is refused without asking again."""
+
     http: HttpSettings = HttpSettings()
+    budget: BudgetSettings = BudgetSettings()
+    retries: RetrySettings = RetrySettings()
+    breaker: BreakerSettings = BreakerSettings()
+    batching: BatchingSettings = BatchingSettings()
 
     @field_validator("data_url", "trading_url")
     @classmethod
@@ -152,6 +257,74 @@ class MemorySettings(_Section):
     """Seconds that a symbol is remembered as unknown. A lack of data is remembered as long as a value."""
 
 
+class RedisTtlSettings(_Section):
+    """Seconds that Redis holds a value. How old an answer may be is judged when it is read, not here."""
+
+    quote: PositiveSeconds = 30.0
+    """Of a quote, while the market is open or its session unknown."""
+
+    trade: PositiveSeconds = 30.0
+    """Of a trade, likewise."""
+
+    snapshot: PositiveSeconds = 30.0
+    """Of a snapshot, likewise."""
+
+    otherwise: Annotated[float, Field(ge=1, le=1000)] = 30.0
+    """How many times as long at other times, when prices hardly move."""
+
+
+class RedisSettings(_Section):
+    """The tier that replicas share, at `redis_url`."""
+
+    timeout: Annotated[float, Field(gt=0, le=10)] = 0.25
+    """Seconds that one command may take, connecting included. After one failure the tier is left out until it answers
+    again."""
+
+    check_every: Annotated[float, Field(gt=0, le=60)] = 0.5
+    """Seconds between tries to reach a Redis that is down."""
+
+    connections: Annotated[int, Field(ge=1, le=1000)] = 20
+    """Connections at most."""
+
+    ttl: RedisTtlSettings = RedisTtlSettings()
+
+
+class StoreSettings(_Section):
+    """PostgreSQL, at `postgres_url`."""
+
+    migrate: Literal["auto", "check"] = "auto"
+    """What becomes of a schema that is not this version's: auto brings it up to date, check refuses to start."""
+
+    connections: Annotated[int, Field(ge=1, le=1000)] = 5
+    """Connections at most."""
+
+    timeout: PositiveSeconds = 5.0
+    """Seconds that one statement, or getting a connection, may take."""
+
+    check_every: PositiveSeconds = 1.0
+    """Seconds between tries to reach a PostgreSQL that is down."""
+
+
+class ErrorLogSettings(_Section):
+    """The log of refusals and failures that AdminService lists."""
+
+    ring: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    """Newest records held in memory."""
+
+    keep_days: Annotated[int, Field(ge=1, le=3660)] = 14
+    """Days that PostgreSQL keeps a record."""
+
+
+class ProbeSettings(_Section):
+    """Questions that the gateway asks by itself when nobody else does."""
+
+    idle: Seconds = 60.0
+    """Seconds without a request after which a group of endpoints is asked; 0 never asks."""
+
+    symbol: Annotated[str, Field(pattern=r"^[A-Z]{1,10}(\.[A-Z]{1,9})?$")] = "AAPL"
+    """Symbol whose latest quote is asked for: a liquid one."""
+
+
 class ReferenceSettings(_Section):
     """Assets, calendar, codes and the market's clock."""
 
@@ -171,14 +344,44 @@ class ReferenceSettings(_Section):
     """Seconds between readings of the upstream's clock; a sandbox is read every second at most."""
 
 
+Verdict = Literal["refuse", "flag", "off"]
+
+
 class ValidationSettings(_Section):
-    """Rules for what the upstream sends."""
+    """Rules for what the upstream sends. docs/errors.md describes each."""
 
     crossed: Literal["refuse", "flag"] = "refuse"
     """What becomes of a quote whose bid is above its ask."""
 
     future_tolerance: Seconds = 5.0
     """Seconds that a record may be stamped ahead of the market's time."""
+
+    price_range: Verdict = "flag"
+    """What becomes of a price far from the last trade of the session."""
+
+    price_range_share: Annotated[float, Field(gt=0, le=100)] = 0.5
+    """How far that is, as a share of the last trade's price."""
+
+    market_context: Verdict = "refuse"
+    """What becomes of a record stamped outside of every session of its day."""
+
+    market_context_tolerance: Seconds = 60.0
+    """Seconds before the first and after the last session of a day that still belong to it."""
+
+    volume_pattern: Verdict = "flag"
+    """What becomes of an absurd size, and of a bar with trades and no volume."""
+
+    volume_pattern_size: Annotated[int, Field(ge=1, le=2**62)] = 100_000_000
+    """Shares of one quote or trade from which on a size is absurd."""
+
+    consistency: Verdict = "flag"
+    """What becomes of a trade far outside of the quote of the same instant."""
+
+    consistency_share: Annotated[float, Field(gt=0, le=100)] = 0.1
+    """How far outside that is, as a share of the nearer side's price."""
+
+    consistency_window: Seconds = 1.0
+    """Seconds between a trade and a quote that are still the same instant."""
 
 
 class LogSettings(_Section):
@@ -224,9 +427,21 @@ class Settings(BaseSettings):
     secret_key: SecretStr = Field(SecretStr(""), validation_alias="APCA_API_SECRET_KEY")
     """Alpaca secret: from the environment, or from the file that APCA_API_SECRET_KEY_FILE names."""
 
+    redis_url: SecretStr = SecretStr("")
+    """Address of Redis: redis://, rediss:// (TLS) or redis+sentinel://; empty leaves the shared tier off. From the
+    environment, or from the file that TICKGATE_REDIS_URL_FILE names."""
+
+    postgres_url: SecretStr = SecretStr("")
+    """Address of PostgreSQL 15 or newer: postgresql://, with sslmode and the like behind a question mark; empty leaves
+    it off. From the environment, or from the file that TICKGATE_POSTGRES_URL_FILE names."""
+
     alpaca: AlpacaSettings = AlpacaSettings()
     freshness: FreshnessSettings = FreshnessSettings()
     memory: MemorySettings = MemorySettings()
+    redis: RedisSettings = RedisSettings()
+    store: StoreSettings = StoreSettings()
+    error_log: ErrorLogSettings = ErrorLogSettings()
+    probe: ProbeSettings = ProbeSettings()
     reference: ReferenceSettings = ReferenceSettings()
     validation: ValidationSettings = ValidationSettings()
     log: LogSettings = LogSettings()
@@ -294,10 +509,11 @@ class Settings(BaseSettings):
 
     def shown(self) -> dict[str, Any]:
         """Return the effective settings as plain data, without secrets."""
-        data = self.model_dump(mode="json", exclude={"key_id", "secret_key"})
+        data = self.model_dump(mode="json", exclude=set(_SECRETS))
         data["alpaca"] |= {"data_url": self.data_url, "trading_url": self.trading_url}
-        for name, key in (("key_id", self.key_id), ("secret_key", self.secret_key)):
-            data[name] = "set" if key.get_secret_value() else "not set"
+        for name in _SECRETS:
+            secret: SecretStr = getattr(self, name)
+            data[name] = "set" if secret.get_secret_value() else "not set"
         return data
 
 
@@ -308,13 +524,13 @@ def load(path: Path | None) -> Settings:
         SettingsError: a file cannot be read, a key is unknown, a value is out of range, or they do not fit together.
     """
     data: dict[str, Any] = {} if path is None else _read_toml(path)
-    for name in ("key_id", "secret_key", "APCA_API_KEY_ID", "APCA_API_SECRET_KEY"):
+    for name in (*_SECRETS, *_SECRETS.values()):
         if name in data:
-            msg = f"{name}: keys do not belong in a settings file; use the environment"
+            msg = f"{name}: secrets do not belong in a settings file; use the environment"
             raise SettingsError(msg)
     _refuse_unknown_variables()
     try:
-        return Settings(**(data | _key_files()))
+        return Settings(**(data | _secret_files()))
     except ValidationError as error:
         raise SettingsError(_explain(error)) from error
     except UnreadableVariable as error:
@@ -333,18 +549,20 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise SettingsError(msg) from error
 
 
-def _key_files() -> dict[str, str]:
-    keys = {}
-    for name in ("APCA_API_KEY_ID", "APCA_API_SECRET_KEY"):
+def _secret_files() -> dict[str, str]:
+    secrets = {}
+    for field, name in _SECRETS.items():
         path = os.environ.get(f"{name}_FILE")
         if path and not os.environ.get(name):
+            # A field with an alias is filled by that name.
+            given = name if Settings.model_fields[field].validation_alias else field
             try:
-                keys[name] = Path(path).read_text(encoding="utf-8").strip()
+                secrets[given] = Path(path).read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as error:
                 why = error.strerror if isinstance(error, OSError) else "not text"
                 msg = f"{name}_FILE: {path} cannot be read ({why})"
                 raise SettingsError(msg) from error
-    return keys
+    return secrets
 
 
 def _refuse_unknown_variables() -> None:
@@ -370,8 +588,12 @@ def _is_section(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, _Section)
 
 
-_NOT_SETTINGS: Final = frozenset({"MARKET_DATA", "TARGET", "CONFIG"})
-"""Variables of the same prefix that are somebody else's: the tests', the client's, the command line's."""
+_NOT_SETTINGS: Final = frozenset(
+    {"MARKET_DATA", "TEST_REDIS_URL", "TEST_POSTGRES_URL", "TARGET", "CONFIG"}
+    | {"REDIS_URL_FILE", "POSTGRES_URL_FILE"}
+)
+"""Variables of the same prefix that are somebody else's: the tests', the client's, the command line's; and those that
+name a file with a secret."""
 
 
 def _explain(error: ValidationError) -> str:

@@ -297,7 +297,7 @@ def leaves(model: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
         value = getattr(model, name)
         if isinstance(value, BaseModel):
             yield from leaves(value, f"{prefix}{name}.")
-        elif name not in ("key_id", "secret_key"):
+        elif name not in ("key_id", "secret_key", "redis_url", "postgres_url"):
             yield prefix + name, value.value if isinstance(value, Feed) else value
 
 
@@ -328,7 +328,8 @@ def test_the_environment_example_names_every_setting(monkeypatch: pytest.MonkeyP
     given = dict(re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE))
     keys = {
         "APCA_API_KEY_ID", "APCA_API_SECRET_KEY", "APCA_API_KEY_ID_FILE",
-        "APCA_API_SECRET_KEY_FILE", "TICKGATE_CONFIG",
+        "APCA_API_SECRET_KEY_FILE", "TICKGATE_CONFIG", "TICKGATE_REDIS_URL",
+        "TICKGATE_REDIS_URL_FILE", "TICKGATE_POSTGRES_URL", "TICKGATE_POSTGRES_URL_FILE",
     }  # fmt: skip
     expected = {
         "TICKGATE_" + path.upper().replace(".", "__"): as_text(value)

@@ -25,15 +25,16 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.type import decimal_pb2 as google_dot_type_dot_decimal__pb2
 from tickgate.v1 import provenance_pb2 as tickgate_dot_v1_dot_provenance__pb2
+from tickgate.v1 import rule_flag_pb2 as tickgate_dot_v1_dot_rule__flag__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15tickgate/v1/bar.proto\x12\x0btickgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19google/type/decimal.proto\x1a\x1ctickgate/v1/provenance.proto\"\xf0\x02\n\x03\x42\x61r\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x04open\x18\x03 \x01(\x0b\x32\x14.google.type.Decimal\x12\"\n\x04high\x18\x04 \x01(\x0b\x32\x14.google.type.Decimal\x12!\n\x03low\x18\x05 \x01(\x0b\x32\x14.google.type.Decimal\x12#\n\x05\x63lose\x18\x06 \x01(\x0b\x32\x14.google.type.Decimal\x12\x13\n\x06volume\x18\x07 \x01(\x04H\x00\x88\x01\x01\x12\x18\n\x0btrade_count\x18\x08 \x01(\x04H\x01\x88\x01\x01\x12\"\n\x04vwap\x18\t \x01(\x0b\x32\x14.google.type.Decimal\x12+\n\nprovenance\x18\n \x01(\x0b\x32\x17.tickgate.v1.ProvenanceB\t\n\x07_volumeB\x0e\n\x0c_trade_countb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15tickgate/v1/bar.proto\x12\x0btickgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19google/type/decimal.proto\x1a\x1ctickgate/v1/provenance.proto\x1a\x1btickgate/v1/rule_flag.proto\"\x9b\x03\n\x03\x42\x61r\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x04open\x18\x03 \x01(\x0b\x32\x14.google.type.Decimal\x12\"\n\x04high\x18\x04 \x01(\x0b\x32\x14.google.type.Decimal\x12!\n\x03low\x18\x05 \x01(\x0b\x32\x14.google.type.Decimal\x12#\n\x05\x63lose\x18\x06 \x01(\x0b\x32\x14.google.type.Decimal\x12\x13\n\x06volume\x18\x07 \x01(\x04H\x00\x88\x01\x01\x12\x18\n\x0btrade_count\x18\x08 \x01(\x04H\x01\x88\x01\x01\x12\"\n\x04vwap\x18\t \x01(\x0b\x32\x14.google.type.Decimal\x12+\n\nprovenance\x18\n \x01(\x0b\x32\x17.tickgate.v1.Provenance\x12)\n\nrule_flags\x18\x0b \x03(\x0b\x32\x15.tickgate.v1.RuleFlagB\t\n\x07_volumeB\x0e\n\x0c_trade_countb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tickgate.v1.bar_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BAR']._serialized_start=129
-  _globals['_BAR']._serialized_end=497
+  _globals['_BAR']._serialized_start=158
+  _globals['_BAR']._serialized_end=569
 # @@protoc_insertion_point(module_scope)

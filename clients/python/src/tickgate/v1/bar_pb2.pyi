@@ -4,12 +4,15 @@ isort:skip_file
 What a bar is."""
 
 import builtins
+import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.internal.containers
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
 import google.type.decimal_pb2
 import sys
 import tickgate.v1.provenance_pb2
+import tickgate.v1.rule_flag_pb2
 import typing
 
 if sys.version_info >= (3, 10):
@@ -35,6 +38,7 @@ class Bar(google.protobuf.message.Message):
     TRADE_COUNT_FIELD_NUMBER: builtins.int
     VWAP_FIELD_NUMBER: builtins.int
     PROVENANCE_FIELD_NUMBER: builtins.int
+    RULE_FLAGS_FIELD_NUMBER: builtins.int
     symbol: builtins.str
     """Symbol as asked."""
     volume: builtins.int
@@ -69,6 +73,10 @@ class Bar(google.protobuf.message.Message):
     def provenance(self) -> tickgate.v1.provenance_pb2.Provenance:
         """Origin and age; its event_time is start_time."""
 
+    @property
+    def rule_flags(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[tickgate.v1.rule_flag_pb2.RuleFlag]:
+        """Business rules that find this value odd. Empty for almost every value."""
+
     def __init__(
         self,
         *,
@@ -82,9 +90,10 @@ class Bar(google.protobuf.message.Message):
         trade_count: builtins.int | None = ...,
         vwap: google.type.decimal_pb2.Decimal | None = ...,
         provenance: tickgate.v1.provenance_pb2.Provenance | None = ...,
+        rule_flags: collections.abc.Iterable[tickgate.v1.rule_flag_pb2.RuleFlag] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_trade_count", b"_trade_count", "_volume", b"_volume", "close", b"close", "high", b"high", "low", b"low", "open", b"open", "provenance", b"provenance", "start_time", b"start_time", "trade_count", b"trade_count", "volume", b"volume", "vwap", b"vwap"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_trade_count", b"_trade_count", "_volume", b"_volume", "close", b"close", "high", b"high", "low", b"low", "open", b"open", "provenance", b"provenance", "start_time", b"start_time", "symbol", b"symbol", "trade_count", b"trade_count", "volume", b"volume", "vwap", b"vwap"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_trade_count", b"_trade_count", "_volume", b"_volume", "close", b"close", "high", b"high", "low", b"low", "open", b"open", "provenance", b"provenance", "rule_flags", b"rule_flags", "start_time", b"start_time", "symbol", b"symbol", "trade_count", b"trade_count", "volume", b"volume", "vwap", b"vwap"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_trade_count", b"_trade_count"]) -> typing.Literal["trade_count"] | None: ...
     @typing.overload

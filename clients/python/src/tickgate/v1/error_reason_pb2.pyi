@@ -81,7 +81,9 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     one.
     """
     ERROR_REASON_BUDGET_EXHAUSTED: _ErrorReason.ValueType  # 12
-    """The gateway's own count of upstream requests is spent. Status RESOURCE_EXHAUSTED, with the delay."""
+    """The gateway's own count of upstream requests is spent, and would not admit this one before the call's deadline. No
+    upstream call was made. Status RESOURCE_EXHAUSTED, with the delay after which there is budget again.
+    """
     ERROR_REASON_NOT_SUPPORTED: _ErrorReason.ValueType  # 13
     """The upstream does not offer this. Status UNIMPLEMENTED. Do not retry."""
     ERROR_REASON_UPSTREAM_ERROR: _ErrorReason.ValueType  # 14
@@ -89,13 +91,19 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     ERROR_REASON_UPSTREAM_TIMEOUT: _ErrorReason.ValueType  # 15
     """The upstream did not answer before the deadline. Status UNAVAILABLE. Retry, with a longer deadline if it was short."""
     ERROR_REASON_UPSTREAM_UNAUTHENTICATED: _ErrorReason.ValueType  # 16
-    """The upstream refuses the gateway's credentials. Status UNAVAILABLE: nothing the caller did. Tell the operator."""
+    """The upstream refuses the gateway's credentials. Status UNAVAILABLE: nothing the caller did. Tell the operator. The
+    gateway tries again by itself, at longer and longer intervals up to a minute; until then it refuses at once.
+    """
     ERROR_REASON_CIRCUIT_OPEN: _ErrorReason.ValueType  # 17
     """The upstream has failed repeatedly and is not being asked for now. Status UNAVAILABLE, with the cool-down as delay."""
     ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 18
     """The gateway is stopping. Status UNAVAILABLE, never inside an OK answer. Retry at once: another replica answers."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 19
     """A fault of tickgate itself. Status INTERNAL, never inside an OK answer. Report it with the request id."""
+    ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 20
+    """The caller may not use this method: AdminService answers callers on the gateway's own machine only, until it knows
+    who calls. Status PERMISSION_DENIED, never inside an OK answer. Do not retry.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason names why there is no value."""
@@ -138,7 +146,9 @@ ERROR_REASON_UPSTREAM_RATE_LIMITED: ErrorReason.ValueType  # 11
 one.
 """
 ERROR_REASON_BUDGET_EXHAUSTED: ErrorReason.ValueType  # 12
-"""The gateway's own count of upstream requests is spent. Status RESOURCE_EXHAUSTED, with the delay."""
+"""The gateway's own count of upstream requests is spent, and would not admit this one before the call's deadline. No
+upstream call was made. Status RESOURCE_EXHAUSTED, with the delay after which there is budget again.
+"""
 ERROR_REASON_NOT_SUPPORTED: ErrorReason.ValueType  # 13
 """The upstream does not offer this. Status UNIMPLEMENTED. Do not retry."""
 ERROR_REASON_UPSTREAM_ERROR: ErrorReason.ValueType  # 14
@@ -146,11 +156,17 @@ ERROR_REASON_UPSTREAM_ERROR: ErrorReason.ValueType  # 14
 ERROR_REASON_UPSTREAM_TIMEOUT: ErrorReason.ValueType  # 15
 """The upstream did not answer before the deadline. Status UNAVAILABLE. Retry, with a longer deadline if it was short."""
 ERROR_REASON_UPSTREAM_UNAUTHENTICATED: ErrorReason.ValueType  # 16
-"""The upstream refuses the gateway's credentials. Status UNAVAILABLE: nothing the caller did. Tell the operator."""
+"""The upstream refuses the gateway's credentials. Status UNAVAILABLE: nothing the caller did. Tell the operator. The
+gateway tries again by itself, at longer and longer intervals up to a minute; until then it refuses at once.
+"""
 ERROR_REASON_CIRCUIT_OPEN: ErrorReason.ValueType  # 17
 """The upstream has failed repeatedly and is not being asked for now. Status UNAVAILABLE, with the cool-down as delay."""
 ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 18
 """The gateway is stopping. Status UNAVAILABLE, never inside an OK answer. Retry at once: another replica answers."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 19
 """A fault of tickgate itself. Status INTERNAL, never inside an OK answer. Report it with the request id."""
+ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 20
+"""The caller may not use this method: AdminService answers callers on the gateway's own machine only, until it knows
+who calls. Status PERMISSION_DENIED, never inside an OK answer. Do not retry.
+"""
 Global___ErrorReason: typing_extensions.TypeAlias = ErrorReason

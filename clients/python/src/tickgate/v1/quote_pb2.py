@@ -25,29 +25,30 @@ _sym_db = _symbol_database.Default()
 from google.type import decimal_pb2 as google_dot_type_dot_decimal__pb2
 from tickgate.v1 import market_session_pb2 as tickgate_dot_v1_dot_market__session__pb2
 from tickgate.v1 import provenance_pb2 as tickgate_dot_v1_dot_provenance__pb2
+from tickgate.v1 import rule_flag_pb2 as tickgate_dot_v1_dot_rule__flag__pb2
 from tickgate.v1 import trade_pb2 as tickgate_dot_v1_dot_trade__pb2
 from tickgate.v1 import unavailable_pb2 as tickgate_dot_v1_dot_unavailable__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tickgate/v1/quote.proto\x12\x0btickgate.v1\x1a\x19google/type/decimal.proto\x1a tickgate/v1/market_session.proto\x1a\x1ctickgate/v1/provenance.proto\x1a\x17tickgate/v1/trade.proto\x1a\x1dtickgate/v1/unavailable.proto\"\xcc\x03\n\x05Quote\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12#\n\x03\x62id\x18\x02 \x01(\x0b\x32\x16.tickgate.v1.QuoteSide\x12#\n\x03\x61sk\x18\x03 \x01(\x0b\x32\x16.tickgate.v1.QuoteSide\x12\x12\n\nconditions\x18\x04 \x03(\t\x12\x11\n\x04tape\x18\x05 \x01(\tH\x00\x88\x01\x01\x12+\n\nprovenance\x18\x06 \x01(\x0b\x32\x17.tickgate.v1.Provenance\x12\x37\n\x0emarket_session\x18\x07 \x01(\x0e\x32\x1a.tickgate.v1.MarketSessionH\x01\x88\x01\x01\x12*\n\x07\x64\x65rived\x18\x08 \x01(\x0b\x32\x19.tickgate.v1.DerivedQuote\x12*\n\x07quality\x18\t \x01(\x0b\x32\x19.tickgate.v1.QuoteQuality\x12(\n\x0clatest_trade\x18\n \x01(\x0b\x32\x12.tickgate.v1.Trade\x12>\n\x18latest_trade_unavailable\x18\x0b \x01(\x0b\x32\x1c.tickgate.v1.DataUnavailableB\x07\n\x05_tapeB\x11\n\x0f_market_session\"p\n\tQuoteSide\x12#\n\x05price\x18\x01 \x01(\x0b\x32\x14.google.type.Decimal\x12\x11\n\x04size\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x15\n\x08\x65xchange\x18\x03 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_sizeB\x0b\n\t_exchange\"W\n\x0c\x44\x65rivedQuote\x12$\n\x06spread\x18\x01 \x01(\x0b\x32\x14.google.type.Decimal\x12!\n\x03mid\x18\x02 \x01(\x0b\x32\x14.google.type.Decimal\"D\n\x0cQuoteQuality\x12\r\n\x05score\x18\x01 \x01(\r\x12%\n\x05\x66lags\x18\x02 \x03(\x0e\x32\x16.tickgate.v1.QuoteFlag\"\x81\x01\n\x0bQuoteResult\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12#\n\x05quote\x18\x02 \x01(\x0b\x32\x12.tickgate.v1.QuoteH\x00\x12\x33\n\x0bunavailable\x18\x03 \x01(\x0b\x32\x1c.tickgate.v1.DataUnavailableH\x00\x42\x08\n\x06result*\xb4\x01\n\tQuoteFlag\x12\x1a\n\x16QUOTE_FLAG_UNSPECIFIED\x10\x00\x12\x18\n\x14QUOTE_FLAG_ONE_SIDED\x10\x01\x12\x13\n\x0fQUOTE_FLAG_WIDE\x10\x02\x12\x15\n\x11QUOTE_FLAG_LOCKED\x10\x03\x12\x16\n\x12QUOTE_FLAG_CROSSED\x10\x04\x12\x13\n\x0fQUOTE_FLAG_AGED\x10\x05\x12\x18\n\x14QUOTE_FLAG_ZERO_SIZE\x10\x06*j\n\tQuoteView\x12\x1a\n\x16QUOTE_VIEW_UNSPECIFIED\x10\x00\x12\x14\n\x10QUOTE_VIEW_BASIC\x10\x01\x12\x16\n\x12QUOTE_VIEW_DERIVED\x10\x02\x12\x13\n\x0fQUOTE_VIEW_FULL\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tickgate/v1/quote.proto\x12\x0btickgate.v1\x1a\x19google/type/decimal.proto\x1a tickgate/v1/market_session.proto\x1a\x1ctickgate/v1/provenance.proto\x1a\x1btickgate/v1/rule_flag.proto\x1a\x17tickgate/v1/trade.proto\x1a\x1dtickgate/v1/unavailable.proto\"\xf7\x03\n\x05Quote\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12#\n\x03\x62id\x18\x02 \x01(\x0b\x32\x16.tickgate.v1.QuoteSide\x12#\n\x03\x61sk\x18\x03 \x01(\x0b\x32\x16.tickgate.v1.QuoteSide\x12\x12\n\nconditions\x18\x04 \x03(\t\x12\x11\n\x04tape\x18\x05 \x01(\tH\x00\x88\x01\x01\x12+\n\nprovenance\x18\x06 \x01(\x0b\x32\x17.tickgate.v1.Provenance\x12\x37\n\x0emarket_session\x18\x07 \x01(\x0e\x32\x1a.tickgate.v1.MarketSessionH\x01\x88\x01\x01\x12*\n\x07\x64\x65rived\x18\x08 \x01(\x0b\x32\x19.tickgate.v1.DerivedQuote\x12*\n\x07quality\x18\t \x01(\x0b\x32\x19.tickgate.v1.QuoteQuality\x12(\n\x0clatest_trade\x18\n \x01(\x0b\x32\x12.tickgate.v1.Trade\x12>\n\x18latest_trade_unavailable\x18\x0b \x01(\x0b\x32\x1c.tickgate.v1.DataUnavailable\x12)\n\nrule_flags\x18\x0c \x03(\x0b\x32\x15.tickgate.v1.RuleFlagB\x07\n\x05_tapeB\x11\n\x0f_market_session\"p\n\tQuoteSide\x12#\n\x05price\x18\x01 \x01(\x0b\x32\x14.google.type.Decimal\x12\x11\n\x04size\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x15\n\x08\x65xchange\x18\x03 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_sizeB\x0b\n\t_exchange\"W\n\x0c\x44\x65rivedQuote\x12$\n\x06spread\x18\x01 \x01(\x0b\x32\x14.google.type.Decimal\x12!\n\x03mid\x18\x02 \x01(\x0b\x32\x14.google.type.Decimal\"D\n\x0cQuoteQuality\x12\r\n\x05score\x18\x01 \x01(\r\x12%\n\x05\x66lags\x18\x02 \x03(\x0e\x32\x16.tickgate.v1.QuoteFlag\"\x81\x01\n\x0bQuoteResult\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12#\n\x05quote\x18\x02 \x01(\x0b\x32\x12.tickgate.v1.QuoteH\x00\x12\x33\n\x0bunavailable\x18\x03 \x01(\x0b\x32\x1c.tickgate.v1.DataUnavailableH\x00\x42\x08\n\x06result*\xb4\x01\n\tQuoteFlag\x12\x1a\n\x16QUOTE_FLAG_UNSPECIFIED\x10\x00\x12\x18\n\x14QUOTE_FLAG_ONE_SIDED\x10\x01\x12\x13\n\x0fQUOTE_FLAG_WIDE\x10\x02\x12\x15\n\x11QUOTE_FLAG_LOCKED\x10\x03\x12\x16\n\x12QUOTE_FLAG_CROSSED\x10\x04\x12\x13\n\x0fQUOTE_FLAG_AGED\x10\x05\x12\x18\n\x14QUOTE_FLAG_ZERO_SIZE\x10\x06*j\n\tQuoteView\x12\x1a\n\x16QUOTE_VIEW_UNSPECIFIED\x10\x00\x12\x14\n\x10QUOTE_VIEW_BASIC\x10\x01\x12\x16\n\x12QUOTE_VIEW_DERIVED\x10\x02\x12\x13\n\x0fQUOTE_VIEW_FULL\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tickgate.v1.quote_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_QUOTEFLAG']._serialized_start=1056
-  _globals['_QUOTEFLAG']._serialized_end=1236
-  _globals['_QUOTEVIEW']._serialized_start=1238
-  _globals['_QUOTEVIEW']._serialized_end=1344
-  _globals['_QUOTE']._serialized_start=188
-  _globals['_QUOTE']._serialized_end=648
-  _globals['_QUOTESIDE']._serialized_start=650
-  _globals['_QUOTESIDE']._serialized_end=762
-  _globals['_DERIVEDQUOTE']._serialized_start=764
-  _globals['_DERIVEDQUOTE']._serialized_end=851
-  _globals['_QUOTEQUALITY']._serialized_start=853
-  _globals['_QUOTEQUALITY']._serialized_end=921
-  _globals['_QUOTERESULT']._serialized_start=924
-  _globals['_QUOTERESULT']._serialized_end=1053
+  _globals['_QUOTEFLAG']._serialized_start=1128
+  _globals['_QUOTEFLAG']._serialized_end=1308
+  _globals['_QUOTEVIEW']._serialized_start=1310
+  _globals['_QUOTEVIEW']._serialized_end=1416
+  _globals['_QUOTE']._serialized_start=217
+  _globals['_QUOTE']._serialized_end=720
+  _globals['_QUOTESIDE']._serialized_start=722
+  _globals['_QUOTESIDE']._serialized_end=834
+  _globals['_DERIVEDQUOTE']._serialized_start=836
+  _globals['_DERIVEDQUOTE']._serialized_end=923
+  _globals['_QUOTEQUALITY']._serialized_start=925
+  _globals['_QUOTEQUALITY']._serialized_end=993
+  _globals['_QUOTERESULT']._serialized_start=996
+  _globals['_QUOTERESULT']._serialized_end=1125
 # @@protoc_insertion_point(module_scope)

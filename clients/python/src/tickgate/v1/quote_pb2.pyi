@@ -13,6 +13,7 @@ import google.type.decimal_pb2
 import sys
 import tickgate.v1.market_session_pb2
 import tickgate.v1.provenance_pb2
+import tickgate.v1.rule_flag_pb2
 import tickgate.v1.trade_pb2
 import tickgate.v1.unavailable_pb2
 import typing
@@ -111,6 +112,7 @@ class Quote(google.protobuf.message.Message):
     QUALITY_FIELD_NUMBER: builtins.int
     LATEST_TRADE_FIELD_NUMBER: builtins.int
     LATEST_TRADE_UNAVAILABLE_FIELD_NUMBER: builtins.int
+    RULE_FLAGS_FIELD_NUMBER: builtins.int
     symbol: builtins.str
     """Symbol as asked, such as "BRK.B"."""
     tape: builtins.str
@@ -155,6 +157,10 @@ class Quote(google.protobuf.message.Message):
     def latest_trade_unavailable(self) -> tickgate.v1.unavailable_pb2.DataUnavailable:
         """Why `latest_trade` is unset although QUOTE_VIEW_FULL asked for it."""
 
+    @property
+    def rule_flags(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[tickgate.v1.rule_flag_pb2.RuleFlag]:
+        """Business rules that find this value odd. Empty for almost every value."""
+
     def __init__(
         self,
         *,
@@ -169,9 +175,10 @@ class Quote(google.protobuf.message.Message):
         quality: Global___QuoteQuality | None = ...,
         latest_trade: tickgate.v1.trade_pb2.Trade | None = ...,
         latest_trade_unavailable: tickgate.v1.unavailable_pb2.DataUnavailable | None = ...,
+        rule_flags: collections.abc.Iterable[tickgate.v1.rule_flag_pb2.RuleFlag] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_market_session", b"_market_session", "_tape", b"_tape", "ask", b"ask", "bid", b"bid", "derived", b"derived", "latest_trade", b"latest_trade", "latest_trade_unavailable", b"latest_trade_unavailable", "market_session", b"market_session", "provenance", b"provenance", "quality", b"quality", "tape", b"tape"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_market_session", b"_market_session", "_tape", b"_tape", "ask", b"ask", "bid", b"bid", "conditions", b"conditions", "derived", b"derived", "latest_trade", b"latest_trade", "latest_trade_unavailable", b"latest_trade_unavailable", "market_session", b"market_session", "provenance", b"provenance", "quality", b"quality", "symbol", b"symbol", "tape", b"tape"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_market_session", b"_market_session", "_tape", b"_tape", "ask", b"ask", "bid", b"bid", "conditions", b"conditions", "derived", b"derived", "latest_trade", b"latest_trade", "latest_trade_unavailable", b"latest_trade_unavailable", "market_session", b"market_session", "provenance", b"provenance", "quality", b"quality", "rule_flags", b"rule_flags", "symbol", b"symbol", "tape", b"tape"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_market_session", b"_market_session"]) -> typing.Literal["market_session"] | None: ...
     @typing.overload

@@ -24,6 +24,34 @@ else:
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
+class _CircuitState:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _CircuitStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_CircuitState.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    CIRCUIT_STATE_UNSPECIFIED: _CircuitState.ValueType  # 0
+    """Never sent."""
+    CIRCUIT_STATE_CLOSED: _CircuitState.ValueType  # 1
+    """Requests pass."""
+    CIRCUIT_STATE_OPEN: _CircuitState.ValueType  # 2
+    """Every request is refused at once until the cool-down has passed."""
+    CIRCUIT_STATE_HALF_OPEN: _CircuitState.ValueType  # 3
+    """One request is trying whether the upstream is back; all others are refused at once."""
+
+class CircuitState(_CircuitState, metaclass=_CircuitStateEnumTypeWrapper):
+    """CircuitState is the state of a circuit breaker."""
+
+CIRCUIT_STATE_UNSPECIFIED: CircuitState.ValueType  # 0
+"""Never sent."""
+CIRCUIT_STATE_CLOSED: CircuitState.ValueType  # 1
+"""Requests pass."""
+CIRCUIT_STATE_OPEN: CircuitState.ValueType  # 2
+"""Every request is refused at once until the cool-down has passed."""
+CIRCUIT_STATE_HALF_OPEN: CircuitState.ValueType  # 3
+"""One request is trying whether the upstream is back; all others are refused at once."""
+Global___CircuitState: typing_extensions.TypeAlias = CircuitState
+
 class _UpstreamState:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -84,6 +112,34 @@ TIER_STATE_OFF: TierState.ValueType  # 3
 """Not configured."""
 Global___TierState: typing_extensions.TypeAlias = TierState
 
+class _EntitlementState:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _EntitlementStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_EntitlementState.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    ENTITLEMENT_STATE_UNSPECIFIED: _EntitlementState.ValueType  # 0
+    """Never sent."""
+    ENTITLEMENT_STATE_UNKNOWN: _EntitlementState.ValueType  # 1
+    """It could not be asked yet."""
+    ENTITLEMENT_STATE_GRANTED: _EntitlementState.ValueType  # 2
+    """The upstream has answered on it."""
+    ENTITLEMENT_STATE_DENIED: _EntitlementState.ValueType  # 3
+    """The upstream has refused it."""
+
+class EntitlementState(_EntitlementState, metaclass=_EntitlementStateEnumTypeWrapper):
+    """EntitlementState says whether a feed may be read."""
+
+ENTITLEMENT_STATE_UNSPECIFIED: EntitlementState.ValueType  # 0
+"""Never sent."""
+ENTITLEMENT_STATE_UNKNOWN: EntitlementState.ValueType  # 1
+"""It could not be asked yet."""
+ENTITLEMENT_STATE_GRANTED: EntitlementState.ValueType  # 2
+"""The upstream has answered on it."""
+ENTITLEMENT_STATE_DENIED: EntitlementState.ValueType  # 3
+"""The upstream has refused it."""
+Global___EntitlementState: typing_extensions.TypeAlias = EntitlementState
+
 @typing.final
 class GetStatusRequest(google.protobuf.message.Message):
     """GetStatusRequest asks for the status."""
@@ -114,6 +170,9 @@ class GetStatusResponse(google.protobuf.message.Message):
     TIERS_FIELD_NUMBER: builtins.int
     REFUSALS_FIELD_NUMBER: builtins.int
     CALLS_IN_FLIGHT_FIELD_NUMBER: builtins.int
+    BUDGETS_FIELD_NUMBER: builtins.int
+    RULE_FLAGS_FIELD_NUMBER: builtins.int
+    ERROR_LOG_FIELD_NUMBER: builtins.int
     version: builtins.str
     """Version of the gateway."""
     environment: builtins.str
@@ -150,6 +209,18 @@ class GetStatusResponse(google.protobuf.message.Message):
     def refusals(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___RefusalCount]:
         """Upstream records refused, by rule."""
 
+    @property
+    def budgets(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___BudgetStatus]:
+        """Budget of requests to each upstream, ordered by upstream."""
+
+    @property
+    def rule_flags(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___RuleFlagCount]:
+        """Values served with a flag, by rule: each was counted when it arrived."""
+
+    @property
+    def error_log(self) -> Global___ErrorLogStatus:
+        """The log of refusals and failures."""
+
     def __init__(
         self,
         *,
@@ -165,9 +236,12 @@ class GetStatusResponse(google.protobuf.message.Message):
         tiers: collections.abc.Iterable[Global___TierStatus] | None = ...,
         refusals: collections.abc.Iterable[Global___RefusalCount] | None = ...,
         calls_in_flight: builtins.int = ...,
+        budgets: collections.abc.Iterable[Global___BudgetStatus] | None = ...,
+        rule_flags: collections.abc.Iterable[Global___RuleFlagCount] | None = ...,
+        error_log: Global___ErrorLogStatus | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_market_session", b"_market_session", "market_session", b"market_session", "market_time", b"market_time", "serve_time", b"serve_time", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_market_session", b"_market_session", "calls_in_flight", b"calls_in_flight", "default_stock_feed", b"default_stock_feed", "environment", b"environment", "market_session", b"market_session", "market_time", b"market_time", "refusals", b"refusals", "serve_time", b"serve_time", "source", b"source", "start_time", b"start_time", "tiers", b"tiers", "upstreams", b"upstreams", "version", b"version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_market_session", b"_market_session", "error_log", b"error_log", "market_session", b"market_session", "market_time", b"market_time", "serve_time", b"serve_time", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_market_session", b"_market_session", "budgets", b"budgets", "calls_in_flight", b"calls_in_flight", "default_stock_feed", b"default_stock_feed", "environment", b"environment", "error_log", b"error_log", "market_session", b"market_session", "market_time", b"market_time", "refusals", b"refusals", "rule_flags", b"rule_flags", "serve_time", b"serve_time", "source", b"source", "start_time", b"start_time", "tiers", b"tiers", "upstreams", b"upstreams", "version", b"version"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_market_session", b"_market_session"]) -> typing.Literal["market_session"] | None: ...
 
 Global___GetStatusResponse: typing_extensions.TypeAlias = GetStatusResponse
@@ -188,6 +262,11 @@ class UpstreamStatus(google.protobuf.message.Message):
     LAST_FAILURE_TIME_FIELD_NUMBER: builtins.int
     LAST_FAILURE_REASON_FIELD_NUMBER: builtins.int
     LAST_LATENCY_FIELD_NUMBER: builtins.int
+    CIRCUIT_FIELD_NUMBER: builtins.int
+    WINDOWS_FIELD_NUMBER: builtins.int
+    RETRIES_FIELD_NUMBER: builtins.int
+    QUEUED_FIELD_NUMBER: builtins.int
+    PROBE_FIELD_NUMBER: builtins.int
     upstream: builtins.str
     """Upstream, such as "alpaca.data" or "alpaca.trading"."""
     group: builtins.str
@@ -202,6 +281,10 @@ class UpstreamStatus(google.protobuf.message.Message):
     """Requests under way."""
     last_failure_reason: tickgate.v1.error_reason_pb2.ErrorReason.ValueType
     """Reason of the last failure. Unset before the first."""
+    retries: builtins.int
+    """Requests repeated after a failure that may pass. They are among `requests`."""
+    queued: builtins.int
+    """Requests that wait for one of the places that the gateway allows itself at the upstream."""
     @property
     def last_success_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When the last good answer came. Unset before the first."""
@@ -213,6 +296,18 @@ class UpstreamStatus(google.protobuf.message.Message):
     @property
     def last_latency(self) -> google.protobuf.duration_pb2.Duration:
         """How long the last answer took. Unset before the first."""
+
+    @property
+    def circuit(self) -> Global___CircuitStatus:
+        """The circuit breaker of the group."""
+
+    @property
+    def windows(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___UpstreamWindow]:
+        """The last 1, 5 and 15 minutes."""
+
+    @property
+    def probe(self) -> Global___UpstreamProbe:
+        """The last question that the gateway asked by itself because nobody else did. Unset before the first."""
 
     def __init__(
         self,
@@ -227,12 +322,267 @@ class UpstreamStatus(google.protobuf.message.Message):
         last_failure_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         last_failure_reason: tickgate.v1.error_reason_pb2.ErrorReason.ValueType | None = ...,
         last_latency: google.protobuf.duration_pb2.Duration | None = ...,
+        circuit: Global___CircuitStatus | None = ...,
+        windows: collections.abc.Iterable[Global___UpstreamWindow] | None = ...,
+        retries: builtins.int = ...,
+        queued: builtins.int = ...,
+        probe: Global___UpstreamProbe | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_last_failure_reason", b"_last_failure_reason", "last_failure_reason", b"last_failure_reason", "last_failure_time", b"last_failure_time", "last_latency", b"last_latency", "last_success_time", b"last_success_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_last_failure_reason", b"_last_failure_reason", "failures", b"failures", "group", b"group", "in_flight", b"in_flight", "last_failure_reason", b"last_failure_reason", "last_failure_time", b"last_failure_time", "last_latency", b"last_latency", "last_success_time", b"last_success_time", "requests", b"requests", "state", b"state", "upstream", b"upstream"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_last_failure_reason", b"_last_failure_reason", "circuit", b"circuit", "last_failure_reason", b"last_failure_reason", "last_failure_time", b"last_failure_time", "last_latency", b"last_latency", "last_success_time", b"last_success_time", "probe", b"probe"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_last_failure_reason", b"_last_failure_reason", "circuit", b"circuit", "failures", b"failures", "group", b"group", "in_flight", b"in_flight", "last_failure_reason", b"last_failure_reason", "last_failure_time", b"last_failure_time", "last_latency", b"last_latency", "last_success_time", b"last_success_time", "probe", b"probe", "queued", b"queued", "requests", b"requests", "retries", b"retries", "state", b"state", "upstream", b"upstream", "windows", b"windows"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_last_failure_reason", b"_last_failure_reason"]) -> typing.Literal["last_failure_reason"] | None: ...
 
 Global___UpstreamStatus: typing_extensions.TypeAlias = UpstreamStatus
+
+@typing.final
+class CircuitStatus(google.protobuf.message.Message):
+    """CircuitStatus is the state of a circuit breaker."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    CHANGE_TIME_FIELD_NUMBER: builtins.int
+    RETRY_DELAY_FIELD_NUMBER: builtins.int
+    OPENED_FIELD_NUMBER: builtins.int
+    REFUSED_FIELD_NUMBER: builtins.int
+    state: Global___CircuitState.ValueType
+    """State."""
+    reason: tickgate.v1.error_reason_pb2.ErrorReason.ValueType
+    """Reason of the failure that opened it. Unset while it is closed."""
+    opened: builtins.int
+    """How often it has opened, reopenings after a failed try included."""
+    refused: builtins.int
+    """Questions that it refused."""
+    @property
+    def change_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it took on its state. Unset when it never changed."""
+
+    @property
+    def retry_delay(self) -> google.protobuf.duration_pb2.Duration:
+        """Time until one request may try whether the upstream is back. Set while it is open."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___CircuitState.ValueType = ...,
+        reason: tickgate.v1.error_reason_pb2.ErrorReason.ValueType | None = ...,
+        change_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        retry_delay: google.protobuf.duration_pb2.Duration | None = ...,
+        opened: builtins.int = ...,
+        refused: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_reason", b"_reason", "change_time", b"change_time", "reason", b"reason", "retry_delay", b"retry_delay"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_reason", b"_reason", "change_time", b"change_time", "opened", b"opened", "reason", b"reason", "refused", b"refused", "retry_delay", b"retry_delay", "state", b"state"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_reason", b"_reason"]) -> typing.Literal["reason"] | None: ...
+
+Global___CircuitStatus: typing_extensions.TypeAlias = CircuitStatus
+
+@typing.final
+class UpstreamWindow(google.protobuf.message.Message):
+    """UpstreamWindow sums up the requests that ended within the last so many minutes, to within ten seconds."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LENGTH_FIELD_NUMBER: builtins.int
+    REQUESTS_FIELD_NUMBER: builtins.int
+    FAILURES_FIELD_NUMBER: builtins.int
+    SUCCESS_SHARE_FIELD_NUMBER: builtins.int
+    MEAN_LATENCY_FIELD_NUMBER: builtins.int
+    MAX_LATENCY_FIELD_NUMBER: builtins.int
+    requests: builtins.int
+    """Requests that ended."""
+    failures: builtins.int
+    """Those of them that failed."""
+    success_share: builtins.float
+    """Share of them that did not fail, 0 to 1. Unset without any."""
+    @property
+    def length(self) -> google.protobuf.duration_pb2.Duration:
+        """Length of the window."""
+
+    @property
+    def mean_latency(self) -> google.protobuf.duration_pb2.Duration:
+        """Mean time of those that were answered. Unset without any."""
+
+    @property
+    def max_latency(self) -> google.protobuf.duration_pb2.Duration:
+        """Longest time of those that were answered. Unset without any."""
+
+    def __init__(
+        self,
+        *,
+        length: google.protobuf.duration_pb2.Duration | None = ...,
+        requests: builtins.int = ...,
+        failures: builtins.int = ...,
+        success_share: builtins.float | None = ...,
+        mean_latency: google.protobuf.duration_pb2.Duration | None = ...,
+        max_latency: google.protobuf.duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_success_share", b"_success_share", "length", b"length", "max_latency", b"max_latency", "mean_latency", b"mean_latency", "success_share", b"success_share"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_success_share", b"_success_share", "failures", b"failures", "length", b"length", "max_latency", b"max_latency", "mean_latency", b"mean_latency", "requests", b"requests", "success_share", b"success_share"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_success_share", b"_success_share"]) -> typing.Literal["success_share"] | None: ...
+
+Global___UpstreamWindow: typing_extensions.TypeAlias = UpstreamWindow
+
+@typing.final
+class UpstreamProbe(google.protobuf.message.Message):
+    """UpstreamProbe is a cheap question that the gateway asked a group nobody had asked for a while."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PROBE_TIME_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    LATENCY_FIELD_NUMBER: builtins.int
+    KEY_VALID_FIELD_NUMBER: builtins.int
+    SYMBOL_FIELD_NUMBER: builtins.int
+    QUALITY_SCORE_FIELD_NUMBER: builtins.int
+    reason: tickgate.v1.error_reason_pb2.ErrorReason.ValueType
+    """Reason why it failed. Unset when it was answered."""
+    key_valid: builtins.bool
+    """Whether the upstream accepted the gateway's key. Unset when the answer does not tell."""
+    symbol: builtins.str
+    """Symbol asked about. Empty where the question names none."""
+    quality_score: builtins.int
+    """Quality score of that symbol's quote, 0 to 100. Unset when no quote came."""
+    @property
+    def probe_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it was asked."""
+
+    @property
+    def latency(self) -> google.protobuf.duration_pb2.Duration:
+        """How long the answer took. Unset when it failed."""
+
+    def __init__(
+        self,
+        *,
+        probe_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        reason: tickgate.v1.error_reason_pb2.ErrorReason.ValueType | None = ...,
+        latency: google.protobuf.duration_pb2.Duration | None = ...,
+        key_valid: builtins.bool | None = ...,
+        symbol: builtins.str = ...,
+        quality_score: builtins.int | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_key_valid", b"_key_valid", "_quality_score", b"_quality_score", "_reason", b"_reason", "key_valid", b"key_valid", "latency", b"latency", "probe_time", b"probe_time", "quality_score", b"quality_score", "reason", b"reason"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_key_valid", b"_key_valid", "_quality_score", b"_quality_score", "_reason", b"_reason", "key_valid", b"key_valid", "latency", b"latency", "probe_time", b"probe_time", "quality_score", b"quality_score", "reason", b"reason", "symbol", b"symbol"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_key_valid", b"_key_valid"]) -> typing.Literal["key_valid"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_quality_score", b"_quality_score"]) -> typing.Literal["quality_score"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_reason", b"_reason"]) -> typing.Literal["reason"] | None: ...
+
+Global___UpstreamProbe: typing_extensions.TypeAlias = UpstreamProbe
+
+@typing.final
+class BudgetStatus(google.protobuf.message.Message):
+    """BudgetStatus is what the gateway allows itself to ask of one upstream."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    UPSTREAM_FIELD_NUMBER: builtins.int
+    LIMIT_FIELD_NUMBER: builtins.int
+    WINDOW_FIELD_NUMBER: builtins.int
+    REMAINING_FIELD_NUMBER: builtins.int
+    SHARED_FIELD_NUMBER: builtins.int
+    SPENT_FIELD_NUMBER: builtins.int
+    REFUSED_FIELD_NUMBER: builtins.int
+    WAITING_FIELD_NUMBER: builtins.int
+    CORRECTIONS_FIELD_NUMBER: builtins.int
+    FLOORS_FIELD_NUMBER: builtins.int
+    upstream: builtins.str
+    """Upstream, such as "alpaca.data"."""
+    limit: builtins.int
+    """Requests that the budget holds when full, and that a window brings back."""
+    remaining: builtins.int
+    """Requests that would be admitted now, by this process's last look."""
+    shared: builtins.bool
+    """Whether all replicas spend from it together. False without Redis, and while Redis is down."""
+    spent: builtins.int
+    """Requests admitted."""
+    refused: builtins.int
+    """Requests refused."""
+    waiting: builtins.int
+    """Requests that wait for budget."""
+    corrections: builtins.int
+    """Times that an answer of the upstream lowered it."""
+    @property
+    def window(self) -> google.protobuf.duration_pb2.Duration:
+        """Length of the window."""
+
+    @property
+    def floors(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___BudgetFloor]:
+        """What each class of requests must leave for the others, most urgent first."""
+
+    def __init__(
+        self,
+        *,
+        upstream: builtins.str = ...,
+        limit: builtins.int = ...,
+        window: google.protobuf.duration_pb2.Duration | None = ...,
+        remaining: builtins.int = ...,
+        shared: builtins.bool = ...,
+        spent: builtins.int = ...,
+        refused: builtins.int = ...,
+        waiting: builtins.int = ...,
+        corrections: builtins.int = ...,
+        floors: collections.abc.Iterable[Global___BudgetFloor] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["window", b"window"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["corrections", b"corrections", "floors", b"floors", "limit", b"limit", "refused", b"refused", "remaining", b"remaining", "shared", b"shared", "spent", b"spent", "upstream", b"upstream", "waiting", b"waiting", "window", b"window"]) -> None: ...
+
+Global___BudgetStatus: typing_extensions.TypeAlias = BudgetStatus
+
+@typing.final
+class BudgetFloor(google.protobuf.message.Message):
+    """BudgetFloor is the level below which a class of requests may not spend."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PRIORITY_FIELD_NUMBER: builtins.int
+    FLOOR_FIELD_NUMBER: builtins.int
+    priority: builtins.str
+    """Class: "interactive", "repair", "history" or "backfill"."""
+    floor: builtins.int
+    """Requests that must remain after one of the class is admitted."""
+    def __init__(
+        self,
+        *,
+        priority: builtins.str = ...,
+        floor: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["floor", b"floor", "priority", b"priority"]) -> None: ...
+
+Global___BudgetFloor: typing_extensions.TypeAlias = BudgetFloor
+
+@typing.final
+class ErrorLogStatus(google.protobuf.message.Message):
+    """ErrorLogStatus is the state of the log of refusals and failures."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STORE_FIELD_NUMBER: builtins.int
+    WRITTEN_FIELD_NUMBER: builtins.int
+    DROPPED_FIELD_NUMBER: builtins.int
+    SCHEMA_VERSION_FIELD_NUMBER: builtins.int
+    store: Global___TierState.ValueType
+    """State of PostgreSQL, which keeps them; OFF keeps the newest in a ring in memory."""
+    written: builtins.int
+    """Records written to where they are kept."""
+    dropped: builtins.int
+    """Records lost because they came faster than they could be written."""
+    schema_version: builtins.str
+    """Version of the database's schema. Empty without a database."""
+    def __init__(
+        self,
+        *,
+        store: Global___TierState.ValueType = ...,
+        written: builtins.int = ...,
+        dropped: builtins.int = ...,
+        schema_version: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["dropped", b"dropped", "schema_version", b"schema_version", "store", b"store", "written", b"written"]) -> None: ...
+
+Global___ErrorLogStatus: typing_extensions.TypeAlias = ErrorLogStatus
 
 @typing.final
 class TierStatus(google.protobuf.message.Message):
@@ -245,16 +595,27 @@ class TierStatus(google.protobuf.message.Message):
     ENTRIES_FIELD_NUMBER: builtins.int
     HITS_FIELD_NUMBER: builtins.int
     MISSES_FIELD_NUMBER: builtins.int
+    HIT_SHARE_FIELD_NUMBER: builtins.int
+    FAILURES_FIELD_NUMBER: builtins.int
+    CHANGE_TIME_FIELD_NUMBER: builtins.int
     tier: tickgate.v1.provenance_pb2.Tier.ValueType
     """The tier."""
     state: Global___TierState.ValueType
     """Whether it can be used."""
     entries: builtins.int
-    """Values held."""
+    """Values held by this process. Zero for a tier that lies outside of it."""
     hits: builtins.int
     """Questions it answered."""
     misses: builtins.int
     """Questions it could not answer."""
+    hit_share: builtins.float
+    """Share of the questions put to it that it answered, 0 to 1. Unset without any."""
+    failures: builtins.int
+    """Times that it could not be asked or written."""
+    @property
+    def change_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it went down or came back. Unset when it never did."""
+
     def __init__(
         self,
         *,
@@ -263,8 +624,13 @@ class TierStatus(google.protobuf.message.Message):
         entries: builtins.int = ...,
         hits: builtins.int = ...,
         misses: builtins.int = ...,
+        hit_share: builtins.float | None = ...,
+        failures: builtins.int = ...,
+        change_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["entries", b"entries", "hits", b"hits", "misses", b"misses", "state", b"state", "tier", b"tier"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_hit_share", b"_hit_share", "change_time", b"change_time", "hit_share", b"hit_share"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_hit_share", b"_hit_share", "change_time", b"change_time", "entries", b"entries", "failures", b"failures", "hit_share", b"hit_share", "hits", b"hits", "misses", b"misses", "state", b"state", "tier", b"tier"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_hit_share", b"_hit_share"]) -> typing.Literal["hit_share"] | None: ...
 
 Global___TierStatus: typing_extensions.TypeAlias = TierStatus
 
@@ -289,3 +655,143 @@ class RefusalCount(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["count", b"count", "rule", b"rule"]) -> None: ...
 
 Global___RefusalCount: typing_extensions.TypeAlias = RefusalCount
+
+@typing.final
+class RuleFlagCount(google.protobuf.message.Message):
+    """RuleFlagCount counts the records that one rule flagged."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: builtins.int
+    COUNT_FIELD_NUMBER: builtins.int
+    rule: builtins.str
+    """Name of the rule, such as "price_range"."""
+    count: builtins.int
+    """Records flagged."""
+    def __init__(
+        self,
+        *,
+        rule: builtins.str = ...,
+        count: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["count", b"count", "rule", b"rule"]) -> None: ...
+
+Global___RuleFlagCount: typing_extensions.TypeAlias = RuleFlagCount
+
+@typing.final
+class GetEntitlementsRequest(google.protobuf.message.Message):
+    """GetEntitlementsRequest asks for the entitlements."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+Global___GetEntitlementsRequest: typing_extensions.TypeAlias = GetEntitlementsRequest
+
+@typing.final
+class GetEntitlementsResponse(google.protobuf.message.Message):
+    """GetEntitlementsResponse is what the gateway knows of its account."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PLAN_FIELD_NUMBER: builtins.int
+    FEEDS_FIELD_NUMBER: builtins.int
+    LIMITS_FIELD_NUMBER: builtins.int
+    SERVE_TIME_FIELD_NUMBER: builtins.int
+    plan: builtins.str
+    """Plan that the settings name: "basic" or "plus"."""
+    @property
+    def feeds(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___FeedEntitlement]:
+        """One entry for each stock feed."""
+
+    @property
+    def limits(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___RequestLimit]:
+        """One entry for each upstream."""
+
+    @property
+    def serve_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When this answer was made."""
+
+    def __init__(
+        self,
+        *,
+        plan: builtins.str = ...,
+        feeds: collections.abc.Iterable[Global___FeedEntitlement] | None = ...,
+        limits: collections.abc.Iterable[Global___RequestLimit] | None = ...,
+        serve_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["serve_time", b"serve_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["feeds", b"feeds", "limits", b"limits", "plan", b"plan", "serve_time", b"serve_time"]) -> None: ...
+
+Global___GetEntitlementsResponse: typing_extensions.TypeAlias = GetEntitlementsResponse
+
+@typing.final
+class FeedEntitlement(google.protobuf.message.Message):
+    """FeedEntitlement says whether the account may read a feed."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FEED_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    DELAY_FIELD_NUMBER: builtins.int
+    LEARN_TIME_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    feed: tickgate.v1.provenance_pb2.Feed.ValueType
+    """The feed."""
+    state: Global___EntitlementState.ValueType
+    """Whether it may be read."""
+    message: builtins.str
+    """What the upstream said when it denied the feed. Empty otherwise."""
+    @property
+    def delay(self) -> google.protobuf.duration_pb2.Duration:
+        """Delay that the feed has by design. Unset when not known."""
+
+    @property
+    def learn_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When the upstream last said so. Unset while UNKNOWN."""
+
+    def __init__(
+        self,
+        *,
+        feed: tickgate.v1.provenance_pb2.Feed.ValueType = ...,
+        state: Global___EntitlementState.ValueType = ...,
+        delay: google.protobuf.duration_pb2.Duration | None = ...,
+        learn_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        message: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["delay", b"delay", "learn_time", b"learn_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["delay", b"delay", "feed", b"feed", "learn_time", b"learn_time", "message", b"message", "state", b"state"]) -> None: ...
+
+Global___FeedEntitlement: typing_extensions.TypeAlias = FeedEntitlement
+
+@typing.final
+class RequestLimit(google.protobuf.message.Message):
+    """RequestLimit is a limit on requests to an upstream."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    UPSTREAM_FIELD_NUMBER: builtins.int
+    REQUESTS_PER_MINUTE_FIELD_NUMBER: builtins.int
+    CONFIRMED_FIELD_NUMBER: builtins.int
+    BUDGET_PER_MINUTE_FIELD_NUMBER: builtins.int
+    upstream: builtins.str
+    """Upstream, such as "alpaca.data"."""
+    requests_per_minute: builtins.int
+    """Requests a minute: what the upstream says in its answers, or the plan's before the first of them."""
+    confirmed: builtins.bool
+    """Whether the upstream itself has said so."""
+    budget_per_minute: builtins.int
+    """Requests a minute that the gateway allows itself."""
+    def __init__(
+        self,
+        *,
+        upstream: builtins.str = ...,
+        requests_per_minute: builtins.int = ...,
+        confirmed: builtins.bool = ...,
+        budget_per_minute: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["budget_per_minute", b"budget_per_minute", "confirmed", b"confirmed", "requests_per_minute", b"requests_per_minute", "upstream", b"upstream"]) -> None: ...
+
+Global___RequestLimit: typing_extensions.TypeAlias = RequestLimit

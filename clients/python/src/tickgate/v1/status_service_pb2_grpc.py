@@ -40,6 +40,11 @@ class StatusServiceStub(object):
                 request_serializer=tickgate_dot_v1_dot_status__service__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=tickgate_dot_v1_dot_status__service__pb2.GetStatusResponse.FromString,
                 _registered_method=True)
+        self.GetEntitlements = channel.unary_unary(
+                '/tickgate.v1.StatusService/GetEntitlements',
+                request_serializer=tickgate_dot_v1_dot_status__service__pb2.GetEntitlementsRequest.SerializeToString,
+                response_deserializer=tickgate_dot_v1_dot_status__service__pb2.GetEntitlementsResponse.FromString,
+                _registered_method=True)
 
 
 class StatusServiceServicer(object):
@@ -53,6 +58,15 @@ class StatusServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetEntitlements(self, request, context):
+        """Returns what the upstream account may read: feeds with their delays, and the request limits in force. Found by
+        asking each feed once, and corrected by every answer since. A feed that has not been asked yet is asked for this
+        call, within its deadline; one that cannot be asked stays UNKNOWN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_StatusServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +74,11 @@ def add_StatusServiceServicer_to_server(servicer, server):
                     servicer.GetStatus,
                     request_deserializer=tickgate_dot_v1_dot_status__service__pb2.GetStatusRequest.FromString,
                     response_serializer=tickgate_dot_v1_dot_status__service__pb2.GetStatusResponse.SerializeToString,
+            ),
+            'GetEntitlements': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEntitlements,
+                    request_deserializer=tickgate_dot_v1_dot_status__service__pb2.GetEntitlementsRequest.FromString,
+                    response_serializer=tickgate_dot_v1_dot_status__service__pb2.GetEntitlementsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +109,33 @@ class StatusService(object):
             '/tickgate.v1.StatusService/GetStatus',
             tickgate_dot_v1_dot_status__service__pb2.GetStatusRequest.SerializeToString,
             tickgate_dot_v1_dot_status__service__pb2.GetStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetEntitlements(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tickgate.v1.StatusService/GetEntitlements',
+            tickgate_dot_v1_dot_status__service__pb2.GetEntitlementsRequest.SerializeToString,
+            tickgate_dot_v1_dot_status__service__pb2.GetEntitlementsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,7 +41,23 @@ _StatusServiceGetStatusType = typing_extensions.TypeVar(
     ],
 )
 
-class StatusServiceStub(typing.Generic[_StatusServiceGetStatusType]):
+_StatusServiceGetEntitlementsType = typing_extensions.TypeVar(
+    '_StatusServiceGetEntitlementsType',
+    grpc.UnaryUnaryMultiCallable[
+        tickgate.v1.status_service_pb2.GetEntitlementsRequest,
+        tickgate.v1.status_service_pb2.GetEntitlementsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tickgate.v1.status_service_pb2.GetEntitlementsRequest,
+        tickgate.v1.status_service_pb2.GetEntitlementsResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        tickgate.v1.status_service_pb2.GetEntitlementsRequest,
+        tickgate.v1.status_service_pb2.GetEntitlementsResponse,
+    ],
+)
+
+class StatusServiceStub(typing.Generic[_StatusServiceGetStatusType, _StatusServiceGetEntitlementsType]):
     """StatusService tells operators and callers how the gateway is doing."""
 
     @typing.overload
@@ -49,6 +65,10 @@ class StatusServiceStub(typing.Generic[_StatusServiceGetStatusType]):
         grpc.UnaryUnaryMultiCallable[
             tickgate.v1.status_service_pb2.GetStatusRequest,
             tickgate.v1.status_service_pb2.GetStatusResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            tickgate.v1.status_service_pb2.GetEntitlementsRequest,
+            tickgate.v1.status_service_pb2.GetEntitlementsResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -58,15 +78,29 @@ class StatusServiceStub(typing.Generic[_StatusServiceGetStatusType]):
             tickgate.v1.status_service_pb2.GetStatusRequest,
             tickgate.v1.status_service_pb2.GetStatusResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            tickgate.v1.status_service_pb2.GetEntitlementsRequest,
+            tickgate.v1.status_service_pb2.GetEntitlementsResponse,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     GetStatus: _StatusServiceGetStatusType
     """Returns the state of upstreams, tiers and the market clock. Asks nobody: it reports what the gateway has seen."""
 
+    GetEntitlements: _StatusServiceGetEntitlementsType
+    """Returns what the upstream account may read: feeds with their delays, and the request limits in force. Found by
+    asking each feed once, and corrected by every answer since. A feed that has not been asked yet is asked for this
+    call, within its deadline; one that cannot be asked stays UNKNOWN.
+    """
+
 StatusServiceAsyncStub: typing_extensions.TypeAlias = StatusServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         tickgate.v1.status_service_pb2.GetStatusRequest,
         tickgate.v1.status_service_pb2.GetStatusResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tickgate.v1.status_service_pb2.GetEntitlementsRequest,
+        tickgate.v1.status_service_pb2.GetEntitlementsResponse,
     ],
 ]
 
@@ -80,5 +114,16 @@ class StatusServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[tickgate.v1.status_service_pb2.GetStatusResponse, collections.abc.Awaitable[tickgate.v1.status_service_pb2.GetStatusResponse]]:
         """Returns the state of upstreams, tiers and the market clock. Asks nobody: it reports what the gateway has seen."""
+
+    @abc.abstractmethod
+    def GetEntitlements(
+        self,
+        request: tickgate.v1.status_service_pb2.GetEntitlementsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tickgate.v1.status_service_pb2.GetEntitlementsResponse, collections.abc.Awaitable[tickgate.v1.status_service_pb2.GetEntitlementsResponse]]:
+        """Returns what the upstream account may read: feeds with their delays, and the request limits in force. Found by
+        asking each feed once, and corrected by every answer since. A feed that has not been asked yet is asked for this
+        call, within its deadline; one that cannot be asked stays UNKNOWN.
+        """
 
 def add_StatusServiceServicer_to_server(servicer: StatusServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -25,18 +25,19 @@ _sym_db = _symbol_database.Default()
 from google.type import decimal_pb2 as google_dot_type_dot_decimal__pb2
 from tickgate.v1 import market_session_pb2 as tickgate_dot_v1_dot_market__session__pb2
 from tickgate.v1 import provenance_pb2 as tickgate_dot_v1_dot_provenance__pb2
+from tickgate.v1 import rule_flag_pb2 as tickgate_dot_v1_dot_rule__flag__pb2
 from tickgate.v1 import unavailable_pb2 as tickgate_dot_v1_dot_unavailable__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tickgate/v1/trade.proto\x12\x0btickgate.v1\x1a\x19google/type/decimal.proto\x1a tickgate/v1/market_session.proto\x1a\x1ctickgate/v1/provenance.proto\x1a\x1dtickgate/v1/unavailable.proto\"\xe3\x02\n\x05Trade\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12#\n\x05price\x18\x02 \x01(\x0b\x32\x14.google.type.Decimal\x12\x11\n\x04size\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\x15\n\x08\x65xchange\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x12\n\nconditions\x18\x05 \x03(\t\x12\x0f\n\x02id\x18\x06 \x01(\x04H\x02\x88\x01\x01\x12\x11\n\x04tape\x18\x07 \x01(\tH\x03\x88\x01\x01\x12\x16\n\tamendment\x18\x08 \x01(\tH\x04\x88\x01\x01\x12+\n\nprovenance\x18\t \x01(\x0b\x32\x17.tickgate.v1.Provenance\x12\x37\n\x0emarket_session\x18\n \x01(\x0e\x32\x1a.tickgate.v1.MarketSessionH\x05\x88\x01\x01\x42\x07\n\x05_sizeB\x0b\n\t_exchangeB\x05\n\x03_idB\x07\n\x05_tapeB\x0c\n\n_amendmentB\x11\n\x0f_market_session\"\x81\x01\n\x0bTradeResult\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12#\n\x05trade\x18\x02 \x01(\x0b\x32\x12.tickgate.v1.TradeH\x00\x12\x33\n\x0bunavailable\x18\x03 \x01(\x0b\x32\x1c.tickgate.v1.DataUnavailableH\x00\x42\x08\n\x06resultb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tickgate/v1/trade.proto\x12\x0btickgate.v1\x1a\x19google/type/decimal.proto\x1a tickgate/v1/market_session.proto\x1a\x1ctickgate/v1/provenance.proto\x1a\x1btickgate/v1/rule_flag.proto\x1a\x1dtickgate/v1/unavailable.proto\"\x8e\x03\n\x05Trade\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12#\n\x05price\x18\x02 \x01(\x0b\x32\x14.google.type.Decimal\x12\x11\n\x04size\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\x15\n\x08\x65xchange\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x12\n\nconditions\x18\x05 \x03(\t\x12\x0f\n\x02id\x18\x06 \x01(\x04H\x02\x88\x01\x01\x12\x11\n\x04tape\x18\x07 \x01(\tH\x03\x88\x01\x01\x12\x16\n\tamendment\x18\x08 \x01(\tH\x04\x88\x01\x01\x12+\n\nprovenance\x18\t \x01(\x0b\x32\x17.tickgate.v1.Provenance\x12\x37\n\x0emarket_session\x18\n \x01(\x0e\x32\x1a.tickgate.v1.MarketSessionH\x05\x88\x01\x01\x12)\n\nrule_flags\x18\x0b \x03(\x0b\x32\x15.tickgate.v1.RuleFlagB\x07\n\x05_sizeB\x0b\n\t_exchangeB\x05\n\x03_idB\x07\n\x05_tapeB\x0c\n\n_amendmentB\x11\n\x0f_market_session\"\x81\x01\n\x0bTradeResult\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12#\n\x05trade\x18\x02 \x01(\x0b\x32\x12.tickgate.v1.TradeH\x00\x12\x33\n\x0bunavailable\x18\x03 \x01(\x0b\x32\x1c.tickgate.v1.DataUnavailableH\x00\x42\x08\n\x06resultb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tickgate.v1.trade_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TRADE']._serialized_start=163
-  _globals['_TRADE']._serialized_end=518
-  _globals['_TRADERESULT']._serialized_start=521
-  _globals['_TRADERESULT']._serialized_end=650
+  _globals['_TRADE']._serialized_start=192
+  _globals['_TRADE']._serialized_end=590
+  _globals['_TRADERESULT']._serialized_start=593
+  _globals['_TRADERESULT']._serialized_end=722
 # @@protoc_insertion_point(module_scope)

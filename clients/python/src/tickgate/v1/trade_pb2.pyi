@@ -12,6 +12,7 @@ import google.type.decimal_pb2
 import sys
 import tickgate.v1.market_session_pb2
 import tickgate.v1.provenance_pb2
+import tickgate.v1.rule_flag_pb2
 import tickgate.v1.unavailable_pb2
 import typing
 
@@ -38,6 +39,7 @@ class Trade(google.protobuf.message.Message):
     AMENDMENT_FIELD_NUMBER: builtins.int
     PROVENANCE_FIELD_NUMBER: builtins.int
     MARKET_SESSION_FIELD_NUMBER: builtins.int
+    RULE_FLAGS_FIELD_NUMBER: builtins.int
     symbol: builtins.str
     """Symbol as asked."""
     size: builtins.int
@@ -64,6 +66,10 @@ class Trade(google.protobuf.message.Message):
     def provenance(self) -> tickgate.v1.provenance_pb2.Provenance:
         """Origin and age."""
 
+    @property
+    def rule_flags(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[tickgate.v1.rule_flag_pb2.RuleFlag]:
+        """Business rules that find this value odd. Empty for almost every value."""
+
     def __init__(
         self,
         *,
@@ -77,9 +83,10 @@ class Trade(google.protobuf.message.Message):
         amendment: builtins.str | None = ...,
         provenance: tickgate.v1.provenance_pb2.Provenance | None = ...,
         market_session: tickgate.v1.market_session_pb2.MarketSession.ValueType | None = ...,
+        rule_flags: collections.abc.Iterable[tickgate.v1.rule_flag_pb2.RuleFlag] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_amendment", b"_amendment", "_exchange", b"_exchange", "_id", b"_id", "_market_session", b"_market_session", "_size", b"_size", "_tape", b"_tape", "amendment", b"amendment", "exchange", b"exchange", "id", b"id", "market_session", b"market_session", "price", b"price", "provenance", b"provenance", "size", b"size", "tape", b"tape"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_amendment", b"_amendment", "_exchange", b"_exchange", "_id", b"_id", "_market_session", b"_market_session", "_size", b"_size", "_tape", b"_tape", "amendment", b"amendment", "conditions", b"conditions", "exchange", b"exchange", "id", b"id", "market_session", b"market_session", "price", b"price", "provenance", b"provenance", "size", b"size", "symbol", b"symbol", "tape", b"tape"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_amendment", b"_amendment", "_exchange", b"_exchange", "_id", b"_id", "_market_session", b"_market_session", "_size", b"_size", "_tape", b"_tape", "amendment", b"amendment", "conditions", b"conditions", "exchange", b"exchange", "id", b"id", "market_session", b"market_session", "price", b"price", "provenance", b"provenance", "rule_flags", b"rule_flags", "size", b"size", "symbol", b"symbol", "tape", b"tape"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_amendment", b"_amendment"]) -> typing.Literal["amendment"] | None: ...
     @typing.overload

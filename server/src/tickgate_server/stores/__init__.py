@@ -1,0 +1,1 @@
+"""What outlives a call outside of this process: the cache and the budget that replicas share, and the error log."""
