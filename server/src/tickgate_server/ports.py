@@ -11,6 +11,7 @@ from msgspec import Struct, field
 
 from .market.answer import Answer, Held, Question
 from .market.asset import AssetList, CodeKind, CodeTable
+from .market.entitlement import Entitlement
 from .market.provenance import Feed
 from .market.quote import Quote
 from .market.session import Calendar, ClockReading, MarketNow, MarketSession
@@ -53,6 +54,17 @@ class ReferenceSource(Protocol):
 
     async def codes(self, kind: CodeKind, tape: str, deadline: float) -> CodeTable:
         """Return a table of codes; *tape* is empty for exchanges."""
+        ...
+
+
+class EntitlementSource(Protocol):
+    """Knows what the account may read."""
+
+    async def entitlements(self, deadline: float) -> Sequence[Entitlement]:
+        """Return one entry for each stock feed; a feed that nobody has asked yet is asked for this, before *deadline*.
+
+        Never raises for lack of an answer: what cannot be asked is `Standing.UNKNOWN`.
+        """
         ...
 
 

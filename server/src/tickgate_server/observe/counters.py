@@ -118,6 +118,11 @@ class BudgetCounts(Struct):
     refused: int = 0
     waiting: int = 0
     corrections: int = 0
+    upstream_limit: int = 0
+    """Requests a minute that the upstream admits: what it has said itself, or what the settings say before that."""
+
+    confirmed: bool = False
+    """Whether the upstream itself has said so."""
 
 
 class ErrorLogCounts(Struct):
