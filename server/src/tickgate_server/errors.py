@@ -10,7 +10,8 @@ GatewayError
     │   └── Crowded           not even sent: no place became free before the deadline
     ├── UpstreamUnreachable   connection refused, reset, cut off
     ├── UpstreamRejected      a status that says the question was wrong (400, 404, 422)
-    ├── UpstreamBroken        5xx, or a status that makes no sense
+    ├── UpstreamBroken        5xx
+    │   └── UnexpectedStatus  a status that no documentation names
     ├── UpstreamUnreadable    an answer that is not what the upstream documents
     ├── KeyRefused            401, or a 403 that is not about a subscription
     ├── NotEntitled           403 about a subscription
@@ -106,9 +107,13 @@ class UpstreamRejected(UpstreamFailure):
 
 
 class UpstreamBroken(UpstreamFailure):
-    """A 5xx, or a status that makes no sense."""
+    """A 5xx."""
 
     reason = Reason.UPSTREAM_ERROR
+
+
+class UnexpectedStatus(UpstreamBroken):
+    """A status that no documentation names, such as a redirect: asking again would bring the same."""
 
 
 class UpstreamUnreadable(UpstreamFailure):

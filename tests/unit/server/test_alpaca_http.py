@@ -16,6 +16,7 @@ from tickgate_server.errors import (
     KeyRefused,
     NotEntitled,
     RateLimited,
+    UnexpectedStatus,
     UpstreamBroken,
     UpstreamFailure,
     UpstreamRejected,
@@ -157,8 +158,8 @@ async def test_what_is_sent() -> None:
         (429, '{"message":"too many requests."}', RateLimited, "too many requests."),
         (500, '{"message":"internal server error occurred"}', UpstreamBroken, ""),
         (502, "<html>Bad Gateway</html>", UpstreamBroken, ""),
-        (204, "", UpstreamBroken, ""),
-        (418, "", UpstreamBroken, ""),
+        (204, "", UnexpectedStatus, ""),
+        (418, "", UnexpectedStatus, ""),
     ],
 )  # fmt: skip
 async def test_each_status_has_its_failure(
@@ -249,7 +250,7 @@ async def test_a_redirect_is_not_followed() -> None:
 
     async with upstream(handler) as ask:
         seen = await failure(ask)
-    assert type(seen) is UpstreamBroken
+    assert type(seen) is UnexpectedStatus
     assert paths == [PATH]
 
 

@@ -15,6 +15,7 @@ from ...errors import (
     KeyRefused,
     NotEntitled,
     RateLimited,
+    UnexpectedStatus,
     UpstreamBroken,
     UpstreamFailure,
     UpstreamRejected,
@@ -143,7 +144,7 @@ def _failure(
         return RateLimited(quoted, retry_delay=_retry_delay(response.headers, now))
     if status in (400, 404, 422):
         return UpstreamRejected(quoted, said=said)
-    return UpstreamBroken(what)
+    return UpstreamBroken(what) if status >= 500 else UnexpectedStatus(what)
 
 
 def _retry_delay(headers: Mapping[str, str], now: int) -> float | None:
