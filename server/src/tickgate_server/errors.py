@@ -63,20 +63,29 @@ class UpstreamFailure(GatewayError):
 
     reason: ClassVar[Reason]
 
-    def __init__(self, message: str, *, retry_delay: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, retry_delay: float | None = None, upstream: str = ""
+    ) -> None:
         """Say what happened.
 
         Args:
             message: one sentence for the caller, without a secret and without another library's words.
             retry_delay: seconds after which asking again makes sense, if known.
+            upstream: whose limit was reached, such as "alpaca.data"; empty where it is not about a limit.
         """
         super().__init__(message)
         self.message = message
         self.retry_delay = retry_delay
+        self.upstream = upstream
 
     def unavailable(self) -> Unavailable:
         """Return what a caller is told instead of a value."""
-        return Unavailable(reason=self.reason, message=self.message, retry_delay=self.retry_delay)
+        return Unavailable(
+            reason=self.reason,
+            message=self.message,
+            retry_delay=self.retry_delay,
+            upstream=self.upstream,
+        )
 
 
 class UpstreamTimeout(UpstreamFailure):

@@ -18,6 +18,7 @@ from .market.session import Calendar, ClockReading, MarketNow, MarketSession
 from .market.snapshot import Snapshot
 from .market.trade import Trade
 from .market.unavailable import Unavailable
+from .market.value_kind import ValueKind
 
 V = TypeVar("V")
 
@@ -234,6 +235,29 @@ class HotCache(Protocol[V]):
         Returns:
             How many were forgotten, or None when they cannot be had now.
         """
+        ...
+
+
+class Dropped(Struct, frozen=True, gc=False):
+    """How many entries were forgotten."""
+
+    memory: int
+    """By this process, remembered lacks of data among them."""
+
+    shared: int | None
+    """By the cache that all replicas share; None when there is none, or it cannot be had now."""
+
+
+class Caches(Protocol):
+    """Everything that holds values so that the upstream need not be asked."""
+
+    async def drop(
+        self,
+        feeds: Collection[Feed] | None,
+        symbols: Collection[str] | None,
+        kinds: Collection[ValueKind] | None,
+    ) -> Dropped:
+        """Forget values; None stands for all."""
         ...
 
 

@@ -86,6 +86,9 @@ class Unavailable(Struct, frozen=True, gc=False, kw_only=True):
     retry_delay: float | None = None
     """Seconds to wait before asking again, where that is known to help."""
 
+    upstream: str = ""
+    """Whose limit was reached, such as "alpaca.data"; empty where the reason is not about a limit."""
+
     last_event_time: int | None = None
     """Event time of the value that was refused, or of the newest one held, nanoseconds."""
 

@@ -141,7 +141,11 @@ def _failure(
         # "forbidden." is what a wrong key gets on some paths; everything else is about the subscription.
         return KeyRefused(quoted) if said in ("", "forbidden.") else NotEntitled(quoted)
     if status == 429:
-        return RateLimited(quoted, retry_delay=_retry_delay(response.headers, now))
+        return RateLimited(
+            quoted,
+            retry_delay=_retry_delay(response.headers, now),
+            upstream=request.upstream.value,
+        )
     if status in (400, 404, 422):
         return UpstreamRejected(quoted, said=said)
     return UpstreamBroken(what) if status >= 500 else UnexpectedStatus(what)

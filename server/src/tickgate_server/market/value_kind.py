@@ -1,0 +1,13 @@
+"""The kinds of value that tiers hold."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ValueKind(StrEnum):
+    """A kind of value. The text stands in the keys of the shared cache; the names are those of the contract."""
+
+    QUOTE = "quote"
+    TRADE = "trade"
+    SNAPSHOT = "snapshot"
