@@ -151,6 +151,12 @@ class NotEntitled(UpstreamFailure):
 
     reason = Reason.NOT_ENTITLED
 
+    def __init__(self, message: str, *, said: str = "", about_feed: bool = False) -> None:
+        """Keep what the upstream *said*, and whether it refuses the whole feed that was asked for."""
+        super().__init__(message)
+        self.said = said
+        self.about_feed = about_feed
+
 
 class RateLimited(UpstreamFailure):
     """The upstream answered 429."""

@@ -175,6 +175,23 @@ async def test_each_status_has_its_failure(
 
 
 @pytest.mark.parametrize(
+    ("said", "about_feed"),
+    [
+        ("subscription does not permit querying recent SIP data", True),
+        ("IEX is not part of your plan", True),
+        ("OPRA agreement is not signed", False),
+        ("account is restricted", False),
+    ],
+)
+async def test_a_refusal_may_be_about_the_feed(said: str, about_feed: bool) -> None:
+    """A 403 is about the feed asked for when it speaks of the subscription or of that feed, and keeps what was said."""
+    async with upstream(answering(403, f'{{"message":"{said}"}}')) as ask:
+        seen = await failure(ask)
+    assert isinstance(seen, NotEntitled)
+    assert (seen.said, seen.about_feed) == (said, about_feed)
+
+
+@pytest.mark.parametrize(
     ("headers", "least", "most"),
     [
         ({"Retry-After": "7"}, 7, 7),

@@ -139,7 +139,9 @@ def _failure(
         return KeyRefused(f"{what}: the key pair is missing or wrong")
     if status == 403:
         # "forbidden." is what a wrong key gets on some paths; everything else is about the subscription.
-        return KeyRefused(quoted) if said in ("", "forbidden.") else NotEntitled(quoted)
+        if said in ("", "forbidden."):
+            return KeyRefused(quoted)
+        return NotEntitled(quoted, said=said, about_feed=_is_about_feed(request, said))
     if status == 429:
         return RateLimited(
             quoted,
@@ -149,6 +151,12 @@ def _failure(
     if status in (400, 404, 422):
         return UpstreamRejected(quoted, said=said)
     return UpstreamBroken(what) if status >= 500 else UnexpectedStatus(what)
+
+
+def _is_about_feed(request: Request, said: str) -> bool:
+    """Return whether a refusal is about the feed that was asked for, and not about the account or another feed."""
+    feed = request.params.get("feed")
+    return feed is not None and ("subscription" in said or feed in said.lower())
 
 
 def _retry_delay(headers: Mapping[str, str], now: int) -> float | None:
