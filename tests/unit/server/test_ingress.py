@@ -76,6 +76,7 @@ def test_a_good_trade_passes_whole() -> None:
     assert isinstance(value, Trade)
     kept = asdict(value)
     assert kept.pop("provenance") == Provenance(DataSource.SANDBOX, Feed.IEX, NOW, NOW + 3, "up-1")
+    assert kept.pop("rule_flags") == ()
     assert kept == {key: item for key, item in asdict(TRADE).items() if key != "event_time"}
 
 
@@ -85,7 +86,7 @@ def test_a_good_bar_passes_whole() -> None:
     assert isinstance(value, Bar)
     assert value.event_time == NOW
     kept = asdict(value)
-    del kept["provenance"]
+    del kept["provenance"], kept["rule_flags"]
     assert kept == {key: item for key, item in asdict(BAR).items() if key != "event_time"}
 
 

@@ -26,6 +26,7 @@ from tickgate.v1 import (
 from tickgate_server.market.answer import Answer, Held
 from tickgate_server.market.asset import AssetStatus, CodeTable
 from tickgate_server.market.provenance import DataSource, Feed, Tier
+from tickgate_server.market.rule_flag import RuleFlag
 from tickgate_server.market.session import MarketNow, MarketSession
 from tickgate_server.market.snapshot import Snapshot, SnapshotPart
 from tickgate_server.market.time import NANOS
@@ -153,6 +154,22 @@ def test_what_was_not_sent_is_unset() -> None:
     assert not message.HasField("tape")
     no_size = convert.quote(quote(bid=side("1", None)))
     assert not no_size.bid.HasField("size")
+
+
+@pytest.mark.parametrize(
+    ("value", "convert_it"),
+    [(quote(), convert.quote), (trade(), convert.trade), (bar(), convert.bar)],
+    ids=["quote", "trade", "bar"],
+)
+def test_rule_flags_travel_with_their_value(value: Any, convert_it: Callable[[Any], Any]) -> None:
+    """Each flag of a business rule is told with its evidence, in order; a value without any has none."""
+    flags = (RuleFlag("price_range", "bid 1"), RuleFlag("consistency", "trade 2"))
+    message = convert_it(replace(value, rule_flags=flags))
+    assert [(flag.rule, flag.evidence) for flag in message.rule_flags] == [
+        ("price_range", "bid 1"),
+        ("consistency", "trade 2"),
+    ]
+    assert not convert_it(value).rule_flags
 
 
 def test_a_trade_that_lacks_everything_optional() -> None:
@@ -340,6 +357,17 @@ def test_nothing_leaks_from_one_moment_into_another(kind: str) -> None:
     fresh = encoder("AAPL", answer(value), LATER)
     encoder("AAPL", Answer(held.held, Tier.MEMORY, stale=True), MOMENT)
     assert encoder("AAPL", held, LATER) == fresh
+
+
+@pytest.mark.parametrize("kind", ["quote", "trade"])
+def test_rule_flags_are_encoded_once_with_their_value(kind: str) -> None:
+    """A flag is part of what never changes, so every answer from a value carries it."""
+    encoder, result, _, value = KINDS[kind]
+    held = answer(replace(value, rule_flags=(RuleFlag("volume_pattern", "size 7"),)))
+    for moment in (MOMENT, LATER):
+        message: Any = result.FromString(encoder("AAPL", held, moment))
+        (flag,) = getattr(message, kind).rule_flags
+        assert (flag.rule, flag.evidence) == ("volume_pattern", "size 7")
 
 
 def test_an_unknown_session_is_unset_again() -> None:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from msgspec import Struct
 
 from .provenance import Provenance
+from .rule_flag import RuleFlag
 
 
 class Bar(Struct, frozen=True, gc=False):
@@ -25,6 +26,8 @@ class Bar(Struct, frozen=True, gc=False):
     """Volume-weighted average price as the upstream computed it."""
 
     provenance: Provenance
+    rule_flags: tuple[RuleFlag, ...] = ()
+    """What business rules find odd about it; nothing for almost every value."""
 
     @property
     def event_time(self) -> int | None:

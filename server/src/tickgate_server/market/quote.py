@@ -7,6 +7,7 @@ from decimal import Decimal
 from msgspec import Struct
 
 from .provenance import Provenance
+from .rule_flag import RuleFlag
 
 
 class QuoteSide(Struct, frozen=True, gc=False):
@@ -33,6 +34,8 @@ class Quote(Struct, frozen=True, gc=False):
 
     tape: str | None
     provenance: Provenance
+    rule_flags: tuple[RuleFlag, ...] = ()
+    """What business rules find odd about it; nothing for almost every value."""
 
     @property
     def event_time(self) -> int | None:

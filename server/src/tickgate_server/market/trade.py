@@ -7,6 +7,7 @@ from decimal import Decimal
 from msgspec import Struct
 
 from .provenance import Provenance
+from .rule_flag import RuleFlag
 
 
 class Trade(Struct, frozen=True, gc=False):
@@ -29,6 +30,8 @@ class Trade(Struct, frozen=True, gc=False):
     """"canceled", "incorrect" or "corrected" when the trade was amended later."""
 
     provenance: Provenance
+    rule_flags: tuple[RuleFlag, ...] = ()
+    """What business rules find odd about it; nothing for almost every value."""
 
     @property
     def event_time(self) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from enum import Enum
@@ -18,6 +18,7 @@ from tickgate.v1 import (
     market_session_pb2,
     provenance_pb2,
     quote_pb2,
+    rule_flag_pb2,
     snapshot_pb2,
     trade_pb2,
     unavailable_pb2,
@@ -28,6 +29,7 @@ from ..market.bar import Bar
 from ..market.provenance import FEED_DELAY, DataSource, Feed, Provenance, Tier
 from ..market.quality import Derived, Quality, QuoteFlag
 from ..market.quote import Quote, QuoteSide
+from ..market.rule_flag import RuleFlag
 from ..market.session import MarketNow, MarketSession, TradingDay
 from ..market.snapshot import SnapshotPart
 from ..market.time import NANOS
@@ -132,6 +134,7 @@ def quote(value: Quote) -> quote_pb2.Quote:
         ask=_side(value.ask),
         conditions=value.conditions,
         provenance=provenance(value.provenance),
+        rule_flags=_rule_flags(value.rule_flags),
     )
     if value.tape is not None:
         message.tape = value.tape
@@ -155,6 +158,7 @@ def trade(value: Trade) -> trade_pb2.Trade:
         price=price(value.price),
         conditions=value.conditions,
         provenance=provenance(value.provenance),
+        rule_flags=_rule_flags(value.rule_flags),
     )
     _set_present(
         message,
@@ -177,6 +181,7 @@ def bar(value: Bar) -> bar_pb2.Bar:
         close=price(value.close),
         vwap=None if value.vwap is None else price(value.vwap),
         provenance=provenance(value.provenance),
+        rule_flags=_rule_flags(value.rule_flags),
     )
     if value.event_time is not None:
         message.start_time.CopyFrom(timestamp(value.event_time))
@@ -268,6 +273,10 @@ def trading_day(value: TradingDay) -> market_session_pb2.TradingDay:
         if value.settlement_date is None
         else civil_date(value.settlement_date),
     )
+
+
+def _rule_flags(flags: Sequence[RuleFlag]) -> list[rule_flag_pb2.RuleFlag]:
+    return [rule_flag_pb2.RuleFlag(rule=flag.rule, evidence=flag.evidence) for flag in flags]
 
 
 def _stamp(instant: int | None) -> timestamp_pb2.Timestamp | None:
