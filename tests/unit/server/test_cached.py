@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
-from tickgate_server.guards.cached import CachedLatest, FreshnessPolicy, MemoryTier
+from tickgate_server.guards.cached import CachedLatest, Tiers
+from tickgate_server.guards.freshness import FreshnessPolicy
+from tickgate_server.guards.memory import MemoryTier
 from tickgate_server.market.answer import Answer
 from tickgate_server.market.provenance import FEED_DELAY, Feed, Tier
 from tickgate_server.market.quote import Quote
 from tickgate_server.market.session import MarketSession
 from tickgate_server.market.time import NANOS
 from tickgate_server.market.unavailable import OUTAGES, Reason, TierOutcome, Unavailable
+from tickgate_server.observe.counters import TierCounts
 
 from ...support.fakes import NOW, FakeLatest, HandClock, question, quote, unavailable
 
@@ -26,7 +29,7 @@ POLICY = FreshnessPolicy(
     stale_cap=900.0,
 )
 EMPTY, TOO_OLD, REFUSED, FAILED, NOT_ALLOWED = TierOutcome
-MEMORY, UPSTREAM = Tier.MEMORY, Tier.UPSTREAM
+BOOK, MEMORY, UPSTREAM = Tier.BOOK, Tier.MEMORY, Tier.UPSTREAM
 ONLY_MEMORY = frozenset({MEMORY})
 ONLY_UPSTREAM = frozenset({UPSTREAM})
 
@@ -44,8 +47,13 @@ class Setup:
         self.source = FakeLatest(self.clock, {"AAPL": quote("AAPL"), "IBM": quote("IBM")})
         self.memory = MemoryTier[Quote](capacity)
         self.session = session
+        self.counts = TierCounts()
         self.cached = CachedLatest(
-            self.source, self.memory, policy, self.clock, lambda: self.session
+            self.source,
+            Tiers({}, self.memory, self.counts, None),
+            policy,
+            self.clock,
+            lambda: self.session,
         )
 
     async def ask(self, symbol: str = "AAPL", **asked: Any) -> Answer[Quote] | Unavailable:
@@ -130,7 +138,7 @@ async def test_a_batch_asks_only_for_what_is_missing() -> None:
     answers = await setup.cached.latest(question("IBM", "AAPL", "ZZZZ"))
     assert set(answers) == {"IBM", "AAPL", "ZZZZ"}
     assert setup.source.symbols_asked == [("AAPL",), ("IBM", "ZZZZ")]
-    assert (setup.memory.hits, setup.memory.misses) == (1, 3)
+    assert (setup.counts.hits, setup.counts.misses) == (1, 3)
 
 
 async def test_feeds_are_kept_apart() -> None:
@@ -180,12 +188,14 @@ async def test_the_upstream_may_be_forbidden() -> None:
     setup = Setup()
     nothing = await setup.why(allowed_tiers=ONLY_MEMORY)
     assert nothing.reason is Reason.NO_DATA
-    assert tiers(nothing) == [(MEMORY, EMPTY), (UPSTREAM, NOT_ALLOWED)]
+    assert tiers(nothing) == [(BOOK, NOT_ALLOWED), (MEMORY, EMPTY), (UPSTREAM, NOT_ALLOWED)]
     await setup.value()
     setup.clock.advance(30)
     old = await setup.why(allowed_tiers=ONLY_MEMORY)
     assert old.reason is Reason.TOO_STALE
-    assert tiers(old) == [(MEMORY, TOO_OLD), (UPSTREAM, NOT_ALLOWED)]
+    assert "confirmed 30.000 s ago" in old.message
+    assert "30 s that are allowed" in old.message
+    assert tiers(old) == [(BOOK, NOT_ALLOWED), (MEMORY, TOO_OLD), (UPSTREAM, NOT_ALLOWED)]
     assert setup.asked == 1
 
 
@@ -201,11 +211,11 @@ async def test_memory_alone_answers_within_max_age() -> None:
     ).reason is Reason.TOO_STALE
 
 
-async def test_tiers_that_do_not_exist_yet_hold_nothing() -> None:
-    """A request that allows neither memory nor upstream is told so."""
-    why = await Setup().why(allowed_tiers=frozenset({Tier.BOOK}))
+async def test_an_empty_book_holds_nothing() -> None:
+    """A request that allows only the book is told that it is empty."""
+    why = await Setup().why(allowed_tiers=frozenset({BOOK}))
     assert why.reason is Reason.NO_DATA
-    assert tiers(why) == [(MEMORY, NOT_ALLOWED), (UPSTREAM, NOT_ALLOWED)]
+    assert tiers(why) == [(BOOK, EMPTY), (MEMORY, NOT_ALLOWED), (UPSTREAM, NOT_ALLOWED)]
 
 
 # ---------------------------------------------------------------------------- outages
@@ -247,11 +257,13 @@ async def check_what_is_left(
         Reason.SYMBOL_UNKNOWN: EMPTY,
         Reason.NO_DATA: EMPTY,
         Reason.INVALID_DATA: REFUSED,
+        Reason.RULE_VIOLATION: REFUSED,
     }.get(reason, FAILED)
     of_memory = NOT_ALLOWED if not memory else EMPTY if age is None else TOO_OLD
-    assert tiers(outcome) == [(MEMORY, of_memory), (UPSTREAM, upstream)]
-    dropped = upstream in (EMPTY, REFUSED)
-    assert outcome.last_event_time == (None if age is None or dropped else NOW)
+    of_book = EMPTY if memory else NOT_ALLOWED
+    assert tiers(outcome) == [(BOOK, of_book), (MEMORY, of_memory), (UPSTREAM, upstream)]
+    # Who does not allow memory is not told what it holds.
+    assert outcome.last_event_time == (None if age is None or not memory else NOW)
 
 
 async def test_a_stale_value_may_be_as_old_as_the_cap() -> None:
@@ -292,11 +304,11 @@ async def test_nothing_is_remembered_briefly(reason: Reason, kept: float) -> Non
     """An unknown symbol is remembered for a while, a lack of data no longer than a value would be."""
     setup = Setup()
     setup.source.reasons["AAPL"] = unavailable(reason, last_event_time=5)
-    assert tiers(await setup.why()) == [(MEMORY, EMPTY), (UPSTREAM, EMPTY)]
+    assert tiers(await setup.why()) == [(BOOK, EMPTY), (MEMORY, EMPTY), (UPSTREAM, EMPTY)]
     setup.clock.advance(kept - 0.001)
     again = await setup.why()
     assert (again.reason, again.last_event_time, setup.asked) == (reason, 5, 1)
-    assert tiers(again) == [(MEMORY, EMPTY)]
+    assert tiers(again) == [(BOOK, EMPTY), (MEMORY, EMPTY)]
     setup.clock.advance(0.001)
     await setup.why()
     assert setup.asked == 2
@@ -330,7 +342,10 @@ async def test_a_symbol_that_appears_is_no_longer_nothing() -> None:
     assert (await setup.value("ZZZZ")).served_from is MEMORY
 
 
-@pytest.mark.parametrize("reason", [Reason.INVALID_DATA, Reason.NO_DATA, Reason.SYMBOL_UNKNOWN])
+@pytest.mark.parametrize(
+    "reason",
+    [Reason.INVALID_DATA, Reason.RULE_VIOLATION, Reason.NO_DATA, Reason.SYMBOL_UNKNOWN],
+)
 async def test_what_is_superseded_is_dropped(reason: Reason) -> None:
     """After an invalid record, or word that there is none, the value from before is never served again."""
     setup = Setup()
@@ -355,8 +370,8 @@ async def test_a_refusal_is_not_stored_with_its_tiers() -> None:
     """Each asker sees the tiers of its own question, not those of the one that was remembered."""
     setup = Setup()
     await setup.why("ZZZZ")
-    assert len((await setup.why("ZZZZ")).tiers) == 1
-    assert len((await setup.why("ZZZZ", max_age=0)).tiers) == 2
+    assert len((await setup.why("ZZZZ")).tiers) == 2
+    assert len((await setup.why("ZZZZ", max_age=0)).tiers) == 3
 
 
 # ---------------------------------------------------------------------------- event age
@@ -382,9 +397,13 @@ async def test_too_old_an_event_names_the_tiers() -> None:
     """TOO_STALE lists every tier that was asked, in order."""
     setup = Setup()
     setup.clock.advance(400)
-    assert tiers(await setup.why()) == [(MEMORY, EMPTY), (UPSTREAM, TOO_OLD)]
-    assert tiers(await setup.why()) == [(MEMORY, TOO_OLD)]
-    assert tiers(await setup.why(max_age=0)) == [(MEMORY, TOO_OLD), (UPSTREAM, TOO_OLD)]
+    assert tiers(await setup.why()) == [(BOOK, EMPTY), (MEMORY, EMPTY), (UPSTREAM, TOO_OLD)]
+    assert tiers(await setup.why()) == [(BOOK, EMPTY), (MEMORY, TOO_OLD)]
+    assert tiers(await setup.why(max_age=0)) == [
+        (BOOK, EMPTY),
+        (MEMORY, TOO_OLD),
+        (UPSTREAM, TOO_OLD),
+    ]
 
 
 @pytest.mark.parametrize("feed", list(Feed))

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from ..market.answer import Answer, Freshness, Held, Question
-from ..market.provenance import FEED_DELAY, Feed, Tier
+from ..market.answer import Answer, Held, Question
+from ..market.provenance import Tier
 from ..market.session import MarketSession
 from ..market.time import NANOS
 from ..market.unavailable import OUTAGES, Reason, TierAttempt, TierOutcome, Unavailable
-from ..ports import Answers, Clock, LatestSource
+from ..observe.counters import TierCounts
+from ..ports import Answers, Clock, Key, LatestSource
+from .freshness import Bounds, FreshnessPolicy, bounds_by
+from .memory import MemoryTier
+from .shared import SharedTier
 
 
 class Timed(Protocol):
@@ -27,186 +29,99 @@ class Timed(Protocol):
 
 
 V = TypeVar("V", bound=Timed)
-T = TypeVar("T")
 
 
-class FreshnessPolicy(Struct, frozen=True):
-    """What holds when a request says nothing, and what holds whatever it says."""
+class Tiers(Generic[V]):
+    """The tiers of one kind of value in front of the upstream, nearest first."""
 
-    max_age: int
-    """Nanoseconds since the upstream confirmed a value."""
-
-    max_event_age_open: int | None
-    """Nanoseconds since a value was stamped, beyond the delay that its feed has by design, while the market is open or
-    its session unknown; None is no bound."""
-
-    keep_open: float
-    """Seconds that memory answers from a value while the market is open or its session unknown."""
-
-    keep_otherwise: float
-    """Seconds that memory answers from a value at other times."""
-
-    keep_unknown: float
-    """Seconds that a symbol is remembered as unknown. A lack of data is remembered as long as a value."""
-
-    stale_cap: float
-    """Longest receive age, in seconds, of a value that bridges an outage."""
+    def __init__(
+        self,
+        book: Mapping[Key, Held[V]],
+        memory: MemoryTier[V],
+        memory_counts: TierCounts,
+        shared: SharedTier[V] | None,
+    ) -> None:
+        """Ask *book*, which holds what is live at this moment, then *memory*, then *shared*, where there is one."""
+        self.book = book
+        self.memory = memory
+        self.memory_counts = memory_counts
+        self.shared = shared
 
 
-Key = tuple[Feed, str]
+class _Search(Generic[V]):
+    """One question on its way through the tiers, for what the near ones could not answer."""
 
+    def __init__(self, question: Question, bounds: Bounds, missing: list[str]) -> None:
+        self.question = question
+        self.bounds = bounds
+        self.missing = missing
+        self.trail: dict[str, tuple[TierAttempt, ...]] = {}
+        """The tiers that each symbol has been looked for in."""
 
-class _Newest(dict[Key, T]):
-    """A dictionary of at most so many entries; the one that was put first makes room."""
+        self.passed_over: dict[str, Answer[V]] = {}
+        """The newest value that a tier held, older than asked for, of each symbol."""
 
-    def __init__(self, capacity: int) -> None:
-        super().__init__()
-        self._capacity = capacity
+    def key(self, symbol: str) -> Key:
+        return self.question.feed, symbol
 
-    def put(self, key: Key, value: T) -> None:
-        self.pop(key, None)
-        self[key] = value
-        if len(self) > self._capacity:
-            del self[next(iter(self))]
-
-
-class MemoryTier(Generic[V]):
-    """The answers confirmed last, by feed and symbol, and the counts that status reports.
-
-    What is asked for is confirmed again every few seconds, so what makes room is what nobody asks for, and a hit costs
-    no bookkeeping.
-    """
-
-    def __init__(self, capacity: int) -> None:
-        """Hold at most *capacity* answers; the one confirmed longest ago makes room."""
-        self._answers: _Newest[Answer[V]] = _Newest(capacity)
-        self._nothing: _Newest[tuple[float, Unavailable]] = _Newest(capacity)
-        self.hits = 0
-        self.misses = 0
-
-    def __len__(self) -> int:
-        return len(self._answers)
-
-    @property
-    def answers(self) -> Mapping[Key, Answer[V]]:
-        """What is held, however old."""
-        return self._answers
-
-    @property
-    def nothing(self) -> Mapping[Key, tuple[float, Unavailable]]:
-        """When and why there was nothing."""
-        return self._nothing
-
-    def put(self, key: Key, held: Held[V]) -> None:
-        """Hold a value."""
-        self._nothing.pop(key, None)
-        self._answers.put(key, Answer(held, Tier.MEMORY))
-
-    def put_nothing(self, key: Key, at: float, why: Unavailable) -> None:
-        """Remember that there is no value, which drops the one held."""
-        self._answers.pop(key, None)
-        self._nothing.put(key, (at, why))
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._answers.clear()
-        self._nothing.clear()
-
-    def drop(self, key: Key) -> None:
-        """Forget the value of *key*: it has been superseded by something that is none."""
-        self._answers.pop(key, None)
-
-
-class _Bounds(Struct, frozen=True, gc=False):
-    """One question's freshness with every default filled in."""
-
-    max_age: float
-    """Seconds since confirmation."""
-
-    max_event_age: int | None
-    """Nanoseconds since the event."""
-
-    keep: float
-    """Seconds since confirmation that memory answers without the upstream being asked."""
-
-    keep_unknown: float
-    memory: bool
-    upstream: bool
-    allow_stale: bool
+    def pass_over(self, symbol: str, answer: Answer[V]) -> None:
+        before = self.passed_over.get(symbol)
+        if before is None or before.held.confirmed_at < answer.held.confirmed_at:
+            self.passed_over[symbol] = answer
 
 
 class CachedLatest(Generic[V]):
-    """The wrapped source behind memory. It alone decides what is fresh enough, and says so when nothing is."""
+    """The wrapped source behind book, memory and Redis.
+
+    It alone decides what is fresh enough, and says so when nothing is.
+    """
 
     def __init__(
         self,
         source: LatestSource[V],
-        memory: MemoryTier[V],
+        tiers: Tiers[V],
         policy: FreshnessPolicy,
         clock: Clock,
         session: Callable[[], MarketSession | None],
     ) -> None:
         """Wrap *source*; *session* tells the market's session now, or None when unknown."""
         self._source = source
-        self._memory = memory
-        self._policy = policy
+        self._tiers = tiers
         self._clock = clock
         self._session = session
-        # Most questions name no bounds of their own, and the others repeat theirs.
-        self._bounds = lru_cache(maxsize=256)(self._work_out)
+        self._bounds = bounds_by(policy)
 
     async def latest(self, question: Question) -> Answers[V]:
-        """Return an answer for every symbol: from memory while that is fresh enough, else from the source."""
+        """Return an answer for every symbol: from the nearest tier that is fresh enough, else from the source."""
         strict_session = self._session() in (None, MarketSession.OPEN)
         bounds = self._bounds(question.freshness, question.feed, strict_session)
-        answers = self._recall(question, bounds) if bounds.memory else {}
-        self._memory.hits += len(answers)
-        tried: dict[str, TierAttempt] = {}
+        answers = self._recall(question, bounds)
+        trail: Mapping[str, tuple[TierAttempt, ...]] = {}
+        self._tiers.memory_counts.hits += len(answers)
         if len(answers) < len(question.symbols):
-            tried = {
-                symbol: self._memory_attempt((question.feed, symbol), bounds)
-                for symbol in question.symbols
-                if symbol not in answers
-            }
-            self._memory.misses += len(tried)
-            answers.update(await self._ask(question, tried, bounds))
+            missing = [symbol for symbol in question.symbols if symbol not in answers]
+            search = _Search[V](question, bounds, missing)
+            answers.update(await self._look_further(search))
+            trail = search.trail
         if bounds.max_event_age is None:
             return answers
-        return self._judge_events(answers, bounds.max_event_age, tried)
+        return self._judge_events(answers, bounds.max_event_age, trail)
 
-    def _work_out(self, asked: Freshness, feed: Feed, strict_session: bool) -> _Bounds:  # noqa: FBT001 - lru_cache's keys
-        policy = self._policy
-        default_event_age = policy.max_event_age_open if strict_session else None
-        if default_event_age is not None:
-            # What a feed is late by design is no fault of the value; an age that is asked for is meant literally.
-            default_event_age += FEED_DELAY.get(feed, 0)
-        max_age = (policy.max_age if asked.max_age is None else asked.max_age) / NANOS
-        keep = policy.keep_open if strict_session else policy.keep_otherwise
-        if asked.max_event_age is not None:
-            # What was confirmed longer ago cannot be young enough; what the upstream holds by now may be.
-            keep = min(keep, asked.max_event_age / NANOS)
-        allowed = asked.allowed_tiers
-        upstream = allowed is None or Tier.UPSTREAM in allowed
-        return _Bounds(
-            max_age=max_age,
-            max_event_age=(
-                default_event_age if asked.max_event_age is None else asked.max_event_age
-            ),
-            # Where nobody else may be asked there is nothing to gain from passing over what is fresh enough.
-            keep=min(max_age, keep) if upstream else max_age,
-            keep_unknown=min(max_age, policy.keep_unknown),
-            memory=allowed is None or Tier.MEMORY in allowed,
-            upstream=upstream,
-            allow_stale=asked.allow_stale,
-        )
+    # ------------------------------------------------------------------------------- near tiers
 
-    def _recall(self, question: Question, bounds: _Bounds) -> dict[str, Answer[V] | Unavailable]:
+    def _recall(self, question: Question, bounds: Bounds) -> dict[str, Answer[V] | Unavailable]:
         answers: dict[str, Answer[V] | Unavailable] = {}
-        feed, held = question.feed, self._memory.answers
         # Not "at": a max_age of zero always asks the upstream, also within one tick of the clock.
         after = self._clock.monotonic() - bounds.keep
-        for symbol in question.symbols:
-            answer = held.get((feed, symbol))
+        symbols: Sequence[str] = question.symbols
+        if bounds.book and self._tiers.book:
+            self._recall_live(question, after, answers)
+            symbols = [symbol for symbol in symbols if symbol not in answers]
+        if not bounds.memory:
+            return answers
+        feed, remembered = question.feed, self._tiers.memory.answers
+        for symbol in symbols:
+            answer = remembered.get((feed, symbol))
             if answer is None:
                 nothing = self._recall_nothing((feed, symbol), bounds)
                 if nothing is not None:
@@ -215,8 +130,16 @@ class CachedLatest(Generic[V]):
                 answers[symbol] = answer
         return answers
 
-    def _recall_nothing(self, key: Key, bounds: _Bounds) -> Unavailable | None:
-        nothing = self._memory.nothing.get(key)
+    def _recall_live(
+        self, question: Question, after: float, answers: dict[str, Answer[V] | Unavailable]
+    ) -> None:
+        for symbol in question.symbols:
+            live = self._tiers.book.get((question.feed, symbol))
+            if live is not None and live.confirmed_at > after:
+                answers[symbol] = Answer(live, Tier.BOOK)
+
+    def _recall_nothing(self, key: Key, bounds: Bounds) -> Unavailable | None:
+        nothing = self._tiers.memory.nothing.get(key)
         if nothing is None:
             return None
         at, why = nothing
@@ -224,56 +147,126 @@ class CachedLatest(Generic[V]):
         keep = bounds.keep_unknown if why.reason is Reason.SYMBOL_UNKNOWN else bounds.keep
         if self._clock.monotonic() - at >= keep:
             return None
-        return why.after(self._attempt(Tier.MEMORY, TierOutcome.EMPTY))
+        return why.after(
+            self._attempt(Tier.BOOK, TierOutcome.EMPTY),
+            self._attempt(Tier.MEMORY, TierOutcome.EMPTY),
+        )
 
-    async def _ask(
-        self, question: Question, tried: Mapping[str, TierAttempt], bounds: _Bounds
-    ) -> Mapping[str, Answer[V] | Unavailable]:
-        if not bounds.upstream:
-            return {symbol: self._not_asked(symbol, memory) for symbol, memory in tried.items()}
-        answers = await self._source.latest(replace(question, symbols=tuple(tried)))
-        return {
-            symbol: self._keep((question.feed, symbol), answers[symbol], bounds, memory)
-            for symbol, memory in tried.items()
-        }
+    # -------------------------------------------------------------------------------- far tiers
 
-    def _keep(
-        self,
-        key: Key,
-        answer: Answer[V] | Unavailable,
-        bounds: _Bounds,
-        memory: TierAttempt,
-    ) -> Answer[V] | Unavailable:
-        if isinstance(answer, Answer):
-            self._memory.put(key, answer.held)
-            return answer
-        if answer.reason in OUTAGES:
-            bridge = self._bridge(key, bounds) if bounds.memory else None
-            if bridge is not None:
-                return bridge
-            return self._explain(key, answer, memory, TierOutcome.FAILED)
-        if answer.reason in (Reason.SYMBOL_UNKNOWN, Reason.NO_DATA):
-            if answer.passing:
-                self._memory.drop(key)
+    async def _look_further(self, search: _Search[V]) -> dict[str, Answer[V] | Unavailable]:
+        self._tiers.memory_counts.misses += len(search.missing)
+        for symbol in search.missing:
+            self._leave_near_tiers(search, symbol)
+        answers: dict[str, Answer[V] | Unavailable] = {}
+        if self._tiers.shared is not None:
+            answers.update(await self._ask_shared(search, self._tiers.shared))
+            search.missing = [symbol for symbol in search.missing if symbol not in answers]
+        if search.missing and search.bounds.upstream:
+            answers.update(await self._ask_upstream(search))
+        else:
+            answers.update({symbol: self._not_asked(search, symbol) for symbol in search.missing})
+        return answers
+
+    def _leave_near_tiers(self, search: _Search[V], symbol: str) -> None:
+        key, bounds = search.key(symbol), search.bounds
+        live = self._tiers.book.get(key)
+        if live is not None and bounds.book:
+            search.pass_over(symbol, Answer(live, Tier.BOOK))
+        remembered = self._tiers.memory.answers.get(key)
+        if remembered is not None and bounds.memory:
+            search.pass_over(symbol, remembered)
+        search.trail[symbol] = (
+            self._passed(Tier.BOOK, allowed=bounds.book, holds=live is not None),
+            self._passed(Tier.MEMORY, allowed=bounds.memory, holds=remembered is not None),
+        )
+
+    async def _ask_shared(
+        self, search: _Search[V], shared: SharedTier[V]
+    ) -> dict[str, Answer[V] | Unavailable]:
+        bounds = search.bounds
+        if not bounds.redis:
+            for symbol in search.missing:
+                search.trail[symbol] += (self._attempt(Tier.REDIS, TierOutcome.NOT_ALLOWED),)
+            return {}
+        if bounds.keep <= 0 and bounds.upstream and not bounds.allow_stale:
+            # Whatever it holds is too old for somebody who wants to hear it from the upstream.
+            return {}
+        looks = await shared.recall(
+            [search.key(symbol) for symbol in search.missing], search.question.deadline
+        )
+        answers: dict[str, Answer[V] | Unavailable] = {}
+        after = self._clock.monotonic() - bounds.keep
+        for symbol in search.missing:
+            look = looks[search.key(symbol)]
+            if look.held is None:
+                outcome = TierOutcome.EMPTY if look.answered else TierOutcome.FAILED
+                search.trail[symbol] += (self._attempt(Tier.REDIS, outcome),)
+                continue
+            self._tiers.memory.put(search.key(symbol), look.held)
+            answer = Answer(look.held, Tier.REDIS)
+            if look.held.confirmed_at > after:
+                answers[symbol] = answer
             else:
-                self._memory.put_nothing(key, self._clock.monotonic(), answer)
-            return self._explain(key, answer, memory, TierOutcome.EMPTY)
-        if answer.reason is Reason.INVALID_DATA:
-            self._memory.drop(key)
-            return self._explain(key, answer, memory, TierOutcome.REFUSED)
-        return self._explain(key, answer, memory, TierOutcome.FAILED)
+                search.pass_over(symbol, answer)
+                search.trail[symbol] += (self._attempt(Tier.REDIS, TierOutcome.TOO_OLD),)
+        shared.counts.hits += len(answers)
+        shared.counts.misses += len(search.missing) - len(answers)
+        return answers
 
-    def _bridge(self, key: Key, bounds: _Bounds) -> Answer[V] | None:
-        answer = self._memory.answers.get(key)
+    async def _ask_upstream(self, search: _Search[V]) -> dict[str, Answer[V] | Unavailable]:
+        answers = await self._source.latest(replace(search.question, symbols=tuple(search.missing)))
+        news: dict[Key, Held[V]] = {}
+        settled: dict[str, Answer[V] | Unavailable] = {}
+        for symbol in search.missing:
+            answer = answers[symbol]
+            if isinstance(answer, Answer):
+                # Of a shared call the first asker to get here has kept it for all.
+                if self._tiers.memory.put(search.key(symbol), answer.held):
+                    news[search.key(symbol)] = answer.held
+                settled[symbol] = answer
+            else:
+                settled[symbol] = self._settle(search, symbol, answer)
+        if news and self._tiers.shared is not None:
+            self._tiers.shared.put(news)
+        return settled
+
+    def _settle(self, search: _Search[V], symbol: str, why: Unavailable) -> Answer[V] | Unavailable:
+        key, memory = search.key(symbol), self._tiers.memory
+        remembered = memory.answers.get(key)
+        if remembered is not None and search.bounds.memory:
+            # It may have come while the upstream was asked.
+            search.pass_over(symbol, remembered)
+        if why.reason in OUTAGES:
+            return self._bridge(search, symbol) or self._explain(
+                search, symbol, self._with_age(search, symbol, why), TierOutcome.FAILED
+            )
+        if why.reason in (Reason.SYMBOL_UNKNOWN, Reason.NO_DATA):
+            self._drop(key)
+            if not why.passing:
+                memory.put_nothing(key, self._clock.monotonic(), why)
+            return self._explain(search, symbol, why, TierOutcome.EMPTY)
+        if why.reason in (Reason.INVALID_DATA, Reason.RULE_VIOLATION):
+            self._drop(key)
+            return self._explain(search, symbol, why, TierOutcome.REFUSED)
+        return self._explain(search, symbol, why, TierOutcome.FAILED)
+
+    def _drop(self, key: Key) -> None:
+        self._tiers.memory.drop(key)
+        if self._tiers.shared is not None:
+            self._tiers.shared.supersede(key)
+
+    def _bridge(self, search: _Search[V], symbol: str) -> Answer[V] | None:
+        answer, bounds = search.passed_over.get(symbol), search.bounds
         if answer is None:
             return None
         age = self._clock.monotonic() - answer.held.confirmed_at
         if age < bounds.max_age and not self._is_too_old(answer, bounds.max_event_age):
-            # As fresh as asked for; memory only meant to ask for something fresher first.
+            # As fresh as asked for; the tiers only meant to ask for something fresher first.
             return answer
-        if not bounds.allow_stale or age > self._policy.stale_cap:
+        if not bounds.allow_stale or age > bounds.stale_cap:
             return None
-        return Answer(answer.held, Tier.MEMORY, stale=True)
+        return Answer(answer.held, answer.served_from, stale=True)
 
     def _is_too_old(self, answer: Answer[V], max_event_age: int | None) -> bool:
         event_time = answer.held.value.event_time
@@ -281,38 +274,49 @@ class CachedLatest(Generic[V]):
             return False
         return self._clock.market() - event_time > max_event_age
 
+    # ------------------------------------------------------------------------------ explanations
+
     def _explain(
-        self,
-        key: Key,
-        why: Unavailable,
-        memory: TierAttempt,
-        upstream: TierOutcome,
+        self, search: _Search[V], symbol: str, why: Unavailable, upstream: TierOutcome
     ) -> Unavailable:
-        tried = why.after(memory, self._attempt(Tier.UPSTREAM, upstream))
-        if tried.last_event_time is not None:
+        tried = why.after(*search.trail[symbol], self._attempt(Tier.UPSTREAM, upstream))
+        newest = search.passed_over.get(symbol)
+        if tried.last_event_time is not None or newest is None:
             return tried
-        held = self._memory.answers.get(key)
-        return tried if held is None else replace(tried, last_event_time=held.value.event_time)
+        return replace(tried, last_event_time=newest.held.value.event_time)
 
-    def _not_asked(self, symbol: str, memory: TierAttempt) -> Unavailable:
-        too_old = memory.outcome is TierOutcome.TOO_OLD
+    def _with_age(self, search: _Search[V], symbol: str, why: Unavailable) -> Unavailable:
+        newest = search.passed_over.get(symbol)
+        if newest is None:
+            return why
+        age = self._clock.monotonic() - newest.held.confirmed_at
+        held = f"the newest value held was confirmed {age:.3f} s ago"
+        return replace(why, message=f"{why.message}; {held}")
+
+    def _not_asked(self, search: _Search[V], symbol: str) -> Unavailable:
+        tiers = (*search.trail[symbol], self._attempt(Tier.UPSTREAM, TierOutcome.NOT_ALLOWED))
+        newest = search.passed_over.get(symbol)
+        if newest is None:
+            return Unavailable(
+                reason=Reason.NO_DATA,
+                message=f"{symbol}: none of the tiers that the request allows holds a value",
+                tiers=tiers,
+            )
+        age = self._clock.monotonic() - newest.held.confirmed_at
         return Unavailable(
-            reason=Reason.TOO_STALE if too_old else Reason.NO_DATA,
+            reason=Reason.TOO_STALE,
             message=(
-                f"{symbol}: memory holds a value older than asked for"
-                if too_old
-                else f"{symbol}: none of the tiers that the request allows holds a value"
+                f"{symbol}: the newest value that the allowed tiers hold was confirmed {age:.3f} s ago, more than the"
+                f" {search.bounds.max_age:g} s that are allowed (max_age)"
             ),
-            tiers=(memory, self._attempt(Tier.UPSTREAM, TierOutcome.NOT_ALLOWED)),
+            last_event_time=newest.held.value.event_time,
+            tiers=tiers,
         )
 
-    def _memory_attempt(self, key: Key, bounds: _Bounds) -> TierAttempt:
-        if not bounds.memory:
-            return self._attempt(Tier.MEMORY, TierOutcome.NOT_ALLOWED)
-        held = self._memory.answers.get(key)
-        return self._attempt(
-            Tier.MEMORY, TierOutcome.EMPTY if held is None else TierOutcome.TOO_OLD
-        )
+    def _passed(self, tier: Tier, *, allowed: bool, holds: bool) -> TierAttempt:
+        if not allowed:
+            return self._attempt(tier, TierOutcome.NOT_ALLOWED)
+        return self._attempt(tier, TierOutcome.TOO_OLD if holds else TierOutcome.EMPTY)
 
     def _attempt(self, tier: Tier, outcome: TierOutcome) -> TierAttempt:
         return TierAttempt(tier, outcome, self._clock.wall())
@@ -321,7 +325,7 @@ class CachedLatest(Generic[V]):
         self,
         answers: dict[str, Answer[V] | Unavailable],
         max_event_age: int,
-        tried: Mapping[str, TierAttempt],
+        trail: Mapping[str, tuple[TierAttempt, ...]],
     ) -> dict[str, Answer[V] | Unavailable]:
         oldest = self._clock.market() - max_event_age
         for symbol, answer in answers.items():
@@ -329,11 +333,15 @@ class CachedLatest(Generic[V]):
                 continue
             event_time = answer.held.value.event_time
             if event_time is not None and event_time < oldest:
-                before = tried.get(symbol)
                 answers[symbol] = self._too_old(symbol, answer, event_time, max_event_age).after(
-                    *(() if before is None else (before,))
+                    *self._tiers_before(answer.served_from, trail.get(symbol, ()))
                 )
         return answers
+
+    def _tiers_before(self, tier: Tier, trail: Sequence[TierAttempt]) -> Sequence[TierAttempt]:
+        if tier is Tier.MEMORY:
+            return (self._attempt(Tier.BOOK, TierOutcome.EMPTY),)
+        return trail
 
     def _too_old(
         self, symbol: str, answer: Answer[V], event_time: int, max_event_age: int

@@ -1,4 +1,4 @@
-"""A latest source that asks once for simultaneous askers."""
+"""A latest source that asks once for simultaneous askers, and in one batch for those who come together."""
 
 from __future__ import annotations
 
@@ -8,37 +8,41 @@ from msgspec.structs import replace
 
 from ..errors import UpstreamFailure
 from ..market.answer import Answer, Question
-from ..market.provenance import Feed
 from ..market.unavailable import Unavailable
-from ..ports import Answers, Clock, LatestSource
+from ..ports import Answers, Clock, Key, LatestSource
+from .boarding import Boarding
 from .flights import Flights
 
 V = TypeVar("V")
 
 
 class CoalescedLatest(Generic[V]):
-    """The wrapped source, asked at most once at a time for each symbol and feed."""
+    """The wrapped source, asked at most once at a time for each symbol and feed.
 
-    def __init__(self, source: LatestSource[V], cap: float, clock: Clock) -> None:
-        """Wrap *source*; a shared call takes *cap* seconds at most."""
+    Questions about a single symbol that meet within a few milliseconds travel as one batch for each feed. Questions
+    about several symbols are batches already and leave at once.
+    """
+
+    def __init__(
+        self, source: LatestSource[V], cap: float, clock: Clock, boarding: Boarding | None = None
+    ) -> None:
+        """Wrap *source*; a shared call takes *cap* seconds at most, *boarding* lets single ones travel together."""
         self._source = source
-        self._flights: Flights[tuple[Feed, str], Answer[V] | Unavailable] = Flights(
-            cap, clock.monotonic
+        self._flights: Flights[Key, Answer[V] | Unavailable] = Flights(
+            cap, clock.monotonic, boarding
         )
 
     async def latest(self, question: Question) -> Answers[V]:
         """Return the answers, shared with whoever asks for the same symbols now."""
 
-        async def ask(
-            keys: list[tuple[Feed, str]], deadline: float
-        ) -> dict[tuple[Feed, str], Answer[V] | Unavailable]:
+        async def ask(keys: list[Key], deadline: float) -> dict[Key, Answer[V] | Unavailable]:
             symbols = tuple(symbol for _, symbol in keys)
             shared = replace(question, symbols=symbols, deadline=deadline)
             answers = await self._source.latest(shared)
             return {(question.feed, symbol): answer for symbol, answer in answers.items()}
 
         keys = [(question.feed, symbol) for symbol in question.symbols]
-        answers = await self._flights.join(keys, ask, question.deadline)
+        answers = await self._flights.join(keys, ask, question.deadline, line=question.feed)
         return {
             symbol: answer.unavailable() if isinstance(answer, UpstreamFailure) else answer
             for (_, symbol), answer in answers.items()
