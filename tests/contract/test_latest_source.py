@@ -11,6 +11,7 @@ import pytest
 from tickgate_server.errors import UpstreamBroken
 from tickgate_server.guards.cached import CachedLatest, FreshnessPolicy, MemoryTier
 from tickgate_server.guards.coalesced import CoalescedLatest
+from tickgate_server.guards.forewarned import ForewarnedLatest
 from tickgate_server.guards.graded import GradedQuotes
 from tickgate_server.market.answer import Answer, Question
 from tickgate_server.market.provenance import DataSource
@@ -80,6 +81,12 @@ def coalesced(inner: Subject) -> Subject:
     return Subject(CoalescedLatest(inner.source, 5.0, inner.clock), inner.break_it, inner.clock)
 
 
+def forewarned(inner: Subject) -> Subject:
+    """Another source behind the early refusals, of which there are none."""
+    source = ForewarnedLatest[Quote](inner.source, lambda _: None)
+    return Subject(source, inner.break_it, inner.clock)
+
+
 def cached(inner: Subject) -> Subject:
     """Another source behind memory."""
     source = CachedLatest(
@@ -98,9 +105,10 @@ MAKERS: dict[str, Callable[[], Subject]] = {
     "fake": fake,
     "alpaca": alpaca,
     "coalesced fake": lambda: coalesced(fake()),
+    "forewarned fake": lambda: forewarned(fake()),
     "cached fake": lambda: cached(fake()),
     "graded fake": lambda: graded(fake()),
-    "everything as in production": lambda: graded(cached(coalesced(alpaca()))),
+    "everything as in production": lambda: graded(cached(forewarned(coalesced(alpaca())))),
 }
 
 EVERY = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
