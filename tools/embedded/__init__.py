@@ -8,7 +8,7 @@ one that TICKGATE_EMBEDDED_DIR names. It ends with whoever started it, also when
 runs without root's rights; no user is made for it, and outside of that folder no mode is changed.
 """
 
-from .postgres import PostgresServer, postgres_server
+from .postgres import PostgresServer, new_database, postgres_server
 from .process import ServerFailed
 from .redis import RedisServer, redis_server
 
@@ -16,6 +16,7 @@ __all__ = [
     "PostgresServer",
     "RedisServer",
     "ServerFailed",
+    "new_database",
     "postgres_server",
     "redis_server",
 ]

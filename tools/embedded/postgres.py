@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import importlib.metadata
 import importlib.util
-import itertools
 import os
 import secrets
 import shutil
@@ -14,8 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar, Final
+from urllib.parse import urlsplit
 
 import psycopg
+from psycopg.sql import SQL, Identifier
 
 from .process import HOST, Place, ServerFailed, ServerProcess, home
 
@@ -53,7 +54,6 @@ class PostgresServer(ServerProcess):
         self.user = _server_user()
         self._programs: Final = _programs()
         self._arguments: Final = tuple(arguments)
-        self._numbers = itertools.count(1)
         template = _template(self._programs)
         self._password = (template / "password").read_text()
         if self.user is not None:
@@ -63,7 +63,7 @@ class PostgresServer(ServerProcess):
     @property
     def url(self) -> str:
         """Its address for clients, with the password; the database is `postgres`."""
-        return self._url("postgres")
+        return f"postgresql://{_SUPERUSER}:{self._password}@{HOST}:{self.port}/postgres"
 
     @property
     def unix_url(self) -> str:
@@ -77,17 +77,11 @@ class PostgresServer(ServerProcess):
 
     def new_database(self) -> str:
         """Make an empty database and return its address."""
-        name = f"fresh_{next(self._numbers)}"
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}".encode())
-        return self._url(name)
+        return new_database(self.url)
 
     @property
     def _data(self) -> Path:
         return self.folder / "data"
-
-    def _url(self, database: str) -> str:
-        return f"postgresql://{_SUPERUSER}:{self._password}@{HOST}:{self.port}/{database}"
 
     def _command(self) -> Sequence[str | Path]:
         return [
@@ -103,6 +97,14 @@ class PostgresServer(ServerProcess):
             lines = (self._data / "postmaster.pid").read_text().splitlines()
             return lines[:1] == [str(self.pid)] and lines[7:8] == ["ready   "]
         return False
+
+
+def new_database(server: str) -> str:
+    """Make an empty database on *server*, the address of another one there, and return its address."""
+    name = f"fresh_{secrets.token_hex(8)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+    return urlsplit(server)._replace(path=f"/{name}").geturl()
 
 
 @contextmanager

@@ -173,7 +173,7 @@ class ServerProcess(ABC):
         Raises:
             ServerFailed: it ended, or took too long.
         """
-        assert not self._runs, f"{self.name} runs already"
+        assert not self._runs(), f"{self.name} runs already"
         if len(os.fsencode(self.socket)) > _LONGEST_SOCKET_PATH:
             msg = f"{self.socket} is too long for a socket; name a shorter TICKGATE_EMBEDDED_DIR"
             raise ServerFailed(msg)
@@ -193,7 +193,7 @@ class ServerProcess(ABC):
         self._place.watch(self.pid)
         deadline = time.monotonic() + PATIENCE
         while not self._takes_commands():
-            if not self._runs or time.monotonic() > deadline:
+            if not self._runs() or time.monotonic() > deadline:
                 self.kill()
                 msg = f"{self.name} did not start:\n{self.log[-2000:]}"
                 raise ServerFailed(msg)
@@ -201,7 +201,7 @@ class ServerProcess(ABC):
 
     def stop(self) -> None:
         """Ask it to end in order, as an administrator would, and wait for that."""
-        if not self._runs:
+        if not self._runs():
             return
         self.resume()
         # PostgreSQL waits for its clients on SIGTERM; on SIGINT it sends them away.
@@ -213,7 +213,7 @@ class ServerProcess(ABC):
 
     def kill(self) -> None:
         """End it at once (SIGKILL), as a crash would, and wait until it is gone."""
-        if self._runs:
+        if self._runs():
             _, *children = self._signal_all(signal.SIGKILL)
             self._started.wait()
             # Until the last has let go of what they share, it could not be started again.
@@ -239,13 +239,12 @@ class ServerProcess(ABC):
         assert self._process is not None, f"{self.name} was never started"
         return self._process
 
-    @property
     def _runs(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
     def _signal_all(self, number: signal.Signals) -> Sequence[psutil.Process]:
         """Send *number* to the server and to all that it started; return them, the server first."""
-        assert self._runs, f"{self.name} does not run"
+        assert self._runs(), f"{self.name} does not run"
         server = psutil.Process(self.pid)
         # One that stands still starts no more while the others are counted, and does not notice what befalls them.
         server.suspend()
