@@ -70,9 +70,10 @@ def quote(
     ask: QuoteSide | None = side("10.02"),  # noqa: B008 - frozen
     *,
     at: int | None = NOW,
+    received: int = NOW,
 ) -> Quote:
     """A quote that nothing can be said against."""
-    return Quote(symbol, bid, ask, ("R",), "C", provenance(at))
+    return Quote(symbol, bid, ask, ("R",), "C", provenance(at, received))
 
 
 def trade(symbol: str = "AAPL", price: str = "10.01", *, at: int | None = NOW) -> Trade:

@@ -57,6 +57,9 @@ class FakeHotCache(Generic[V]):
         self.asked: list[tuple[Key, ...]] = []
         """What each `get` named, those that found it down included."""
 
+        self.written: list[tuple[Key, ...]] = []
+        """What each `put` named."""
+
         self.open = asyncio.Event()
         """`get` waits until it is set, as it is from the start."""
 
@@ -79,6 +82,7 @@ class FakeHotCache(Generic[V]):
 
     def put(self, values: Mapping[Key, Held[V]]) -> None:
         """Hold *values* at once, where nothing newer is held."""
+        self.written.append(tuple(values))
         if self.down:
             return
         for key, held in values.items():

@@ -98,7 +98,7 @@ async def test_in_quick_succession_they_wait_a_moment() -> None:
     airport.land("B")
     await airport.ask("A")
     second, third = airport.ask("B"), airport.ask("C")
-    assert await asyncio.gather(second, third) == [{"B": "b"}, {"C": "c"}]
+    assert [await second, await third] == [{"B": "b"}, {"C": "c"}]
     assert airport.begun == [["A"], ["B", "C"]]
 
 
