@@ -124,6 +124,11 @@ class BudgetCounts(Struct):
     confirmed: bool = False
     """Whether the upstream itself has said so."""
 
+    def level(self, now: float) -> int:
+        """Return what is left at *now*, seconds of the monotonic clock: the last look, and what came back since."""
+        back = (now - self.looked_at) * self.limit / self.window
+        return max(0, min(self.limit, int(self.remaining + back)))
+
 
 class ErrorLogCounts(Struct):
     """The log of refusals and failures."""

@@ -15,13 +15,15 @@ from typing import Final, TypeVar
 import grpc
 import structlog
 from google.protobuf.message import DecodeError, Message
-from msgspec import Struct
 
-from ..errors import GatewayError, InvalidRequest, ShuttingDown
+from ..errors import GatewayError, InvalidRequest, NotPermitted, ShuttingDown
 from ..market.unavailable import Unavailable
 from ..observe.counters import Counters
-from ..ports import Clock
+from ..ports import Clock, ErrorEntry
 from . import status
+from .call import Call, error_entries
+from .peers import is_loopback
+from .requests import LONGEST_REQUEST_ID, REQUEST_ID_RULE
 
 _log = structlog.get_logger(__name__)
 
@@ -31,36 +33,14 @@ DEFAULT_DEADLINE: Final = 10.0
 _QUIET: Final = 0.1
 """Seconds without a new call after which a closing gateway counts as left alone."""
 
-_LONGEST_ID: Final = 128
 REQUEST_ID: Final = "x-request-id"
 """Metadata key of the caller's id of a call, and trailer that returns it."""
 
+REMAINING: Final = "x-upstream-remaining"
+"""Trailer that tells how many requests for market data the gateway would admit now."""
+
 M = TypeVar("M", bound=Message)
 Q = TypeVar("Q")
-
-
-class Call(Struct):
-    """One call while it is being answered, and what its log line will say."""
-
-    method: str
-    """Service and method, such as "QuoteService/GetQuote"."""
-
-    request_id: str
-    deadline: float
-    """Seconds of the monotonic clock."""
-
-    peer: str
-    started: float
-    code: str = "OK"
-    reason: str | None = None
-    asked: int = 0
-    """Values asked for."""
-
-    given: int = 0
-    """Values given."""
-
-    from_upstream: int = 0
-    """Values that cost an upstream request, here or shared."""
 
 
 class StrictRefusal(GatewayError):
@@ -82,15 +62,37 @@ Method = Callable[[Q, Call], Awaitable[bytes]]
 OnCall = Callable[[Call, float], None]
 """Told of every finished call, with the seconds it took."""
 
+Note = Callable[[ErrorEntry], None]
+"""Told of every refusal and failure. Never waits and never fails."""
+
 
 class Calls:
     """Wraps servicers' methods for gRPC, and counts what is under way."""
 
-    def __init__(self, clock: Clock, counters: Counters, on_call: OnCall) -> None:
-        """Tell *on_call* of every finished call."""
+    def __init__(
+        self,
+        clock: Clock,
+        counters: Counters,
+        on_call: OnCall,
+        note: Note,
+        remaining: Callable[[], int],
+    ) -> None:
+        """Wrap methods.
+
+        Args:
+            clock: measures calls.
+            counters: counts them while they are under way.
+            on_call: told of every finished call.
+            note: told of each reason for which a call failed or missed a value.
+            remaining: tells how many requests for market data would be admitted now; asked for every call.
+        """
         self._clock = clock
         self._counters = counters
         self._on_call = on_call
+        self._note = note
+        self._remaining = remaining
+        self._remaining_told = 0
+        self._remaining_trailer = (REMAINING, "0")
         self._closing = False
         self._arrivals = 0
         self._ids = count(1)
@@ -112,25 +114,31 @@ class Calls:
             await asyncio.sleep(_QUIET)
 
     def handler(
-        self, name: str, read: Read[Q], method: Method[Q]
+        self, name: str, read: Read[Q], method: Method[Q], *, operators_only: bool = False
     ) -> grpc.RpcMethodHandler[bytes, bytes]:
-        """Return the gRPC handler of *method*: known as *name* in logs, and given what *read* makes of a request."""
+        """Return the gRPC handler of *method*: known as *name* in logs, and given what *read* makes of a request.
+
+        With *operators_only* it answers callers on this machine alone, and nobody else's request is read.
+        """
+        admit = _admit_operator if operators_only else _admit
 
         async def handle(body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
             call = self._begin(name, context)
             self._arrivals += 1
             self._counters.calls_in_flight += 1
             try:
-                answer = await self._answer(body, call, read, method)
+                answer = await self._answer(body, call, admit, read, method)
             except asyncio.CancelledError:
                 call.code = "CANCELLED"
                 raise
             finally:
                 self._counters.calls_in_flight -= 1
                 self._on_call(call, self._clock.monotonic() - call.started)
+            if call.reason is not None:
+                self._note_reasons(call, answer)
             if isinstance(answer, status.Failure):
                 await self._abort(context, call, answer)
-            context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
+            context.set_trailing_metadata(((REQUEST_ID, call.request_id), self._budget()))
             return answer  # type: ignore[return-value]  # a failure has aborted the call above
 
         return grpc.unary_unary_rpc_method_handler(handle)
@@ -151,11 +159,11 @@ class Calls:
         )
 
     async def _answer(
-        self, body: bytes, call: Call, read: Read[Q], method: Method[Q]
+        self, body: bytes, call: Call, admit: _Admit, read: Read[Q], method: Method[Q]
     ) -> bytes | status.Failure:
         try:
             self._refuse_when_closing()
-            _refuse_long_id(call)
+            admit(call)
             return await method(read(body), call)
         except StrictRefusal as refusal:
             failure = status.of_unavailable(refusal.why, refusal.symbol, call.request_id)
@@ -175,6 +183,7 @@ class Calls:
     ) -> None:
         trailers: list[tuple[str, str | bytes]] = [
             (REQUEST_ID, call.request_id),
+            self._budget(),
             ("grpc-status-details-bin", failure.status.SerializeToString()),
         ]
         if failure.pushback is not None:
@@ -183,6 +192,20 @@ class Calls:
             pushback = failure.pushback if failure.pushback < patience else status.NEVER
             trailers.append(("grpc-retry-pushback-ms", str(pushback)))
         await context.abort(failure.code, failure.message, tuple(trailers))
+
+    def _note_reasons(self, call: Call, answer: bytes | status.Failure) -> None:
+        failure = answer if isinstance(answer, status.Failure) else None
+        for entry in error_entries(call, failure, self._clock.wall()):
+            self._note(entry)
+        # The call waits for its log line, which says nothing of them.
+        call.missing = ()
+
+    def _budget(self) -> tuple[str, str]:
+        remaining = self._remaining()
+        if remaining != self._remaining_told:
+            # It changes a few times a second, and stands in thousands of answers.
+            self._remaining_told, self._remaining_trailer = remaining, (REMAINING, str(remaining))
+        return self._remaining_trailer
 
     def _refuse_when_closing(self) -> None:
         if self._closing:
@@ -202,8 +225,21 @@ def decoder(request_type: type[M]) -> Read[M]:
     return decode
 
 
-def _refuse_long_id(call: Call) -> None:
-    if len(call.request_id) > _LONGEST_ID:
-        rule = f"a request id is 1 to {_LONGEST_ID} printable ASCII characters"
-        call.request_id = call.request_id[:_LONGEST_ID]
-        raise InvalidRequest([(REQUEST_ID, rule)])
+_Admit = Callable[[Call], None]
+
+
+def _admit(call: Call) -> None:
+    if len(call.request_id) > LONGEST_REQUEST_ID:
+        call.request_id = call.request_id[:LONGEST_REQUEST_ID]
+        raise InvalidRequest([(REQUEST_ID, REQUEST_ID_RULE)])
+
+
+def _admit_operator(call: Call) -> None:
+    _admit(call)
+    if not is_loopback(call.peer):
+        service, _, _ = call.method.partition("/")
+        msg = (
+            f"{service} answers callers on the gateway's own machine only: call it from there,"
+            " at a loopback address such as 127.0.0.1"
+        )
+        raise NotPermitted(msg)

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
+from google.protobuf import duration_pb2, timestamp_pb2
 from msgspec import Struct
 
-from tickgate.v1 import error_reason_pb2
 from tickgate.v1 import status_service_pb2 as pb
 
-from ..market.provenance import DataSource, Feed, Tier
+from ..market.entitlement import Entitlement, Standing
+from ..market.provenance import FEED_DELAY, DataSource, Feed, Tier
 from ..market.time import NANOS
-from ..observe.counters import Counters, UpstreamCounts
+from ..observe.counters import (
+    BudgetCounts,
+    CircuitCounts,
+    Counters,
+    ErrorLogCounts,
+    ProbeCounts,
+    TierCounts,
+    UpstreamCounts,
+)
+from ..ports import EntitlementSource, Priority
 from . import convert
-from .calls import Call
+from .call import Call
 from .convert import Moment
+from .status import number_named
 
 _STATES: Final[Mapping[str, pb.UpstreamState.ValueType]] = {
     "idle": pb.UPSTREAM_STATE_IDLE,
@@ -23,17 +34,25 @@ _STATES: Final[Mapping[str, pb.UpstreamState.ValueType]] = {
     "failing": pb.UPSTREAM_STATE_FAILING,
     "unauthenticated": pb.UPSTREAM_STATE_UNAUTHENTICATED,
 }
+_CIRCUITS: Final[Mapping[str, pb.CircuitState.ValueType]] = {
+    "closed": pb.CIRCUIT_STATE_CLOSED,
+    "open": pb.CIRCUIT_STATE_OPEN,
+    "half_open": pb.CIRCUIT_STATE_HALF_OPEN,
+}
+_TIER_STATES: Final[Mapping[str, pb.TierState.ValueType]] = {
+    "up": pb.TIER_STATE_UP,
+    "down": pb.TIER_STATE_DOWN,
+    "off": pb.TIER_STATE_OFF,
+}
+_STANDINGS: Final = convert.numbers(Standing, pb.EntitlementState, "ENTITLEMENT_STATE_")
 
+_LIVE_TIERS: Final = (Tier.BOOK, Tier.MEMORY, Tier.REDIS)
+"""Tiers of live values, nearest first. The upstream behind them has a report of its own."""
 
-class CountedTier(Protocol):
-    """A tier that counts what it did."""
+_WINDOWS: Final = (60, 300, 900)
+"""Seconds of the windows that sum up the requests to an upstream."""
 
-    hits: int
-    misses: int
-
-    def __len__(self) -> int:
-        """Return the number of values held."""
-        ...
+_MINUTE: Final = 60.0
 
 
 class About(Struct, frozen=True):
@@ -43,29 +62,42 @@ class About(Struct, frozen=True):
     environment: str
     source: DataSource
     default_stock_feed: Feed
+    plan: str
+    """Plan that the settings name."""
+
     start_time: int
     """Nanoseconds of the wall clock."""
 
 
 class StatusServicer:
-    """Answers StatusService from counters; asks nobody."""
+    """Answers StatusService: the state of the gateway from counters alone, and what its account may read."""
 
     def __init__(
         self,
         about: About,
         counters: Counters,
-        memories: Sequence[CountedTier],
+        entries: Mapping[Tier, Callable[[], int]],
+        entitlements: EntitlementSource,
         moment: Callable[[str], Moment],
     ) -> None:
-        """Report *counters* and *memories*; *moment* makes the moment of one call's answer."""
+        """Report *counters* and *entitlements*.
+
+        Args:
+            about: what this gateway is.
+            counters: everything that was counted.
+            entries: tells how many values each tier of this process holds.
+            entitlements: knows what the account may read.
+            moment: makes the moment of one call's answer.
+        """
         self._about = about
         self._counters = counters
-        self._memories = memories
+        self._entries = entries
+        self._entitlements = entitlements
         self._moment = moment
 
     async def GetStatus(self, _: pb.GetStatusRequest, call: Call) -> bytes:  # noqa: N802
-        """Answer with the state of the gateway."""
-        moment = self._moment(call.request_id)
+        """Answer with the state of the gateway; ask nobody."""
+        moment, counters = self._moment(call.request_id), self._counters
         message = pb.GetStatusResponse(
             version=self._about.version,
             environment=self._about.environment,
@@ -75,30 +107,61 @@ class StatusServicer:
             serve_time=convert.timestamp(moment.wall),
             market_time=convert.timestamp(moment.market),
             upstreams=[
-                _upstream(*key, counts) for key, counts in sorted(self._counters.upstreams.items())
+                _upstream(*key, counts, moment)
+                for key, counts in sorted(counters.upstreams.items())
             ],
-            tiers=[self._memory()],
+            tiers=[self._tier(tier) for tier in _LIVE_TIERS],
             refusals=[
                 pb.RefusalCount(rule=rule, count=count)
-                for rule, count in sorted(self._counters.refusals.items())
+                for rule, count in sorted(counters.refusals.items())
             ],
-            calls_in_flight=self._counters.calls_in_flight,
+            rule_flags=[
+                pb.RuleFlagCount(rule=rule, count=count)
+                for rule, count in sorted(counters.rule_flags.items())
+            ],
+            budgets=[
+                _budget(upstream, counts, moment)
+                for upstream, counts in sorted(counters.budgets.items())
+            ],
+            error_log=_error_log(counters.error_log),
+            calls_in_flight=counters.calls_in_flight,
         )
         if moment.session is not None:
             message.market_session = convert.SESSIONS[moment.session]
         return message.SerializeToString()
 
-    def _memory(self) -> pb.TierStatus:
+    async def GetEntitlements(self, _: pb.GetEntitlementsRequest, call: Call) -> bytes:  # noqa: N802
+        """Answer with what the account may read, and how often."""
+        known = await self._entitlements.entitlements(call.deadline)
+        return pb.GetEntitlementsResponse(
+            plan=self._about.plan,
+            feeds=[_entitlement(one) for one in known],
+            limits=[
+                _limit(upstream, counts)
+                for upstream, counts in sorted(self._counters.budgets.items())
+            ],
+            serve_time=convert.timestamp(self._moment(call.request_id).wall),
+        ).SerializeToString()
+
+    def _tier(self, tier: Tier) -> pb.TierStatus:
+        counts = self._counters.tiers.get(tier.value) or TierCounts(state="off")
+        held = self._entries.get(tier)
+        asked = counts.hits + counts.misses
         return pb.TierStatus(
-            tier=convert.TIERS[Tier.MEMORY],
-            state=pb.TIER_STATE_UP,
-            entries=sum(len(memory) for memory in self._memories),
-            hits=sum(memory.hits for memory in self._memories),
-            misses=sum(memory.misses for memory in self._memories),
+            tier=convert.TIERS[tier],
+            state=_TIER_STATES[counts.state],
+            entries=0 if held is None else held(),
+            hits=counts.hits,
+            misses=counts.misses,
+            hit_share=counts.hits / asked if asked else None,
+            failures=counts.failures,
+            change_time=_timestamp(counts.changed_time),
         )
 
 
-def _upstream(upstream: str, group: str, counts: UpstreamCounts) -> pb.UpstreamStatus:
+def _upstream(
+    upstream: str, group: str, counts: UpstreamCounts, moment: Moment
+) -> pb.UpstreamStatus:
     message = pb.UpstreamStatus(
         upstream=upstream,
         group=group,
@@ -106,15 +169,115 @@ def _upstream(upstream: str, group: str, counts: UpstreamCounts) -> pb.UpstreamS
         requests=counts.requests,
         failures=counts.failures,
         in_flight=counts.in_flight,
+        last_success_time=_timestamp(counts.last_success_time),
+        last_failure_time=_timestamp(counts.last_failure_time),
+        last_latency=_duration(counts.last_latency),
+        circuit=_circuit(counts.circuit, moment),
+        windows=[_window(counts, moment, seconds) for seconds in _WINDOWS],
+        retries=counts.retries,
+        queued=counts.queued,
+        probe=None if counts.probe is None else _probe(counts.probe),
     )
-    if counts.last_success_time is not None:
-        message.last_success_time.CopyFrom(convert.timestamp(counts.last_success_time))
-    if counts.last_failure_time is not None:
-        message.last_failure_time.CopyFrom(convert.timestamp(counts.last_failure_time))
-    if counts.last_failure_reason is not None:
-        message.last_failure_reason = error_reason_pb2.ErrorReason.Value(
-            f"ERROR_REASON_{counts.last_failure_reason}"
-        )
-    if counts.last_latency is not None:
-        message.last_latency.CopyFrom(convert.duration(int(counts.last_latency * NANOS)))
+    _set_reason(message, "last_failure_reason", counts.last_failure_reason)
     return message
+
+
+def _circuit(counts: CircuitCounts, moment: Moment) -> pb.CircuitStatus:
+    message = pb.CircuitStatus(
+        state=_CIRCUITS[counts.state],
+        change_time=_timestamp(counts.changed_time),
+        opened=counts.opened,
+        refused=counts.refused,
+    )
+    _set_reason(message, "reason", counts.reason)
+    if counts.state == "open" and counts.retry_at is not None:
+        delay = max(0.0, counts.retry_at - moment.monotonic)
+        message.retry_delay.CopyFrom(convert.duration(round(delay * NANOS)))
+    return message
+
+
+def _window(counts: UpstreamCounts, moment: Moment, seconds: int) -> pb.UpstreamWindow:
+    total = counts.recent.within(moment.monotonic, seconds)
+    answered = total.answered
+    return pb.UpstreamWindow(
+        length=convert.duration(seconds * NANOS),
+        requests=total.requests,
+        failures=total.failures,
+        success_share=answered / total.requests if total.requests else None,
+        mean_latency=_duration(total.seconds / answered if answered else None),
+        max_latency=_duration(total.longest if answered else None),
+    )
+
+
+def _probe(counts: ProbeCounts) -> pb.UpstreamProbe:
+    message = pb.UpstreamProbe(
+        probe_time=convert.timestamp(counts.time),
+        latency=_duration(counts.latency),
+        key_valid=counts.key_valid,
+        symbol=counts.symbol,
+        quality_score=counts.quality_score,
+    )
+    _set_reason(message, "reason", counts.reason)
+    return message
+
+
+def _budget(upstream: str, counts: BudgetCounts, moment: Moment) -> pb.BudgetStatus:
+    return pb.BudgetStatus(
+        upstream=upstream,
+        limit=counts.limit,
+        window=_duration(counts.window),
+        remaining=counts.level(moment.monotonic),
+        shared=counts.shared,
+        spent=counts.spent,
+        refused=counts.refused,
+        waiting=counts.waiting,
+        corrections=counts.corrections,
+        floors=[
+            pb.BudgetFloor(priority=priority.value, floor=counts.floors[priority.value])
+            for priority in Priority
+            if priority.value in counts.floors
+        ],
+    )
+
+
+def _error_log(counts: ErrorLogCounts) -> pb.ErrorLogStatus:
+    return pb.ErrorLogStatus(
+        store=_TIER_STATES[counts.store],
+        written=counts.written,
+        dropped=counts.dropped,
+        schema_version=counts.schema_version,
+    )
+
+
+def _entitlement(known: Entitlement) -> pb.FeedEntitlement:
+    delay = FEED_DELAY.get(known.feed)
+    return pb.FeedEntitlement(
+        feed=convert.FEEDS[known.feed],
+        state=_STANDINGS[known.standing],
+        delay=None if delay is None else convert.duration(delay),
+        learn_time=_timestamp(known.learned_at),
+        message=known.said,
+    )
+
+
+def _limit(upstream: str, counts: BudgetCounts) -> pb.RequestLimit:
+    return pb.RequestLimit(
+        upstream=upstream,
+        requests_per_minute=counts.upstream_limit,
+        confirmed=counts.confirmed,
+        budget_per_minute=int(counts.limit * _MINUTE / counts.window),
+    )
+
+
+def _set_reason(message: Any, field: str, name: str | None) -> None:
+    number = None if name is None else number_named(name)
+    if number is not None:
+        setattr(message, field, number)
+
+
+def _timestamp(instant: int | None) -> timestamp_pb2.Timestamp | None:
+    return None if instant is None else convert.timestamp(instant)
+
+
+def _duration(seconds: float | None) -> duration_pb2.Duration | None:
+    return None if seconds is None else convert.duration(round(seconds * NANOS))

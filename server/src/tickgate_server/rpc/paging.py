@@ -1,45 +1,75 @@
-"""Page tokens: opaque to callers, good for one query on one list."""
+"""Page tokens: opaque to callers, good for one query."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 from hashlib import sha256
+from typing import Annotated, TypeVar
 
 import msgspec
+from msgspec import Meta, Struct
 
-from ..market.asset import AssetQuery
+from ..ports import ErrorPlace
+
+_Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""What a database can count to: a token may be forged."""
 
 
-class _Position(msgspec.Struct, array_like=True):
+class AssetPosition(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Where a page of assets starts."""
+
+    list_time: _Number
+    """When the list was received, nanoseconds of the wall clock: another list is in another order."""
+
+    offset: _Number
+
+
+class ErrorPosition(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Where a page of errors starts."""
+
+    place: ErrorPlace
+    born: int
+    """When the gateway started whose ring it is, nanoseconds of the wall clock: another ring has other numbers."""
+
+    before_id: _Number
+
+
+class _Token(Struct, array_like=True, forbid_unknown_fields=True):
     query: bytes
-    list_time: int
-    offset: int
+    position: msgspec.Raw
 
 
-def encode_token(query: AssetQuery, list_time: int, offset: int) -> str:
-    """Return the token of the page that starts at *offset* in what *query* finds in the list of *list_time*."""
-    position = _Position(_digest(query), list_time, offset)
-    return base64.urlsafe_b64encode(msgspec.msgpack.encode(position)).decode()
+P = TypeVar("P", AssetPosition, ErrorPosition)
+
+# Sets come in another order in each process, and a token is good for all replicas.
+_encoder = msgspec.msgpack.Encoder(order="deterministic")
 
 
-def decode_token(token: str, query: AssetQuery) -> tuple[int, int]:
-    """Return the list and the offset that *token* stands for, as given to `encode_token`.
+def encode_token(query: Struct, position: P) -> str:
+    """Return the token of the page that starts at *position* of what *query* finds."""
+    token = _Token(_digest(query), msgspec.Raw(_encoder.encode(position)))
+    return base64.urlsafe_b64encode(_encoder.encode(token)).decode()
+
+
+def decode_token(token: str, query: Struct, kind: type[P]) -> P:
+    """Return the position of *kind* that *token* stands for, as given to `encode_token`.
 
     Raises:
         ValueError: the token is none, or belongs to another query; the message is for the caller.
     """
     try:
         raw = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
-        position = msgspec.msgpack.decode(raw, type=_Position)
+        found = msgspec.msgpack.decode(raw, type=_Token)
+        position = msgspec.msgpack.decode(found.position, type=kind)
     except (UnicodeEncodeError, binascii.Error, msgspec.DecodeError, RecursionError) as error:
-        msg = "not a page token of this service"
+        msg = "not a page token of this method"
         raise ValueError(msg) from error
-    if position.query != _digest(query) or position.offset < 0:
+    if found.query != _digest(query):
         msg = "the page token belongs to another query: keep all fields but page_size unchanged"
         raise ValueError(msg)
-    return position.list_time, position.offset
+    return position
 
 
-def _digest(query: AssetQuery) -> bytes:
-    return sha256(msgspec.msgpack.encode(query)).digest()[:8]
+def _digest(query: Struct) -> bytes:
+    return sha256(_encoder.encode(query)).digest()[:8]

@@ -19,7 +19,8 @@ from ..market.quote import Quote
 from ..market.unavailable import Unavailable
 from ..ports import Answers, LatestSource, QuoteSource, SnapshotSource, TradeSource
 from . import encode
-from .calls import Call, StrictRefusal
+from .call import Call
+from .calls import StrictRefusal
 from .convert import Moment
 from .requests import Reader
 
@@ -157,7 +158,7 @@ class QuoteServicer:
         return self._encode(answers, encoder, asked, call)
 
     def _encode(self, answers: Answers[V], encoder: Encode[V], asked: Asked, call: Call) -> bytes:
-        _note(call, asked.symbols, answers)
+        _note(call, asked, answers)
         if asked.strict:
             _refuse_missing(asked.symbols, answers)
         moment = self._moment(call.request_id)
@@ -173,10 +174,15 @@ def _refuse_missing(symbols: Sequence[str], answers: Answers[V]) -> None:
             raise StrictRefusal(answer, symbol)
 
 
-def _note(call: Call, symbols: Sequence[str], answers: Answers[V]) -> None:
+def _note(call: Call, asked: Asked, answers: Answers[V]) -> None:
     tiers = [answer.served_from for answer in answers.values() if isinstance(answer, Answer)]
-    call.asked, call.given = len(symbols), len(tiers)
+    call.asked, call.given = len(asked.symbols), len(tiers)
     call.from_upstream = tiers.count(Tier.UPSTREAM)
     if call.given < call.asked:
-        missing = (answers[symbol] for symbol in symbols)
-        call.reason = next(why.reason.name for why in missing if isinstance(why, Unavailable))
+        call.feed, call.strict = asked.feed, asked.strict
+        call.missing = [
+            (symbol, why)
+            for symbol in asked.symbols
+            if isinstance(why := answers[symbol], Unavailable)
+        ]
+        call.reason = call.missing[0][1].reason.name

@@ -13,9 +13,10 @@ from ..market.asset import AssetList, AssetQuery
 from ..market.unavailable import Reason, Unavailable
 from ..ports import MarketTimes, ReferenceSource
 from . import convert
-from .calls import Call, StrictRefusal
+from .call import Call
+from .calls import StrictRefusal
 from .convert import Moment
-from .paging import encode_token
+from .paging import AssetPosition, encode_token
 from .requests import Reader
 
 T = TypeVar("T")
@@ -42,7 +43,7 @@ class ReferenceServicer:
             attribute=reader.filter("attribute", request.attribute),
         )
         size = reader.page_size(request.page_size)
-        start = reader.page_token(request.page_token, query)
+        start = reader.page_token(request.page_token, query, AssetPosition)
         reader.done()
         assets = await _ask(self._reference.assets(call.deadline), call, strict=request.strict)
         moment = self._moment(call.request_id)
@@ -163,6 +164,7 @@ async def _ask(
 
 def _miss(why: Unavailable, call: Call, *, strict: bool, symbol: str = "") -> None:
     call.given, call.reason = 0, why.reason.name
+    call.strict, call.missing = strict, ((symbol, why),)
     if strict:
         raise StrictRefusal(why, symbol)
 
@@ -173,11 +175,11 @@ def _no_days(why: Unavailable, moment: Moment) -> bytes:
 
 
 def _page(
-    assets: AssetList, query: AssetQuery, start: tuple[int, int] | None, size: int, moment: Moment
+    assets: AssetList, query: AssetQuery, start: AssetPosition | None, size: int, moment: Moment
 ) -> asset_pb2.AssetPage:
     list_time, found = assets.provenance.receive_time, assets.matching(query)
-    offset = 0 if start is None else start[1]
-    if start is not None and (start[0] != list_time or offset >= len(found)):
+    offset = 0 if start is None else start.offset
+    if start is not None and (start.list_time != list_time or offset >= len(found)):
         rule = "the list has been replaced since this page token was made: start again without one"
         raise InvalidRequest([("page_token", rule)])
     page = asset_pb2.AssetPage(
@@ -186,5 +188,5 @@ def _page(
         provenance=convert.served_provenance(assets.provenance, moment),
     )
     if offset + size < len(found):
-        page.next_page_token = encode_token(query, list_time, offset + size)
+        page.next_page_token = encode_token(query, AssetPosition(list_time, offset + size))
     return page

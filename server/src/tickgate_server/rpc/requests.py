@@ -7,21 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from typing import Final
+from typing import Any, Final, TypeVar
 
-from google.protobuf import duration_pb2
+from google.protobuf import duration_pb2, timestamp_pb2
 from google.type import date_pb2
+from msgspec import Struct
 
-from tickgate.v1 import asset_pb2, freshness_pb2, provenance_pb2, quote_pb2
+from tickgate.v1 import (
+    admin_service_pb2,
+    asset_pb2,
+    error_reason_pb2,
+    freshness_pb2,
+    provenance_pb2,
+    quote_pb2,
+)
 
 from ..errors import InvalidRequest
 from ..market.answer import Freshness
-from ..market.asset import AssetQuery, AssetStatus, CodeKind
+from ..market.asset import AssetStatus, CodeKind
 from ..market.provenance import STOCK_FEEDS, Feed, Tier
 from ..market.symbol import STOCK_SYMBOL_RULE, is_stock_symbol
 from ..market.time import NANOS
+from ..market.value_kind import ValueKind
 from . import convert
-from .paging import decode_token
+from .paging import P, decode_token
+from .status import reason_names
 
 MOST_SYMBOLS: Final = 200
 """Symbols in a batch."""
@@ -36,8 +46,16 @@ FIRST_DAY: Final = date(1970, 1, 1)
 LAST_DAY: Final = date(2029, 12, 31)
 """First and last day of Alpaca's calendar."""
 
+LAST_INSTANT: Final = 2**63 - 1
+"""Nanoseconds since 1970 that 64 bits can count, in the year 2262."""
+
 LARGEST_PAGE: Final = 1000
 DEFAULT_PAGE: Final = 100
+LONGEST_REQUEST_ID: Final = 128
+REQUEST_ID_RULE: Final = f"a request id is 1 to {LONGEST_REQUEST_ID} printable ASCII characters"
+"""The rule in the words a caller gets."""
+
+_END_RULE: Final = "the end is after the start: a range does not hold its end"
 _LONGEST_QUERY: Final = 100
 _LONGEST_WORD: Final = 40
 """Characters of a filter that names an exchange or an attribute."""
@@ -48,9 +66,19 @@ _TIER_OF: Final[Mapping[int, Tier]] = {number: tier for tier, number in convert.
 _STATUS_OF: Final[Mapping[int, AssetStatus]] = {
     number: status for status, number in convert.ASSET_STATUSES.items()
 }
-_KIND_OF: Final[Mapping[int, CodeKind]] = {
+_CODE_KIND_OF: Final[Mapping[int, CodeKind]] = {
     number: kind for kind, number in convert.CODE_KINDS.items()
 }
+_VALUE_KIND_OF: Final[Mapping[int, ValueKind]] = {
+    number: kind
+    for kind, number in convert.numbers(
+        ValueKind, admin_service_pb2.ValueKind, "VALUE_KIND_"
+    ).items()
+}
+_REASON_OF: Final = reason_names()
+
+D = TypeVar("D", Feed, None)
+T = TypeVar("T")
 
 
 class Reader:
@@ -95,7 +123,11 @@ class Reader:
                 self.refuse(f"symbols[{index}]", "a batch names each symbol once")
             seen.add(symbol)
 
-    def stock_feed(self, number: int | None, default: Feed) -> Feed:
+    def some_symbols(self, texts: Sequence[str]) -> frozenset[str] | None:
+        """Read `symbols` where none means all, which is None."""
+        return frozenset(self.symbols(texts)) if texts else None
+
+    def stock_feed(self, number: int | None, default: D) -> Feed | D:
         """Read `feed`; *number* is None when it was left out."""
         if number is None:
             return default
@@ -155,19 +187,33 @@ class Reader:
         return length
 
     def _tiers(self, numbers: Sequence[int]) -> frozenset[Tier] | None:
-        if len(numbers) > len(Tier):
+        field = "freshness.allowed_tiers"
+        return self._members(field, numbers, _TIER_OF, provenance_pb2.Tier, "tier")
+
+    def kinds(self, numbers: Sequence[int]) -> frozenset[ValueKind] | None:
+        """Read `kinds`; none means all, which is None."""
+        kind = admin_service_pb2.ValueKind
+        return self._members("kinds", numbers, _VALUE_KIND_OF, kind, "value kind")
+
+    def reasons(self, numbers: Sequence[int]) -> frozenset[str]:
+        """Read `reasons`: their names, without the contract's prefix."""
+        reason = error_reason_pb2.ErrorReason
+        return self._members("reasons", numbers, _REASON_OF, reason, "reason") or frozenset()
+
+    def _members(
+        self, field: str, numbers: Sequence[int], known: Mapping[int, T], enum: Any, noun: str
+    ) -> frozenset[T] | None:
+        """Read a list of members of *enum*, none twice; an empty one is None."""
+        if len(numbers) > len(known):
             # Judged first: whoever names a hundred thousand shall not make us look at each.
-            self.refuse("freshness.allowed_tiers", f"there are {len(Tier)} tiers, each named once")
+            self.refuse(field, f"there are {len(known)} {noun}s, each named once")
             return None
-        tiers = [_TIER_OF.get(number) for number in numbers]
-        for index, tier in enumerate(tiers):
-            field = f"freshness.allowed_tiers[{index}]"
-            if tier is None:
-                name = _enum_name(provenance_pb2.Tier, numbers[index])
-                self.refuse(field, f"{name} is not a tier")
-            elif tier in tiers[:index]:
-                self.refuse(field, "a tier is named once")
-        return frozenset(tier for tier in tiers if tier is not None) or None
+        for index, number in enumerate(numbers):
+            if number not in known:
+                self.refuse(f"{field}[{index}]", f"{_enum_name(enum, number)} is not a {noun}")
+            elif number in numbers[:index]:
+                self.refuse(f"{field}[{index}]", f"a {noun} is named once")
+        return frozenset(known[number] for number in numbers if number in known) or None
 
     def asset_status(self, number: int | None) -> AssetStatus | None:
         """Read `status`; *number* is None when it was left out."""
@@ -195,25 +241,33 @@ class Reader:
         if len(text) > longest or not text.isprintable():
             self.refuse(field, f"at most {longest} printable characters")
 
-    def page_size(self, size: int) -> int:
-        """Read `page_size`: reduced to the largest, the default for 0."""
+    def request_id(self, text: str) -> str:
+        """Read `request_id`, which may be left out."""
+        if len(text) > LONGEST_REQUEST_ID or not (text.isascii() and text.isprintable()):
+            self.refuse("request_id", REQUEST_ID_RULE)
+        return text
+
+    def page_size(
+        self, size: int, *, default: int = DEFAULT_PAGE, largest: int = LARGEST_PAGE
+    ) -> int:
+        """Read `page_size`: reduced to the *largest*, the *default* for 0."""
         if size < 0:
             self.refuse("page_size", "a page size is not negative")
-        return min(size or DEFAULT_PAGE, LARGEST_PAGE)
+        return min(size or default, largest)
 
-    def page_token(self, token: str, query: AssetQuery) -> tuple[int, int] | None:
-        """Read `page_token`: the list and the offset that it stands for, None without one."""
+    def page_token(self, token: str, query: Struct, kind: type[P]) -> P | None:
+        """Read `page_token`: the position of *kind* that it stands for in what *query* finds, None without one."""
         if not token:
             return None
         try:
-            return decode_token(token, query)
+            return decode_token(token, query, kind)
         except ValueError as error:
             self.refuse("page_token", str(error))
             return None
 
     def codes(self, kind: int, tape: str) -> tuple[CodeKind, str]:
         """Read `kind` and `tape`."""
-        found = _KIND_OF.get(kind)
+        found = _CODE_KIND_OF.get(kind)
         if found is None:
             known = ", ".join(f"CODE_KIND_{kind.name}" for kind in CodeKind)
             self.refuse("kind", f"{_enum_name(asset_pb2.CodeKind, kind)} is not one of {known}")
@@ -231,7 +285,7 @@ class Reader:
         if first is None or last is None:
             return FIRST_DAY, FIRST_DAY
         if last <= first:
-            self.refuse("end_date", "the end is after the start: a range does not hold its end")
+            self.refuse("end_date", _END_RULE)
         elif (last - first).days > LONGEST_RANGE:
             self.refuse("end_date", f"a range holds at most {LONGEST_RANGE} days")
         return first, last
@@ -247,8 +301,25 @@ class Reader:
             return None
         return day
 
+    def instants(
+        self, start: timestamp_pb2.Timestamp | None, end: timestamp_pb2.Timestamp | None
+    ) -> tuple[int | None, int | None]:
+        """Read `start_time` and `end_time` in nanoseconds; None where one was left out."""
+        first = None if start is None else self._instant("start_time", start)
+        last = None if end is None else self._instant("end_time", end)
+        if first is not None and last is not None and last <= first:
+            self.refuse("end_time", _END_RULE)
+        return first, last
 
-def _enum_name(enum: type, number: int) -> str:
-    names: Mapping[int, str] = {value.number: value.name for value in enum.DESCRIPTOR.values}  # type: ignore[attr-defined]
+    def _instant(self, field: str, message: timestamp_pb2.Timestamp) -> int | None:
+        instant = message.seconds * NANOS + message.nanos
+        if not 0 <= message.nanos < NANOS or not 0 <= instant <= LAST_INSTANT:
+            self.refuse(field, "an instant is in the years 1970 to 2261, to the nanosecond")
+            return None
+        return instant
+
+
+def _enum_name(enum: Any, number: int) -> str:
     # Every generated enum has a descriptor; the stubs give the wrapper no common type.
+    names: Mapping[int, str] = {value.number: value.name for value in enum.DESCRIPTOR.values}
     return names.get(number, str(number))

@@ -12,8 +12,14 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from tickgate.v1 import quote_service_pb2, reference_service_pb2, status_service_pb2
+from tickgate.v1 import (
+    admin_service_pb2,
+    quote_service_pb2,
+    reference_service_pb2,
+    status_service_pb2,
+)
 
+from .admin import AdminServicer
 from .calls import Calls, Read, decoder
 from .gateway_status import StatusServicer
 from .quotes import QuoteServicer
@@ -25,6 +31,7 @@ SERVICES: Final[tuple[ServiceDescriptor, ...]] = tuple(
         (quote_service_pb2.DESCRIPTOR, "QuoteService"),
         (reference_service_pb2.DESCRIPTOR, "ReferenceService"),
         (status_service_pb2.DESCRIPTOR, "StatusService"),
+        (admin_service_pb2.DESCRIPTOR, "AdminService"),
     )
 )
 """The services of the contract, as far as they are built."""
@@ -46,12 +53,13 @@ class Serving:
         quotes: QuoteServicer,
         reference: ReferenceServicer,
         status: StatusServicer,
+        admin: AdminServicer,
     ) -> None:
         """Register every service of the contract, health and reflection."""
         self._calls = calls
         self._server = grpc.aio.server(options=_OPTIONS)
         self._health = health.aio.HealthServicer()
-        servicers = (quotes, reference, status)
+        servicers = (quotes, reference, status, admin)
         for descriptor, servicer in zip(SERVICES, servicers, strict=True):
             self._server.add_generic_rpc_handlers((_handler(descriptor, servicer, calls),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -102,6 +110,9 @@ def _handler(
         if isinstance(servicer, QuoteServicer):
             read = servicer.reading(read)
         handlers[method.name] = calls.handler(
-            f"{descriptor.name}/{method.name}", read, getattr(servicer, method.name)
+            f"{descriptor.name}/{method.name}",
+            read,
+            getattr(servicer, method.name),
+            operators_only=isinstance(servicer, AdminServicer),
         )
     return grpc.method_handlers_generic_handler(descriptor.full_name, handlers)

@@ -5,6 +5,7 @@ A reason has two faces: `DataUnavailable` inside an OK answer, and with `strict`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -16,7 +17,7 @@ from msgspec import Struct
 from tickgate.v1 import error_reason_pb2 as reasons
 from tickgate.v1 import unavailable_pb2 as pb
 
-from ..errors import GatewayError, InvalidRequest, ShuttingDown
+from ..errors import GatewayError, InvalidRequest, NotPermitted, ShuttingDown
 from ..market.unavailable import Reason, Unavailable
 
 DOMAIN: Final = "tickgate"
@@ -28,6 +29,15 @@ NEVER: Final = -1
 _MOST_VIOLATIONS: Final = 16
 """Broken rules that a failed call names. All of a failure travels in headers, and gRPC drops a call whose headers
 pass 8 KiB: the caller would not even learn that its request was wrong."""
+
+_LONGEST_SAID: Final = 512
+"""Bytes of a sentence or of evidence in a failed call, for the same headers; an answer quotes them in full."""
+
+_LONGEST_DELAY: Final = 24 * 3600.0
+"""Seconds of a delay that a failed call names: nobody waits longer in one place."""
+
+_QUOTAS: Final = frozenset({Reason.UPSTREAM_RATE_LIMITED, Reason.BUDGET_EXHAUSTED})
+"""Reasons that are about a quota."""
 
 _Code = grpc.StatusCode
 
@@ -119,7 +129,18 @@ FACES: Final[Mapping[Reason, Face]] = {
 
 def reason_number(reason: Reason) -> reasons.ErrorReason.ValueType:
     """Return the contract's number of *reason*."""
-    return reasons.ErrorReason.Value(f"ERROR_REASON_{reason.name}")
+    return reasons.ErrorReason.Value(_REASON_PREFIX + reason.name)
+
+
+def reason_names() -> Mapping[int, str]:
+    """Return the names of all reasons that are ever sent, without their prefix, by their numbers in the contract."""
+    members = reasons.ErrorReason.items()
+    return {number: name.removeprefix(_REASON_PREFIX) for name, number in members if number}
+
+
+def number_named(name: str) -> reasons.ErrorReason.ValueType | None:
+    """Return the contract's number of the reason called *name*; None for one that this contract does not have."""
+    return _NUMBERS.get(name)
 
 
 class Failure(Struct, frozen=True):
@@ -141,16 +162,21 @@ def of_unavailable(why: Unavailable, symbol: str, request_id: str) -> Failure:
     metadata = {"category": pb.UnavailableCategory.Name(face.category).removeprefix(_PREFIX)}
     if symbol:
         metadata["symbol"] = symbol
+    if why.upstream:
+        metadata["upstream"] = why.upstream
     if why.refusal is not None:
-        metadata |= {"rule": why.refusal.rule, "evidence": why.refusal.evidence}
-    return _failure(
+        metadata |= {"rule": why.refusal.rule, "evidence": _clipped(why.refusal.evidence)}
+    failure = _failure(
         face.code,
-        why.message,
+        _clipped(why.message),
         why.reason.name,
         metadata | {"request_id": request_id},
         retry=face.retry,
         retry_delay=why.retry_delay,
     )
+    if why.reason in _QUOTAS:
+        failure.status.details.append(_packed(_quota_failure(why)))
+    return failure
 
 
 def of_error(error: GatewayError | None, request_id: str) -> Failure:
@@ -163,11 +189,17 @@ def of_error(error: GatewayError | None, request_id: str) -> Failure:
     if isinstance(error, ShuttingDown):
         message = "the gateway is stopping; ask another replica, or again when it is back"
         return _failure(_Code.UNAVAILABLE, message, "SHUTTING_DOWN", metadata, retry=True)
+    if isinstance(error, NotPermitted):
+        return _failure(_Code.PERMISSION_DENIED, str(error), "PERMISSION_DENIED", metadata)
     message = f"tickgate failed to answer; its log holds request id {request_id}"
     return _failure(_Code.INTERNAL, message, "INTERNAL", metadata)
 
 
-_PREFIX = "UNAVAILABLE_CATEGORY_"
+_PREFIX: Final = "UNAVAILABLE_CATEGORY_"
+_REASON_PREFIX: Final = "ERROR_REASON_"
+_NUMBERS: Final = {
+    name: reasons.ErrorReason.ValueType(number) for number, name in reason_names().items()
+}
 
 
 def _failure(
@@ -185,11 +217,33 @@ def _failure(
     status.details.append(_packed(info))
     pushback = None if retry else NEVER
     if retry and retry_delay is not None:
+        pushback = _milliseconds(retry_delay)
         delay = duration_pb2.Duration()
-        delay.FromMilliseconds(round(retry_delay * 1000))
+        delay.FromMilliseconds(pushback)
         status.details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
-        pushback = round(retry_delay * 1000)
     return Failure(code, message, reason, status, pushback)
+
+
+def _milliseconds(delay: float) -> int:
+    """Return *delay*, of seconds, rounded up: whoever comes too early is refused again. Never 0, which is no delay."""
+    return max(1, math.ceil(round(min(delay, _LONGEST_DELAY) * 1000, 3)))
+
+
+def _clipped(text: str) -> str:
+    encoded = text.encode()
+    if len(encoded) <= _LONGEST_SAID:
+        return text
+    return encoded[:_LONGEST_SAID].decode(errors="ignore") + "…"
+
+
+def _quota_failure(why: Unavailable) -> error_details_pb2.QuotaFailure:
+    return error_details_pb2.QuotaFailure(
+        violations=[
+            error_details_pb2.QuotaFailure.Violation(
+                subject=why.upstream or "upstream", description=_clipped(why.message)
+            )
+        ]
+    )
 
 
 def _summary(error: InvalidRequest) -> str:
@@ -215,6 +269,7 @@ def _bad_request(error: InvalidRequest) -> error_details_pb2.BadRequest:
 def _packed(
     detail: error_details_pb2.ErrorInfo
     | error_details_pb2.BadRequest
+    | error_details_pb2.QuotaFailure
     | error_details_pb2.RetryInfo,
 ) -> any_pb2.Any:
     packed = any_pb2.Any()
