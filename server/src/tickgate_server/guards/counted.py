@@ -10,13 +10,14 @@ from ..errors import (
     NotEntitled,
     UpstreamFailure,
     UpstreamRejected,
+    UpstreamTimeout,
 )
 from ..market.unavailable import Reason
 from ..observe.counters import UpstreamCounts, UpstreamState
 from ..ports import Clock, Reply, Request, Requests
 from .flights import TIME_IS_UP
 
-_FAIR_WAIT = 0.25
+FAIR_WAIT = 0.25
 """Seconds that an upstream should need at most: a caller with less patience says nothing about it."""
 
 
@@ -32,20 +33,25 @@ class CountedRequests:
         self._clock = clock
 
     async def send(self, request: Request) -> Reply:
-        """Send *request* and count its outcome.
+        """Send *request*, count its outcome, and add the seconds it was waited for to the question's effort.
 
-        A request that is called back is neither good nor bad, unless somebody waited for it in vain for so long that it
-        should have been answered.
+        A request whose deadline passes, or that is called back, is neither good nor bad, unless it was waited for in
+        vain for so long that it should have been answered.
         """
         counts = self._counts_of(request.upstream.value, request.group.value)
+        started = self._clock.monotonic()
         counts.requests += 1
         counts.in_flight += 1
-        started = self._clock.monotonic()
+        counts.last_request_at = started
         try:
             reply = await self._requests.send(request)
         except (UpstreamRejected, NotEntitled):
             # The upstream works: it said no to this question.
             self._succeed(counts, started)
+            raise
+        except UpstreamTimeout as failure:
+            if self._fairly_waited(started):
+                self._fail(counts, failure.reason, "failing")
             raise
         except UpstreamFailure as failure:
             state: UpstreamState = (
@@ -54,8 +60,7 @@ class CountedRequests:
             self._fail(counts, failure.reason, state)
             raise
         except asyncio.CancelledError as called_back:
-            waited = self._clock.monotonic() - started
-            if called_back.args == (TIME_IS_UP,) and waited >= _FAIR_WAIT:
+            if called_back.args == (TIME_IS_UP,) and self._fairly_waited(started):
                 self._fail(counts, Reason.UPSTREAM_TIMEOUT, "failing")
             raise
         else:
@@ -63,14 +68,21 @@ class CountedRequests:
             return reply
         finally:
             counts.in_flight -= 1
+            request.effort.on_wire += self._clock.monotonic() - started
+
+    def _fairly_waited(self, started: float) -> bool:
+        return self._clock.monotonic() - started >= FAIR_WAIT
 
     def _fail(self, counts: UpstreamCounts, reason: Reason, state: UpstreamState) -> None:
         counts.failures += 1
         counts.last_failure_time = self._clock.wall()
         counts.last_failure_reason = reason.name
+        counts.recent.failed(self._clock.monotonic())
         counts.state = state
 
     def _succeed(self, counts: UpstreamCounts, started: float) -> None:
+        now = self._clock.monotonic()
         counts.state = "up"
         counts.last_success_time = self._clock.wall()
-        counts.last_latency = self._clock.monotonic() - started
+        counts.last_latency = now - started
+        counts.recent.succeeded(now, counts.last_latency)
