@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import redis.asyncio as aioredis
 import structlog
 from msgspec import Struct
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.exceptions import RedisError, ResponseError
 
-from ...observe.counters import TierCounts
+from ...errors import StoreUnusable
+from ...observe.counters import TierCounts, TierState
 from ...ports import Clock
+from .address import CLUSTER, client_for
 
 T = TypeVar("T")
 
@@ -22,7 +24,7 @@ _log = structlog.get_logger(__name__)
 
 
 class RedisDown(Exception):
-    """Redis cannot be had now; whoever wanted it goes on without."""
+    """Redis cannot be had now, or refused the command; whoever wanted it goes on without."""
 
 
 class LinkLimits(Struct, frozen=True):
@@ -41,20 +43,22 @@ class RedisLink:
     """One Redis. After one failure it is left out until it answers again, so that nobody waits for it twice."""
 
     def __init__(self, url: str, limits: LinkLimits, counts: TierCounts, clock: Clock) -> None:
-        """Connect to *url* when first asked; report into *counts*."""
+        """Connect to *url* when first asked; report into *counts*.
+
+        Raises:
+            StoreUnusable: *url* is no address of a Redis that can be used.
+        """
         self._limits = limits
         self._counts = counts
         self._clock = clock
         self._went_down = asyncio.Event()
-        # Redis's own defaults try for seconds (redis-py 8: ten attempts); a tier must give up at once.
-        self.client: aioredis.Redis = aioredis.Redis.from_url(
-            url,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=limits.timeout,
-            socket_connect_timeout=limits.timeout,
-            max_connections=limits.connections,
-        )
-        """For commands inside of `ask`."""
+        # A burst waits for a connection here, where that is not taken for a Redis that does not answer.
+        self._places = asyncio.Semaphore(limits.connections)
+        self._waiting: set[asyncio.Timeout] = set()
+        self._told: set[type[Exception]] = set()
+        # One more than there are places: for looking whether it is back.
+        self.client: aioredis.Redis = client_for(url, limits.timeout, limits.connections + 1)
+        """For commands inside of `ask`. It bounds nothing by itself but the time to connect."""
 
     @property
     def up(self) -> bool:
@@ -65,17 +69,22 @@ class RedisLink:
         """Return what *command* returns.
 
         Raises:
-            RedisDown: Redis is down, or did not answer in time.
+            RedisDown: Redis is down, did not answer in time, or refused the command.
         """
-        if not self.up:
-            raise RedisDown
-        try:
-            async with asyncio.timeout(self._limits.timeout):
-                return await command()
-        except (RedisError, OSError) as error:  # TimeoutError is an OSError
-            self._counts.failures += 1
-            self._mark("down")
-            raise RedisDown from error
+        async with self._places:
+            if not self.up:
+                raise RedisDown
+            try:
+                return await self._in_time(command)
+            except ResponseError as error:
+                # It did answer, and others may have more luck: a full Redis can still be read.
+                self._counts.failures += 1
+                self._tell(error)
+                raise RedisDown from error
+            except (RedisError, OSError) as error:  # TimeoutError is an OSError
+                self._counts.failures += 1
+                self._mark_down(error)
+                raise RedisDown from error
 
     async def run(self) -> None:
         """Bring a Redis that went down back, until cancelled."""
@@ -85,27 +94,81 @@ class RedisLink:
             await self.check()
 
     async def check(self) -> None:
-        """Ask Redis whether it is there, and mark it up if it is."""
+        """Look whether Redis is there, and mark it up if it is."""
         try:
-            async with asyncio.timeout(self._limits.timeout):
-                await self.client.ping()
-        except (RedisError, OSError):
-            self._mark("down")
-        else:
-            self._mark("up")
+            await self.validate()
+        except StoreUnusable as error:
+            self._tell(error)
+
+    async def validate(self) -> None:
+        """Look whether Redis is there and of a kind that can be used. One that is not there is merely down.
+
+        Raises:
+            StoreUnusable: it is a cluster.
+        """
+        try:
+            is_cluster = await self._look()
+        except (RedisError, OSError) as error:
+            self._mark_down(error)
+            return
+        if is_cluster:
+            unusable = StoreUnusable(CLUSTER)
+            self._mark_down(unusable)
+            raise unusable
+        self._mark_up()
 
     async def close(self) -> None:
         """Give the connections back."""
-        await self.client.aclose()
+        pool = self.client.connection_pool
+        with suppress(RedisError, OSError):
+            await self.client.aclose()
+        if isinstance(pool, SentinelConnectionPool):
+            with suppress(RedisError, OSError):
+                await pool.sentinel_manager.aclose()
 
-    def _mark(self, state: str) -> None:
-        changed = self._counts.state != state
-        if state == "up":
-            self._counts.state = "up"
-            self._went_down.clear()
-        else:
-            self._counts.state = "down"
-            self._went_down.set()
-        if changed:
+    async def _in_time(self, command: Callable[[], Awaitable[T]]) -> T:
+        async with asyncio.timeout(self._limits.timeout) as patience:
+            self._waiting.add(patience)
+            try:
+                return await command()
+            finally:
+                self._waiting.discard(patience)
+
+    async def _look(self) -> bool:
+        """Return whether it is a cluster."""
+        # What died or hangs must not be handed out again; and only a new connection finds a Sentinel's new Redis.
+        with suppress(RedisError, OSError):
+            await self.client.connection_pool.disconnect(inuse_connections=False)
+        async with asyncio.timeout(self._limits.timeout):
+            try:
+                info = await self.client.info("cluster")
+            except ResponseError:
+                # A user without the right to ask has been answered all the same.
+                return False
+        return bool(info.get("cluster_enabled"))
+
+    def _mark_up(self) -> None:
+        self._went_down.clear()
+        self._told.clear()
+        self._change("up")
+
+    def _mark_down(self, why: Exception) -> None:
+        self._went_down.set()
+        self._change("down", why=type(why).__name__)
+        # Whoever else waits has waited long enough.
+        now = asyncio.get_running_loop().time()
+        for patience in self._waiting:
+            if not patience.expired():
+                patience.reschedule(now)
+
+    def _change(self, state: TierState, **known: str) -> None:
+        if self._counts.state != state:
+            self._counts.state = state
             self._counts.changed_time = self._clock.wall()
-            _log.warning("redis_state", state=state)
+            _log.warning("redis_state", state=state, **known)
+
+    def _tell(self, error: Exception) -> None:
+        # Once, not with every call, until it has been away and back.
+        if type(error) not in self._told:
+            self._told.add(type(error))
+            _log.warning("redis_refused", why=type(error).__name__, said=str(error))
