@@ -129,6 +129,9 @@ class Effort(Struct):
     on_wire: float = 0.0
     """Seconds for which the upstream was waited for. Waiting for a place or for budget is not among them."""
 
+    resent: int = 0
+    """Requests that the connection pool sent once more by itself, and that nobody has paid for yet."""
+
 
 class Request(Struct, frozen=True):
     """One HTTP request to an upstream."""
@@ -203,8 +206,18 @@ class Budget(Protocol):
         """
         ...
 
-    async def correct(self, upstream: Upstream, remaining: int) -> None:
-        """Lower the budget to *remaining*, which the upstream itself has named; it is never raised."""
+    async def correct(self, upstream: Upstream, remaining: int, hold: float = 0.0) -> None:
+        """Lower the budget to *remaining*, which the upstream itself has named; it is never raised.
+
+        Args:
+            upstream: whose budget it is.
+            remaining: requests that the upstream would admit now.
+            hold: seconds for which it wants none at all.
+        """
+        ...
+
+    def learn(self, upstream: Upstream, limit: int) -> None:
+        """Keep within *limit*, the requests a minute that the upstream says it admits. Never waits."""
         ...
 
     def remaining(self, upstream: Upstream) -> int:

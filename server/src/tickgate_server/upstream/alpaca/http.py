@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import msgspec
@@ -23,12 +23,12 @@ from ...errors import (
     UpstreamUnreachable,
 )
 from ...market.time import NANOS
-from ...ports import Clock, Reply, Request, Upstream
+from ...ports import Clock, Quota, Reply, Request, Upstream
 
 _LARGEST_BODY: Final = 64 * 1024 * 1024
 """Bytes read of one answer at most. The largest that Alpaca documents, the list of all assets, is about 6 MB."""
 
-_SECONDS: Final = re.compile(r"\d{1,10}", re.ASCII)
+_NUMBER: Final = re.compile(r"\d{1,10}", re.ASCII)
 
 _QUOTED: Final = 200
 """Characters of an upstream's message, and of its request id, that are passed on."""
@@ -45,6 +45,12 @@ class HttpLimits(msgspec.Struct, frozen=True):
     user_agent: str
 
 
+class _Wire(msgspec.Struct):
+    """What went over the wire for one request."""
+
+    sent: int = 0
+
+
 class _ErrorBody(msgspec.Struct):
     message: str = ""
 
@@ -53,7 +59,8 @@ class HttpRequests:
     """The `Requests` port over a pool of connections. It never follows a redirect and never tries again by itself.
 
     One exception is aiohttp's: when the upstream had closed a pooled connection before it took the request, aiohttp
-    sends the request once more on another (RFC 9110, section 9.2.2). It has no public switch for that.
+    sends the request once more on another (RFC 9110, section 9.2.2). It has no public switch for that; the request's
+    effort says how often it happened.
     """
 
     def __init__(
@@ -70,16 +77,19 @@ class HttpRequests:
         if remaining <= 0:
             raise UpstreamTimeout(_late(request))
         url = self._urls[request.upstream] + request.path
+        wire = _Wire()
         try:
             async with asyncio.timeout(remaining):
                 async with self._session.get(
-                    url, params=request.params, allow_redirects=False
+                    url, params=request.params, allow_redirects=False, trace_request_ctx=wire
                 ) as response:
                     body = await _read(response)
         except TimeoutError as error:
             raise UpstreamTimeout(_late(request)) from error
         except (aiohttp.ClientError, OSError) as error:
             raise UpstreamUnreachable(_cut_off(request, error)) from error
+        finally:
+            request.effort.resent += max(0, wire.sent - 1)
         if response.status != 200:
             raise _failure(request, response, body, self._clock.wall())
         return Reply(
@@ -87,6 +97,7 @@ class HttpRequests:
             request_id=_printable(response.headers.get("X-Request-ID", "")),
             receive_time=self._clock.wall(),
             received_at=self._clock.monotonic(),
+            quota=_quota(response.headers),
         )
 
 
@@ -104,14 +115,22 @@ async def http_session(
         "User-Agent": limits.user_agent,
     }
     timeout = aiohttp.ClientTimeout(total=limits.total, connect=limits.connect)
+    traces = aiohttp.TraceConfig()
+    traces.on_request_headers_sent.append(_count_sent)
     async with aiohttp.ClientSession(
         connector=connector,
         headers=headers,
         timeout=timeout,
+        trace_configs=[traces],
         # A key needs no session, and cookies that were kept would only grow each request.
         cookie_jar=aiohttp.DummyCookieJar(),
     ) as session:
         yield session
+
+
+async def _count_sent(_session: aiohttp.ClientSession, context: Any, _params: object) -> None:
+    if isinstance(context.trace_request_ctx, _Wire):
+        context.trace_request_ctx.sent += 1
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
@@ -162,11 +181,20 @@ def _is_about_feed(request: Request, said: str) -> bool:
 def _retry_delay(headers: Mapping[str, str], now: int) -> float | None:
     """Return the seconds that the upstream asks to wait; Alpaca's own 429 has been seen without any such header."""
     after, reset = headers.get("Retry-After", ""), headers.get("X-RateLimit-Reset", "")
-    if _SECONDS.fullmatch(after):
+    if _NUMBER.fullmatch(after):
         return float(after)
-    if _SECONDS.fullmatch(reset):
+    if _NUMBER.fullmatch(reset):
         return max(0.0, int(reset) - now / NANOS)
     return None
+
+
+def _quota(headers: Mapping[str, str]) -> Quota | None:
+    """Return what the upstream says of its limit, if it says it in whole numbers and admits anything at all."""
+    limit = headers.get("X-RateLimit-Limit", "")
+    remaining = headers.get("X-RateLimit-Remaining", "")
+    if not (_NUMBER.fullmatch(limit) and _NUMBER.fullmatch(remaining)) or int(limit) == 0:
+        return None
+    return Quota(int(limit), int(remaining))
 
 
 def _message(body: bytes) -> str:
