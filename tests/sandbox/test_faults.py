@@ -59,6 +59,34 @@ async def test_path() -> None:
     assert (struck.status, spared.status) == (500, 200)
 
 
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [
+        (faults.Status(status=429, path="/v2/stocks"), 429),
+        # 405 is the true answer to POST.
+        (faults.Latency(seconds=3600, path="/v2/stocks"), 405),
+        (faults.Reset(path="/v2/stocks"), None),
+        (faults.Hang(path="/v2/stocks"), None),
+    ],
+    ids=["429", "latency", "reset", "hang"],
+)
+async def test_one_group_fails_for_a_while(fault: Fault, status: int | None) -> None:
+    """A storm strikes all of one group of endpoints, none of another, and is over when it is lifted."""
+    async with asked() as (running, client):
+        running.faults.add(fault)
+        # aiohttp would silently repeat what was reset, had this been GET.
+        struck = [asyncio.create_task(client.send("POST", QUOTES)) for _ in range(20)]
+        await _arrival(running, 20)
+        spared = await client.get(CLOCK)
+        running.faults.clear()
+        outcomes = await asyncio.gather(*struck, return_exceptions=True)
+        after = await client.get(QUOTES, symbols="AAPL")
+
+    seen = [None if isinstance(one, BaseException) else one.status for one in outcomes]
+    assert seen == [status] * 20
+    assert (spared.status, after.status) == (200, 200)
+
+
 async def test_oldest_first() -> None:
     """Of several faults that fit, the oldest strikes until it is used up."""
     async with asked() as (running, client):

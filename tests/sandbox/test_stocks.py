@@ -144,16 +144,30 @@ async def test_unknown_feed() -> None:
     assert (answer.status, answer.json) == (400, {"message": "invalid feed: nyse"})
 
 
-async def test_feed_outside_the_plan() -> None:
-    """The free plan may not ask for the consolidated feed, the paid plan may."""
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/stocks/quotes/latest?symbols=AAPL",
+        "/v2/stocks/trades/latest?symbols=AAPL",
+        "/v2/stocks/bars/latest?symbols=AAPL",
+        "/v2/stocks/snapshots?symbols=AAPL",
+        "/v2/stocks/AAPL/quotes/latest?",
+        "/v2/stocks/AAPL/snapshot?",
+    ],
+)
+async def test_feeds_of_each_plan(path: str) -> None:
+    """The free plan may read IEX and what is late, in every latest endpoint; the paid plan may read every feed."""
+    feeds = ("iex", "delayed_sip", "sip", "boats", "overnight", "otc")
     async with asked() as (_, client):
-        refused = await client.get("/v2/stocks/AAPL/quotes/latest", feed="sip")
+        free = {feed: await client.get(f"{path}&feed={feed}") for feed in feeds}
     async with asked(synthetic(plan=Plan.PLUS)) as (_, client):
-        granted = await client.get("/v2/stocks/AAPL/quotes/latest", feed="sip")
+        paid = {feed: await client.get(f"{path}&feed={feed}") for feed in feeds}
 
-    assert refused.status == 403
-    assert refused.message == "subscription does not permit querying recent SIP data"
-    assert granted.status == 200
+    refused = {feed: answer for feed, answer in free.items() if answer.status == 403}
+    assert set(refused) == {"sip", "boats", "overnight", "otc"}
+    assert {answer.status for answer in free.values()} == {200, 403}
+    assert refused["sip"].message == "subscription does not permit querying recent SIP data"
+    assert {answer.status for answer in paid.values()} == {200}
 
 
 async def test_delayed_feed() -> None:
