@@ -8,19 +8,26 @@ from dataclasses import dataclass, field
 import pytest
 from structlog.testing import capture_logs
 
-from tickgate_server.errors import CircuitOpen, KeyRefused
+from tickgate_server.errors import CircuitOpen, KeyRefused, UpstreamBroken
+from tickgate_server.guards.breaker import BreakerPolicy, BreakerRequests, Breakers
+from tickgate_server.guards.counted import CountedRequests
 from tickgate_server.jobs.probe import Probe, clock_inquiry, codes_inquiry, quote_inquiry
-from tickgate_server.market.provenance import Feed
+from tickgate_server.market.asset import CodeKind
+from tickgate_server.market.provenance import DataSource, Feed
 from tickgate_server.market.quote import Quote
 from tickgate_server.market.session import MarketSession
 from tickgate_server.market.unavailable import Reason
 from tickgate_server.observe.counters import Counters, ProbeCounts, UpstreamCounts
+from tickgate_server.ports import Upstream
+from tickgate_server.upstream.alpaca.rest import AlpacaReference
 
 from ...support.fakes import (
     NOW,
     FakeLatest,
     FakeReference,
+    FakeRequests,
     HandClock,
+    gate,
     quote,
     reading,
     settle,
@@ -32,6 +39,19 @@ LATEST, CODES, CLOCK = (
     ("alpaca.data", "reference"),
     ("alpaca.trading", "reference"),
 )
+
+
+EAGER = BreakerPolicy(
+    streak=1,
+    rate=1.0,
+    window=50,
+    cool_down=1.0,
+    growth=2.0,
+    cool_down_most=30.0,
+    key_cool_down_most=60.0,
+    jitter=0.2,
+)
+"""Opens at the first failure."""
 
 
 @dataclass
@@ -239,6 +259,28 @@ async def test_a_refused_question_is_not_repeated_at_once() -> None:
     assert watch.due() == []
     watch.clock.advance(66)
     assert CLOCK in watch.due()
+
+
+async def test_an_answered_question_closes_a_circuit_that_nobody_tries() -> None:
+    """An upstream that came back while nobody asked is found out by the probe."""
+    clock, counters = HandClock(), Counters()
+    requests = FakeRequests(clock)
+    requests.bodies["/v2/stocks/meta/exchanges"] = b'{"V":"IEX"}'
+    breakers = Breakers(EAGER, clock, counters.upstream)
+    guarded = BreakerRequests(CountedRequests(requests, counters.upstream, clock), breakers)
+    source = AlpacaReference(guarded, {Upstream.DATA: DataSource.SANDBOX}, gate(clock))
+    probe = Probe([codes_inquiry(source)], counters.upstream, clock, idle=60.0, patience=10.0)
+    requests.failure = UpstreamBroken("answered 500")
+    with pytest.raises(UpstreamBroken):
+        await source.codes(CodeKind.EXCHANGE, "", clock.monotonic() + 10)
+    states = [counters.upstream(*CODES).circuit.state]
+    requests.failure = None
+    clock.advance(66)
+    await probe.ask_due()
+    states.append(counters.upstream(*CODES).circuit.state)
+
+    assert states == ["open", "closed"]
+    assert len(requests.sent) == 2
 
 
 async def test_the_job_waits_for_the_next_group() -> None:
