@@ -552,7 +552,7 @@ async def test_thousands_under_way_when_it_opens() -> None:
 async def test_a_refused_key_latches_the_whole_upstream() -> None:
     """One 401 is enough: every group of that upstream is refused for that reason, and no other upstream is."""
     setup = Setup()
-    await setup.ask(request(group=Group.REFERENCE))
+    await setup.ask(request(group=Group.REFERENCE), request(upstream=Upstream.TRADING))
     await setup.fail(WRONG_KEY)
     outcomes = await setup.ask(request(), request(group=Group.REFERENCE))
     assert [type(outcome) for outcome in outcomes] == [KeyRefused, KeyRefused]

@@ -303,7 +303,7 @@ class Circuit:
             case Outcome.FAILS:
                 self._key.release(of_key)
                 self._group.fail(of_group, finding.reason)
-            case Outcome.UNKNOWN:
+            case _:
                 self._key.release(of_key)
                 self._group.release(of_group)
 
