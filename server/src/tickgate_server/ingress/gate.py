@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from decimal import Decimal
+from typing import Any, Final
 
 from msgspec import Struct
 
 from ..market.bar import Bar
 from ..market.provenance import Provenance
 from ..market.quote import Quote, QuoteSide
+from ..market.time import format_rfc3339
 from ..market.trade import Trade
 from ..market.unavailable import Reason, Refusal, Unavailable
-from ..ports import Clock
+from ..ports import Clock, ErrorEntry
 from . import rules
+from .context import Context, Odd
 from .records import RawBar, RawQuote, RawTrade, Receipt
+
+_MOST_NOTED: Final = 20
+"""Refusals of one answer that are noted. A list gone bad would otherwise push all other evidence out of the log."""
 
 
 class Policy(Struct, frozen=True):
@@ -30,38 +36,54 @@ class Policy(Struct, frozen=True):
 class Gate:
     """Lets records in as values, or refuses them with the rule and the evidence, and counts refusals by rule."""
 
-    def __init__(self, policy: Policy, clock: Clock, refusals: MutableMapping[str, int]) -> None:
-        """Count into *refusals*, by rule."""
+    def __init__(
+        self,
+        policy: Policy,
+        clock: Clock,
+        refusals: MutableMapping[str, int],
+        *,
+        context: Context | None = None,
+        note: Callable[[ErrorEntry], None] | None = None,
+    ) -> None:
+        """Judge each record by itself, by *policy*, and then beside its market.
+
+        Args:
+            policy: what may be turned about the rules that always hold.
+            clock: stamps what is noted and knows the market's time.
+            refusals: where refusals are counted, by rule.
+            context: the business rules; None has none.
+            note: keeps refusals as evidence; None keeps nothing.
+        """
         self._policy = policy
         self._clock = clock
         self._refusals = refusals
+        self._context = context
+        self._note = note
 
     def quote(self, raw: RawQuote, asked: str, receipt: Receipt) -> Quote | Unavailable:
         """Return the quote, or why it is none. A price of zero empties its side; two empty sides are no data."""
         refusal = self._check_quote(raw, asked)
         if refusal is not None:
-            return self.refuse(refusal, f"quote of {asked}")
+            return self.refuse(refusal, "quote", asked, receipt)
         bid = _side(raw.bid_price, raw.bid_size, raw.bid_exchange)
         ask = _side(raw.ask_price, raw.ask_size, raw.ask_exchange)
         if bid is None and ask is None:
             return _both_sides_empty(asked, raw.event_time)
+        odd = () if self._context is None else self._context.quote(raw, receipt.feed)
+        if isinstance(odd, Refusal):
+            return self._violation(odd, "quote", asked, receipt)
         return Quote(
-            asked, bid, ask, raw.conditions, raw.tape, _provenance(receipt, raw.event_time)
+            asked, bid, ask, raw.conditions, raw.tape, _provenance(receipt, raw.event_time), odd
         )
 
     def trade(self, raw: RawTrade, asked: str, receipt: Receipt) -> Trade | Unavailable:
         """Return the trade, or why it is none."""
-        refusal = (
-            rules.check_symbol(raw.symbol, asked)
-            or self._check_time(raw.event_time)
-            or rules.check_price("price", raw.price, raw.event_time)
-            or rules.check_count("size", raw.size, raw.event_time)
-            or rules.check_count("id", raw.id, raw.event_time)
-            or rules.check_codes("code", (raw.exchange, raw.tape, raw.amendment), raw.event_time)
-            or rules.check_codes("conditions", raw.conditions, raw.event_time)
-        )
+        refusal = self._check_trade(raw, asked)
         if refusal is not None:
-            return self.refuse(refusal, f"trade of {asked}")
+            return self.refuse(refusal, "trade", asked, receipt)
+        odd = () if self._context is None else self._context.trade(raw, receipt.feed)
+        if isinstance(odd, Refusal):
+            return self._violation(odd, "trade", asked, receipt)
         return Trade(
             symbol=asked,
             price=raw.price,
@@ -72,13 +94,57 @@ class Gate:
             tape=raw.tape,
             amendment=raw.amendment,
             provenance=_provenance(receipt, raw.event_time),
+            rule_flags=odd,
         )
 
     def bar(self, raw: RawBar, asked: str, receipt: Receipt) -> Bar | Unavailable:
-        """Return the bar, or why it is none."""
+        """Return a bar shorter than a day, or why it is none."""
+        return self._bar(raw, asked, receipt, daily=False)
+
+    def daily_bar(self, raw: RawBar, asked: str, receipt: Receipt) -> Bar | Unavailable:
+        """Return a bar of a day or longer, or why it is none."""
+        return self._bar(raw, asked, receipt, daily=True)
+
+    def refuse(self, refusal: Refusal, what: str, symbol: str, receipt: Receipt) -> Unavailable:
+        """Count and note the *refusal* of a record, and return what a caller is told.
+
+        Args:
+            refusal: the rule and the evidence.
+            what: kind of the record, such as "quote".
+            symbol: whose record was asked for.
+            receipt: origin of the record.
+        """
+        return self._refuse(refusal, Reason.INVALID_DATA, what, symbol, receipt)
+
+    def refuse_answer(self, refusals: Sequence[Refusal], what: str, request_id: str) -> None:
+        """Count and note *refusals* of what is no symbol's record: an answer that cannot be read, entries of a list.
+
+        Args:
+            refusals: the rules and the evidence.
+            what: what the answer is, such as "calendar".
+            request_id: the upstream's id of the answer.
+        """
+        for number, refusal in enumerate(refusals):
+            self._count(refusal)
+            if number < _MOST_NOTED:
+                message = f"{what}: {_said(refusal)}"
+                self._keep(refusal, Reason.INVALID_DATA, message, request_id, subject=what)
+
+    def clear(self) -> None:
+        """Forget what was seen: somebody set the clock of a replay back."""
+        if self._context is not None:
+            self._context.clear()
+
+    def _bar(self, raw: RawBar, asked: str, receipt: Receipt, *, daily: bool) -> Bar | Unavailable:
         refusal = self._check_bar(raw, asked)
         if refusal is not None:
-            return self.refuse(refusal, f"bar of {asked}")
+            return self.refuse(refusal, "bar", asked, receipt)
+        odd: Odd = ()
+        if self._context is not None:
+            judge = self._context.daily_bar if daily else self._context.bar
+            odd = judge(raw, receipt.feed)
+        if isinstance(odd, Refusal):
+            return self._violation(odd, "bar", asked, receipt)
         return Bar(
             symbol=asked,
             open=raw.open,
@@ -89,21 +155,41 @@ class Gate:
             trade_count=raw.trade_count,
             vwap=raw.vwap,
             provenance=_provenance(receipt, raw.event_time),
+            rule_flags=odd,
         )
 
-    def refuse(self, refusal: Refusal, subject: str) -> Unavailable:
-        """Count *refusal* and return what a caller is told about *subject*."""
-        self.count(refusal)
+    def _violation(self, refusal: Refusal, what: str, symbol: str, receipt: Receipt) -> Unavailable:
+        return self._refuse(refusal, Reason.RULE_VIOLATION, what, symbol, receipt)
+
+    def _refuse(
+        self, refusal: Refusal, reason: Reason, what: str, symbol: str, receipt: Receipt
+    ) -> Unavailable:
+        self._count(refusal)
+        message = f"{what} of {symbol}: {_said(refusal)}"
+        self._keep(
+            refusal, reason, message, receipt.request_id,
+            subject=what, symbol=symbol, feed=receipt.feed.value,
+        )  # fmt: skip
         return Unavailable(
-            reason=Reason.INVALID_DATA,
-            message=f"{subject}: refused by rule {refusal.rule}, {refusal.evidence}",
+            reason=reason,
+            message=message,
             last_event_time=refusal.event_time,
             refusal=refusal,
         )
 
-    def count(self, refusal: Refusal) -> None:
-        """Count *refusal* where what it refused is no record: an answer that cannot be read, an entry of a list."""
+    def _count(self, refusal: Refusal) -> None:
         self._refusals[refusal.rule] = self._refusals.get(refusal.rule, 0) + 1
+
+    def _keep(
+        self, refusal: Refusal, reason: Reason, message: str, request_id: str, **known: Any
+    ) -> None:
+        if self._note is None:
+            return
+        context = {"origin": "record", "rule": refusal.rule, "evidence": refusal.evidence, **known}
+        if refusal.event_time is not None:
+            # As text: readers of JSON take numbers for doubles, which do not hold nanoseconds.
+            context["event_time"] = format_rfc3339(refusal.event_time)
+        self._note(ErrorEntry(self._clock.wall(), request_id, reason.name, message, context))
 
     def _check_time(self, event_time: int) -> Refusal | None:
         return rules.check_time(event_time, self._clock.market(), self._policy.future_tolerance)
@@ -128,6 +214,18 @@ class Gate:
             return rules.check_crossed(raw.bid_price, raw.ask_price, time)
         return None
 
+    def _check_trade(self, raw: RawTrade, asked: str) -> Refusal | None:
+        time = raw.event_time
+        return (
+            rules.check_symbol(raw.symbol, asked)
+            or self._check_time(time)
+            or rules.check_price("price", raw.price, time)
+            or rules.check_count("size", raw.size, time)
+            or rules.check_count("id", raw.id, time)
+            or rules.check_codes("code", (raw.exchange, raw.tape, raw.amendment), time)
+            or rules.check_codes("conditions", raw.conditions, time)
+        )
+
     def _check_bar(self, raw: RawBar, asked: str) -> Refusal | None:
         time = raw.event_time
         prices = {"open": raw.open, "high": raw.high, "low": raw.low, "close": raw.close}
@@ -142,6 +240,10 @@ class Gate:
             or rules.check_count("trade count", raw.trade_count, time)
             or rules.check_bar_order(raw.low, raw.open, raw.close, raw.high, time)
         )
+
+
+def _said(refusal: Refusal) -> str:
+    return f"refused by rule {refusal.rule}, {refusal.evidence}"
 
 
 def _side(price: Decimal, size: int | None, exchange: str | None) -> QuoteSide | None:

@@ -50,15 +50,24 @@ def check_time(event_time: int, now: int, tolerance: int) -> Refusal | None:
 
 def check_price(name: str, price: Decimal, event_time: int) -> Refusal | None:
     """`negative_price`, `zero_price`, `price_out_of_range`: a price that no share can have."""
-    # Rounding and comparing would be slower, and this runs for every price that arrives.
-    if 0 < price < HIGHEST_PRICE and -price.as_tuple().exponent <= _MOST_DECIMALS:  # type: ignore[operator]
-        # The exponent is a string only for NaN and infinities, which the comparison before it has refused.
+    if 0 < price < HIGHEST_PRICE and _has_few_decimals(price):
         return None
     if price < 0:
         return Refusal("negative_price", f"{name} {str(price)[:_SHOWN]}", event_time)
     if price == 0:
         return Refusal("zero_price", f"{name} {str(price)[:_SHOWN]}", event_time)
     return Refusal("price_out_of_range", f"{name} {str(price)[:_SHOWN]}", event_time)
+
+
+def _has_few_decimals(price: Decimal) -> bool:
+    # This runs for every price that arrives, and taking a Decimal apart is slow. Nearly always its text is too short to
+    # hold many decimals.
+    text = str(price)
+    if len(text) <= _MOST_DECIMALS and "E" not in text:
+        return True
+    exponent = price.as_tuple().exponent
+    # It is a string for NaN and infinities.
+    return isinstance(exponent, int) and -exponent <= _MOST_DECIMALS
 
 
 def check_count(name: str, count: int | None, event_time: int) -> Refusal | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import structlog
 
 from ..errors import UpstreamFailure
-from ..market.session import Calendar, ClockReading, MarketNow, MarketSession
+from ..market.session import Calendar, ClockReading, MarketNow, MarketSession, Span
 from ..market.time import NANOS
 from ..ports import ClockSource, ReferenceSource
 
@@ -86,6 +86,10 @@ class MarketClock:
         if not self._session_span[0] <= now < self._session_span[1]:
             self._session, self._session_span = self._find_session(now)
         return self._session
+
+    def span_at(self, instant: int) -> Span | None:
+        """Return the session that the calendar plans for *instant*, or None outside of what is known."""
+        return None if self._calendar is None else self._calendar.span_at(instant)
 
     def session_ends(self) -> int | None:
         """Return when the session now ends, nanoseconds of market time, or None when it is not known."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
+from itertools import pairwise
 
 from msgspec import Struct
 
@@ -62,11 +63,12 @@ class MarketNow(Struct, frozen=True, gc=False):
     """Origin of the clock reading that the time is counted on from."""
 
 
-class Edge(Struct, frozen=True, gc=False):
-    """An instant at which a session begins."""
+class Span(Struct, frozen=True, gc=False):
+    """A session from its first nanosecond up to its end, which belongs to the next."""
 
-    time: int
     session: MarketSession
+    start: int
+    end: int
 
 
 class Calendar:
@@ -76,17 +78,22 @@ class Calendar:
         """Keep *days*, which must be in order and not overlap."""
         self.days = tuple(days)
         self.provenance = provenance
-        self._edges = [edge for day in days for edge in _edges_of(day)]
-        self._times = [edge.time for edge in self._edges]
+        edges = [edge for day in days for edge in _edges_of(day)]
+        self._starts = [start for start, _ in edges]
+        # Nobody knows when the session of the last edge ends.
+        self._spans = [Span(session, start, end) for (start, session), (end, _) in pairwise(edges)]
         self._opens = [day.open for day in days]
         self._closes = [day.close for day in days]
 
+    def span_at(self, instant: int) -> Span | None:
+        """Return the session that *instant* falls into, or None outside of what is known."""
+        index = bisect_right(self._starts, instant) - 1
+        return self._spans[index] if 0 <= index < len(self._spans) else None
+
     def session_at(self, instant: int) -> tuple[MarketSession, int] | None:
         """Return the session at *instant* and when it ends, or None outside of what is known."""
-        index = bisect_right(self._times, instant)
-        if index == 0 or index == len(self._edges):
-            return None
-        return self._edges[index - 1].session, self._edges[index].time
+        span = self.span_at(instant)
+        return None if span is None else (span.session, span.end)
 
     def next_open(self, instant: int) -> int | None:
         """Return the first start of core trading after *instant*, or None when it is not known."""
@@ -114,12 +121,11 @@ def _first_after(instant: int, times: list[int]) -> int | None:
     return times[index] if index < len(times) else None
 
 
-def _edges_of(day: TradingDay) -> list[Edge]:
-    edges = []
+def _edges_of(day: TradingDay) -> Iterator[tuple[int, MarketSession]]:
+    """Yield when each session of *day* begins, closure included."""
     if day.pre_market_open is not None:
-        edges.append(Edge(day.pre_market_open, MarketSession.PRE_MARKET))
-    edges.append(Edge(day.open, MarketSession.OPEN))
+        yield day.pre_market_open, MarketSession.PRE_MARKET
+    yield day.open, MarketSession.OPEN
     if day.after_hours_close is not None:
-        edges.append(Edge(day.close, MarketSession.AFTER_HOURS))
-    edges.append(Edge(day.after_hours_close or day.close, MarketSession.CLOSED))
-    return edges
+        yield day.close, MarketSession.AFTER_HOURS
+    yield day.after_hours_close or day.close, MarketSession.CLOSED

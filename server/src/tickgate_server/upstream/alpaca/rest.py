@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, timedelta
-from typing import Final, Generic, ParamSpec, TypeVar
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
@@ -28,8 +29,6 @@ from . import parse
 
 R = TypeVar("R", RawQuote, RawTrade, RawBar)
 V = TypeVar("V")
-T = TypeVar("T")
-P = ParamSpec("P")
 
 _MOST_REJECTED: Final = 8
 """Symbols of one question that Alpaca may call invalid, one request each, before the rest is given up."""
@@ -101,14 +100,15 @@ class AlpacaLatest(Generic[V]):
         self, reply: Reply, asked: Sequence[str], feed: Feed
     ) -> dict[str, Answer[V] | Unavailable | None]:
         receipt = Receipt(self._source, feed, reply.receive_time, reply.request_id)
-        records = _counted(self._endpoint.gate, parse.records, reply.body, self._endpoint.wrapper)
+        with _noted(self._endpoint.gate, f"latest {self._endpoint.name}s", reply):
+            records = parse.records(reply.body, self._endpoint.wrapper)
         strangers = [symbol for symbol in records if symbol not in asked]
         answers: dict[str, Answer[V] | Unavailable | None] = {}
         for symbol in asked:
             if symbol in records:
                 value = self._endpoint.admit(symbol, records[symbol], receipt)
             else:
-                value = self._endpoint.mismatch(symbol, strangers)
+                value = self._endpoint.mismatch(symbol, strangers, receipt)
             answers[symbol] = (
                 value
                 if value is None or isinstance(value, Unavailable)
@@ -143,12 +143,16 @@ class Endpoint(msgspec.Struct, Generic[V], frozen=True):
     admit: Admit[V]
     gate: Gate
 
-    def mismatch(self, symbol: str, strangers: Sequence[str]) -> Unavailable | None:
+    def mismatch(
+        self, symbol: str, strangers: Sequence[str], receipt: Receipt
+    ) -> Unavailable | None:
         """Return what is wrong when *symbol* is missing and *strangers* came instead; None when none came."""
         if not strangers:
             return None
         refusal = rules.check_symbol(strangers[0], symbol)
-        return None if refusal is None else self.gate.refuse(refusal, f"{self.name} of {symbol}")
+        if refusal is None:
+            return None
+        return self.gate.refuse(refusal, self.name, symbol, receipt)
 
 
 def quotes_endpoint(gate: Gate) -> Endpoint[Quote]:
@@ -175,7 +179,7 @@ def snapshots_endpoint(gate: Gate) -> Endpoint[Snapshot]:
     def admit(symbol: str, record: msgspec.Raw, receipt: Receipt) -> Snapshot | Unavailable | None:
         parts = parse.snapshot_parts(record)
         if isinstance(parts, Refusal):
-            return gate.refuse(parts, f"snapshot of {symbol}")
+            return gate.refuse(parts, "snapshot", symbol, receipt)
         return _assemble(gate, symbol, parts, receipt)
 
     return Endpoint("snapshot", "/v2/stocks/snapshots", "", admit, gate)
@@ -198,10 +202,10 @@ class AlpacaReference:
             Upstream.TRADING, "/v2/assets", {"asset_class": "us_equity"}, deadline
         )
         provenance = self._provenance(Upstream.TRADING, reply)
-        # Some fifteen thousand entries take a tenth of a second, in which no call would be answered.
-        found, unread = await asyncio.to_thread(_counted, self._gate, parse.assets, reply.body)
-        for refusal in unread:
-            self._gate.count(refusal)
+        with _noted(self._gate, "assets", reply):
+            # Some fifteen thousand entries take a tenth of a second, in which no call would be answered.
+            found, unread = await asyncio.to_thread(parse.assets, reply.body)
+        self._gate.refuse_answer(unread, "assets", reply.request_id)
         return AssetList(found, provenance)
 
     async def calendar(self, start: date, end: date, deadline: float) -> Calendar:
@@ -209,20 +213,23 @@ class AlpacaReference:
         # Alpaca's end belongs to the range.
         params = {"start": start.isoformat(), "end": (end - timedelta(days=1)).isoformat()}
         reply = await self._ask(Upstream.TRADING, "/v2/calendar", params, deadline)
-        days = _counted(self._gate, parse.trading_days, reply.body)
+        with _noted(self._gate, "calendar", reply):
+            days = parse.trading_days(reply.body)
         return Calendar(days, self._provenance(Upstream.TRADING, reply))
 
     async def clock(self, deadline: float) -> ClockReading:
         """Return what Alpaca's clock says."""
         reply = await self._ask(Upstream.TRADING, "/v2/clock", {}, deadline)
         provenance = self._provenance(Upstream.TRADING, reply)
-        return _counted(self._gate, parse.clock, reply.body, provenance)
+        with _noted(self._gate, "clock", reply):
+            return parse.clock(reply.body, provenance)
 
     async def codes(self, kind: CodeKind, tape: str, deadline: float) -> CodeTable:
         """Return a table of codes."""
         params = {"tape": tape} if tape else {}
         reply = await self._ask(Upstream.DATA, _CODE_PATHS[kind], params, deadline)
-        names = _counted(self._gate, parse.names, reply.body)
+        with _noted(self._gate, "codes", reply):
+            names = parse.names(reply.body)
         return CodeTable(names, self._provenance(Upstream.DATA, reply))
 
     async def _ask(
@@ -240,11 +247,13 @@ class AlpacaReference:
         )
 
 
-def _counted(gate: Gate, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+@contextmanager
+def _noted(gate: Gate, what: str, reply: Reply) -> Iterator[None]:
+    """Let *gate* count and note an answer that cannot be read in the block."""
     try:
-        return read(*args, **kwargs)
+        yield
     except UpstreamUnreadable as failure:
-        gate.count(failure.refusal)
+        gate.refuse_answer([failure.refusal], what, reply.request_id)
         raise
 
 
@@ -274,7 +283,7 @@ def _admit(
     if raw is None:
         return None
     if isinstance(raw, Refusal):
-        return gate.refuse(raw, f"{what} of {symbol}")
+        return gate.refuse(raw, what, symbol, receipt)
     return admit(raw, symbol, receipt)
 
 
@@ -299,20 +308,21 @@ def _assemble(
             return None
         return value
 
-    def bar(which: SnapshotPart) -> Bar | None:
-        return part(which, parse.bar, gate.bar)
+    def daily_bar(which: SnapshotPart) -> Bar | None:
+        return part(which, parse.bar, gate.daily_bar)
 
     missing: dict[SnapshotPart, Unavailable] = {}
+    # The quote first: it is the trade that is judged by the quote beside it, and the bars by the trade.
+    latest_quote = part(SnapshotPart.LATEST_QUOTE, parse.quote, gate.quote)
     snapshot = Snapshot(
         symbol=symbol,
         latest_trade=part(SnapshotPart.LATEST_TRADE, parse.trade, gate.trade),
-        latest_quote=part(SnapshotPart.LATEST_QUOTE, parse.quote, gate.quote),
-        minute_bar=bar(SnapshotPart.MINUTE_BAR),
-        daily_bar=bar(SnapshotPart.DAILY_BAR),
-        previous_daily_bar=bar(SnapshotPart.PREVIOUS_DAILY_BAR),
+        latest_quote=latest_quote,
+        minute_bar=part(SnapshotPart.MINUTE_BAR, parse.bar, gate.bar),
+        daily_bar=daily_bar(SnapshotPart.DAILY_BAR),
+        previous_daily_bar=daily_bar(SnapshotPart.PREVIOUS_DAILY_BAR),
         missing=missing,
     )
     if len(missing) < len(SnapshotPart):
         return snapshot
-    refused = [why for why in missing.values() if why.reason is Reason.INVALID_DATA]
-    return refused[0] if refused else None
+    return next((why for why in missing.values() if why.refusal is not None), None)
