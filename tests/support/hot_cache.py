@@ -9,15 +9,13 @@ from typing import Generic, TypeVar
 
 from tickgate_server.market.answer import Held
 from tickgate_server.market.provenance import Feed
-from tickgate_server.market.quote import Quote
-from tickgate_server.market.snapshot import Snapshot
 from tickgate_server.market.time import NANOS
-from tickgate_server.market.trade import Trade
 from tickgate_server.ports import Clock, Key
+from tickgate_server.stores.redis.hot_cache import Value, receive_time_of
 
 from .fakes import HandClock
 
-V = TypeVar("V", bound=Quote | Trade | Snapshot)
+V = TypeVar("V", bound=Value)
 
 _SKEW = 1.0
 
@@ -89,7 +87,7 @@ class FakeHotCache(Generic[V]):
             new = _Entry(
                 held.value,
                 held.value.event_time or 0,
-                _receive_time(held.value),
+                receive_time_of(held.value),
                 self._clock.monotonic() + self._ttl(),
             )
             old = self._entries.get(key)
@@ -125,16 +123,3 @@ class FakeHotCache(Generic[V]):
 
 def _is_newer(new: _Entry[V], old: _Entry[V]) -> bool:
     return (new.event_time, new.receive_time) > (old.event_time, old.receive_time)
-
-
-def _receive_time(value: Quote | Trade | Snapshot) -> int:
-    if not isinstance(value, Snapshot):
-        return value.provenance.receive_time
-    parts = (
-        value.latest_trade,
-        value.latest_quote,
-        value.minute_bar,
-        value.daily_bar,
-        value.previous_daily_bar,
-    )
-    return max(part.provenance.receive_time for part in parts if part is not None)
