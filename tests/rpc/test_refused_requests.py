@@ -17,7 +17,7 @@ from tickgate.v1 import quote_service_pb2 as quotes
 from tickgate.v1 import reference_service_pb2 as reference
 from tickgate_sandbox import faults
 from tickgate_server.market.asset import AssetQuery
-from tickgate_server.rpc.paging import encode_token
+from tickgate_server.rpc.paging import AssetPosition, encode_token
 
 from ..support.running import Stack, running
 
@@ -189,7 +189,7 @@ async def test_wrong_page_token_costs_nothing() -> None:
         page = (await stack.reference.ListAssets(reference.ListAssetsRequest(page_size=2))).page
         list_time = page.provenance.receive_time.ToNanoseconds()
         for offset in (10**6, 2**63 - 1, 2**64 - 1):
-            forged = encode_token(AssetQuery(), list_time, offset)
+            forged = encode_token(AssetQuery(), AssetPosition(list_time, offset))
             wrong = reference.ListAssetsRequest(page_token=forged)
             assert list(await refusal(stack.reference.ListAssets, wrong)) == ["page_token"]
 

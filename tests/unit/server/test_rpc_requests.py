@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import base64
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.date_pb2 import Date
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tickgate.v1 import freshness_pb2, quote_pb2
+from tickgate.v1 import error_reason_pb2, freshness_pb2, quote_pb2
 from tickgate_server.errors import InvalidRequest
 from tickgate_server.market.answer import Freshness
 from tickgate_server.market.asset import AssetQuery, AssetStatus, CodeKind
 from tickgate_server.market.provenance import STOCK_FEEDS, Feed, Tier
 from tickgate_server.market.symbol import STOCK_SYMBOL_RULE, is_stock_symbol
 from tickgate_server.market.time import NANOS
+from tickgate_server.market.value_kind import ValueKind
+from tickgate_server.ports import ErrorPlace, ErrorQuery
 from tickgate_server.rpc import convert, requests
-from tickgate_server.rpc.paging import decode_token, encode_token
+from tickgate_server.rpc.paging import (
+    AssetPosition,
+    ErrorPosition,
+    decode_token,
+    encode_token,
+)
 from tickgate_server.rpc.requests import Reader
 
 INT32 = st.integers(-1, 9) | st.integers(-(2**31), 2**31 - 1)
@@ -270,17 +281,123 @@ def test_a_duration_names_its_longest() -> None:
     assert str(requests.LONGEST_DURATION) in said
 
 
+@pytest.mark.parametrize("read", [Reader.kinds, Reader.reasons])
+@given(st.lists(st.integers(-1, 25) | st.integers(-(2**31), 2**31 - 1), max_size=30))
+def test_members_are_known_and_named_once(
+    read: Callable[[Reader, list[int]], frozenset[str] | None], numbers: list[int]
+) -> None:
+    """Kinds and reasons that are unknown, unspecified or repeated are refused by their place, too many as a whole."""
+    field = read.__name__
+    known = {"kinds": range(1, 4), "reasons": range(1, 21)}[field]
+    found = broken(lambda reader: read(reader, numbers))
+    if len(numbers) > len(known):
+        assert set(found) == {field}
+        return
+    assert set(found) == {
+        f"{field}[{index}]"
+        for index, number in enumerate(numbers)
+        if number not in known or number in numbers[:index]
+    }
+    if not found:
+        assert len(read(Reader(), numbers) or ()) == len(numbers)
+
+
+def test_reasons_are_named_as_the_log_names_them() -> None:
+    """A reason is read as its name without the contract's prefix, and no reasons let all pass."""
+    numbers = [error_reason_pb2.ERROR_REASON_CIRCUIT_OPEN, error_reason_pb2.ERROR_REASON_INTERNAL]
+    assert Reader().reasons(numbers) == {"CIRCUIT_OPEN", "INTERNAL"}
+    assert Reader().reasons([]) == frozenset()
+
+
+def test_kinds_and_symbols_left_out_mean_all() -> None:
+    """None of them is all of them."""
+    assert Reader().kinds([]) is None
+    assert Reader().kinds([2]) == frozenset([ValueKind.TRADE])
+    assert Reader().some_symbols([]) is None
+    assert Reader().some_symbols(["AAPL", "BRK.B"]) == frozenset(["AAPL", "BRK.B"])
+    assert set(broken(lambda reader: reader.some_symbols(["AAPL", "AAPL"]))) == {"symbols[1]"}
+
+
+def test_a_feed_may_be_left_out_for_all() -> None:
+    """Where no feed means every feed, none is read as none."""
+    assert Reader().stock_feed(None, None) is None
+
+
+@given(st.text(max_size=140) | st.text("abc-1", min_size=120, max_size=140))
+def test_a_request_id_is_short_ascii(text: str) -> None:
+    """A request id to look for is at most 128 printable ASCII characters, as any request id is."""
+    fine = len(text) <= 128 and text.isascii() and text.isprintable()
+    found = broken(lambda reader: reader.request_id(text))
+    assert set(found) == (set() if fine else {"request_id"})
+
+
+INSTANTS = st.integers(-2, 2) | st.integers(2**63 - 2, 2**63 + 1) | st.integers(-(2**64), 2**64)
+
+
+@given(INSTANTS, INSTANTS)
+def test_instants_are_a_range(start: int, end: int) -> None:
+    """A range of instants ends after it starts, both in what 64 bits can count, to the nanosecond."""
+
+    def stamp(instant: int) -> Timestamp:
+        seconds, nanos = divmod(instant, NANOS)
+        return Timestamp(seconds=seconds, nanos=nanos)
+
+    found = set(broken(lambda reader: reader.instants(stamp(start), stamp(end))))
+    wrong = {
+        name
+        for name, instant in (("start_time", start), ("end_time", end))
+        if not 0 <= instant <= 2**63 - 1
+    }
+    assert found == (wrong or (set() if start < end else {"end_time"}))
+    if not found:
+        assert Reader().instants(stamp(start), stamp(end)) == (start, end)
+
+
+@given(INT32)
+def test_an_instant_has_nanoseconds_of_a_second(nanos: int) -> None:
+    """Nanoseconds that are more than a second, or fewer than none, make no instant."""
+    message = Timestamp(seconds=5, nanos=nanos)
+    found = broken(lambda reader: reader.instants(message, None))
+    assert set(found) == (set() if 0 <= nanos < NANOS else {"start_time"})
+
+
+def test_instants_may_be_left_out() -> None:
+    """Either end of a range of instants may be open."""
+    stamp = Timestamp(seconds=5, nanos=7)
+    assert Reader().instants(None, None) == (None, None)
+    assert Reader().instants(stamp, None) == (5 * NANOS + 7, None)
+    assert Reader().instants(None, stamp) == (None, 5 * NANOS + 7)
+
+
+def test_a_page_has_the_size_of_its_method() -> None:
+    """Methods have their own default and largest page."""
+    sizes = [Reader().page_size(size, default=50, largest=500) for size in (0, 1, 500, 501)]
+    assert sizes == [50, 1, 500, 500]
+
+
 # ---------------------------------------------------------------------------- page tokens
 
 QUERY = AssetQuery(words=("APPLE",), status=AssetStatus.ACTIVE, exchange="NASDAQ")
 
 
-@given(st.integers(0, 2**63), st.integers(0, 2**63))
+ERRORS = ErrorQuery(reasons=frozenset(["NO_DATA", "INTERNAL", "CIRCUIT_OPEN"]), request_id="r-1")
+NUMBERS = st.integers(0, 2**63 - 1)
+
+
+@given(NUMBERS, NUMBERS)
 def test_a_token_leads_to_its_page(list_time: int, offset: int) -> None:
-    """A token is text that leads back to the offset it was made of."""
-    token = encode_token(QUERY, list_time, offset)
+    """A token is text that leads back to the position it was made of."""
+    position = AssetPosition(list_time, offset)
+    token = encode_token(QUERY, position)
     assert token.isascii()
-    assert decode_token(token, QUERY) == (list_time, offset)
+    assert decode_token(token, QUERY, AssetPosition) == position
+
+
+@given(st.sampled_from(ErrorPlace), NUMBERS, NUMBERS)
+def test_a_token_of_errors_names_their_place(place: ErrorPlace, born: int, before: int) -> None:
+    """A token of errors leads back to the place that it was made at."""
+    position = ErrorPosition(place, born, before)
+    assert decode_token(encode_token(ERRORS, position), ERRORS, ErrorPosition) == position
 
 
 @pytest.mark.parametrize(
@@ -290,32 +407,59 @@ def test_a_token_leads_to_its_page(list_time: int, offset: int) -> None:
 def test_a_token_of_another_query_is_refused(other: AssetQuery) -> None:
     """Changing any filter makes a token worthless, with a sentence that says so."""
     with pytest.raises(ValueError, match="another query"):
-        decode_token(encode_token(QUERY, 5, 100), other)
+        decode_token(encode_token(QUERY, AssetPosition(5, 100)), other, AssetPosition)
 
 
-def test_a_negative_offset_is_refused() -> None:
-    """Nobody gets before the first page."""
-    with pytest.raises(ValueError, match="another query"):
-        decode_token(encode_token(QUERY, 5, -1), QUERY)
+def test_a_token_of_another_method_is_refused() -> None:
+    """A token of assets leads nowhere among errors."""
+    with pytest.raises(ValueError, match="page token"):
+        decode_token(encode_token(QUERY, AssetPosition(5, 100)), ERRORS, ErrorPosition)
+
+
+@pytest.mark.parametrize("seed", ["1", "2", "3"])
+def test_a_token_is_good_for_all_replicas(seed: str) -> None:
+    """Another process makes the same token of the same query, in whatever order it holds the reasons."""
+    program = (
+        "from tickgate_server.ports import ErrorPlace, ErrorQuery\n"
+        "from tickgate_server.rpc.paging import ErrorPosition, encode_token\n"
+        f"query = {ERRORS!r}\n"
+        "print(encode_token(query, ErrorPosition(ErrorPlace.POSTGRES, 0, 7)))"
+    )
+    # Only the order of sets depends on the seed.
+    other = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONHASHSEED": seed},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    assert other == encode_token(ERRORS, ErrorPosition(ErrorPlace.POSTGRES, 0, 7))
+
+
+@pytest.mark.parametrize("offset", [-1, 2**63, 2**64 - 1])
+def test_a_position_outside_of_all_pages_is_refused(offset: int) -> None:
+    """Nobody gets before the first page, or beyond what a database can count."""
+    with pytest.raises(ValueError, match="not a page token"):
+        decode_token(encode_token(QUERY, AssetPosition(5, offset)), QUERY, AssetPosition)
 
 
 @given(st.text() | st.text("ABCDEFabcdef0123456789-_=", max_size=40))
 def test_arbitrary_tokens_are_refused(token: str) -> None:
     """No text but a token of ours is one."""
     with pytest.raises(ValueError, match="page token"):
-        decode_token(token, QUERY)
+        decode_token(token, QUERY, AssetPosition)
 
 
 @given(st.binary(max_size=64))
 def test_arbitrary_bytes_as_token_are_refused(data: bytes) -> None:
     """Well-formed base64 of anything else is no token either."""
     with pytest.raises(ValueError, match="page token"):
-        decode_token(base64.urlsafe_b64encode(data).decode(), QUERY)
+        decode_token(base64.urlsafe_b64encode(data).decode(), ERRORS, ErrorPosition)
 
 
 def test_a_token_nested_without_end_is_refused() -> None:
     """A token made to exhaust the decoder is no token."""
-    data = b"\x94\xc4\x00\x00\x00" + b"\x91" * 20_000 + b"\xc0"
+    data = b"\x92\xc4\x00" + b"\x91" * 20_000 + b"\xc0"
     token: Any = base64.urlsafe_b64encode(data).decode()
     with pytest.raises(ValueError, match="not a page token"):
-        decode_token(token, QUERY)
+        decode_token(token, QUERY, AssetPosition)

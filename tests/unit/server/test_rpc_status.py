@@ -8,11 +8,19 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tickgate.v1 import error_reason_pb2 as reasons
 from tickgate.v1 import unavailable_pb2 as pb
-from tickgate_server.errors import InvalidRequest, ShuttingDown, UpstreamBroken
-from tickgate_server.market.unavailable import Reason, Refusal
+from tickgate_server.errors import (
+    CircuitOpen,
+    InvalidRequest,
+    NotPermitted,
+    ShuttingDown,
+    UpstreamBroken,
+)
+from tickgate_server.market.unavailable import Reason, Refusal, Unavailable
 from tickgate_server.rpc import convert, status
 from tickgate_server.rpc.convert import Moment
 
@@ -43,6 +51,7 @@ def details(failure: status.Failure) -> dict[type[Message], Any]:
             error_details_pb2.ErrorInfo,
             error_details_pb2.RetryInfo,
             error_details_pb2.BadRequest,
+            error_details_pb2.QuotaFailure,
         ):
             detail = kind()
             if packed.Unpack(detail):
@@ -57,8 +66,13 @@ def info(failure: status.Failure) -> Any:
 
 
 def test_every_reason_of_the_contract_has_its_way_out() -> None:
-    """Each ErrorReason is a reason for a missing value, or one of the three that only fail calls."""
-    sent = {reason.name for reason in Reason} | {"INVALID_REQUEST", "SHUTTING_DOWN", "INTERNAL"}
+    """Each ErrorReason is a reason for a missing value, or one of the four that only fail calls."""
+    sent = {reason.name for reason in Reason} | {
+        "INVALID_REQUEST",
+        "SHUTTING_DOWN",
+        "INTERNAL",
+        "PERMISSION_DENIED",
+    }
     contract = {
         name.removeprefix("ERROR_REASON_") for name in reasons.ErrorReason.DESCRIPTOR.values_by_name
     }
@@ -115,6 +129,67 @@ def test_a_pushback_stops_or_times_retries(reason: Reason) -> None:
         assert error_details_pb2.RetryInfo not in details(timed)
 
 
+@pytest.mark.parametrize(
+    ("delay", "milliseconds"),
+    [(0.0, 1), (1e-9, 1), (0.0004, 1), (0.3, 300), (1.0001, 1001), (86_400, 86_400_000), (1e300, 86_400_000)],
+)  # fmt: skip
+def test_a_pushback_is_never_too_short(delay: float, milliseconds: int) -> None:
+    """A delay is rounded up, so that nobody comes too early; the shortest is a millisecond, the longest a day."""
+    failure = status.of_unavailable(unavailable(Reason.CIRCUIT_OPEN, retry_delay=delay), "", "")
+    assert failure.pushback == milliseconds
+    named = details(failure)[error_details_pb2.RetryInfo].retry_delay
+    assert named.ToMilliseconds() == milliseconds
+
+
+def test_an_open_circuit_says_when_it_may_close() -> None:
+    """Under `strict` CIRCUIT_OPEN is UNAVAILABLE with its cool-down as delay and as pushback."""
+    why = CircuitOpen("alpaca.data has failed repeatedly", retry_delay=2.5).unavailable()
+    failure = status.of_unavailable(why, "AAPL", "id")
+    assert (failure.code.name, failure.reason, failure.pushback) == (
+        "UNAVAILABLE",
+        "CIRCUIT_OPEN",
+        2500,
+    )
+    assert set(details(failure)) == {error_details_pb2.ErrorInfo, error_details_pb2.RetryInfo}
+
+
+@EVERY_REASON
+def test_a_spent_quota_is_named(reason: Reason) -> None:
+    """A reason that is about a quota says whose it is and what happened; no other reason speaks of quotas."""
+    failure = status.of_unavailable(unavailable(reason, upstream="alpaca.data"), "", "")
+    quota = details(failure).get(error_details_pb2.QuotaFailure)
+    if failure.code is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+        assert quota is None
+        return
+    assert quota is not None
+    (violation,) = quota.violations
+    assert (violation.subject, violation.description) == ("alpaca.data", failure.message)
+    assert info(failure).metadata["upstream"] == "alpaca.data"
+
+
+def test_a_quota_of_nobody_in_particular_is_the_upstreams() -> None:
+    """Where it is not known whose quota is spent, the detail says no more than is known."""
+    failure = status.of_unavailable(unavailable(Reason.UPSTREAM_RATE_LIMITED), "", "")
+    (violation,) = details(failure)[error_details_pb2.QuotaFailure].violations
+    assert violation.subject == "upstream"
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=3000), st.sampled_from(Reason))
+def test_a_failure_fits_its_headers_whatever_it_quotes(text: str, reason: Reason) -> None:
+    """However long the message and the evidence, and of whatever characters, a failed call can be delivered."""
+    longest = text * (1 + 3000 // max(1, len(text)))
+    refusal, upstream = Refusal("a_rule_with_quite_a_long_name", longest), "alpaca.trading"
+    why = Unavailable(
+        reason=reason, message=longest, refusal=refusal, upstream=upstream, retry_delay=1e12
+    )
+    failure = status.of_unavailable(why, "ABCDEFG.HI", "i" * 128)
+    message = failure.message.encode()
+    # gRPC writes what is not printable ASCII as three bytes for one.
+    written = sum(1 if 0x20 <= byte < 0x7F else 3 for byte in message)
+    assert len(failure.status.SerializeToString()) * 4 / 3 + written + 300 < HEADERS
+    assert longest.startswith(failure.message.removesuffix("…"))
+
+
 def test_what_is_not_known_is_not_named() -> None:
     """Without a symbol or a rule the metadata has none."""
     metadata = info(status.of_unavailable(unavailable(Reason.NO_DATA), "", "id")).metadata
@@ -162,6 +237,25 @@ def test_a_stopping_gateway_asks_to_try_elsewhere() -> None:
         "SHUTTING_DOWN",
         None,
     )
+
+
+def test_who_may_not_is_told_why() -> None:
+    """PERMISSION_DENIED carries the sentence that it was refused with, and stops retries."""
+    failure = status.of_error(NotPermitted("from this machine only"), "id")
+    assert (failure.code.name, failure.reason, failure.message, failure.pushback) == (
+        "PERMISSION_DENIED",
+        "PERMISSION_DENIED",
+        "from this machine only",
+        -1,
+    )
+    assert info(failure).metadata == {"request_id": "id"}
+
+
+def test_names_of_reasons_lead_to_their_numbers() -> None:
+    """A name that the contract has is its number, and any other is none."""
+    assert status.number_named("CIRCUIT_OPEN") == reasons.ERROR_REASON_CIRCUIT_OPEN
+    for name in ("", "UNSPECIFIED", "ERROR_REASON_NO_DATA", "OF_A_LATER_RELEASE"):
+        assert status.number_named(name) is None
 
 
 @pytest.mark.parametrize("error", [None, UpstreamBroken("secret details")])

@@ -167,6 +167,6 @@ def _plain(value: Any) -> Any:
         return value if math.isfinite(value) else str(value)
     if isinstance(value, Mapping):
         return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, Sequence):
+    if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
     return str(value)

@@ -1,0 +1,260 @@
+"""The gRPC face of a gateway over doubles that behave: no upstream, no stores, no wiring of `app`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+
+from tickgate.v1 import admin_service_pb2_grpc as admin
+from tickgate.v1 import quote_service_pb2_grpc as quotes
+from tickgate.v1 import reference_service_pb2_grpc as reference
+from tickgate.v1 import status_service_pb2_grpc as status
+from tickgate_server.market.entitlement import Entitlement
+from tickgate_server.market.provenance import DataSource, Feed
+from tickgate_server.market.quote import Quote
+from tickgate_server.market.session import MarketNow, MarketSession
+from tickgate_server.market.trade import Trade
+from tickgate_server.market.value_kind import ValueKind
+from tickgate_server.observe.counters import Counters
+from tickgate_server.ports import (
+    Dropped,
+    ErrorEntry,
+    ErrorPlace,
+    ErrorQuery,
+    ErrorRecord,
+)
+from tickgate_server.rpc.admin import AdminServicer
+from tickgate_server.rpc.call import Call
+from tickgate_server.rpc.calls import Calls
+from tickgate_server.rpc.convert import Moment
+from tickgate_server.rpc.gateway_status import About, StatusServicer
+from tickgate_server.rpc.quotes import QuoteServicer
+from tickgate_server.rpc.reference import ReferenceServicer
+from tickgate_server.rpc.serving import Serving
+
+from .fakes import NOW, FakeLatest, FakeReference, HandClock
+
+ABOUT = About("1.2.3", "sandbox", DataSource.SANDBOX, Feed.IEX, "basic", NOW)
+
+
+class FakeCaches:
+    """Caches that hold a value of each kind for each feed and symbol they are given."""
+
+    def __init__(self, feeds: Iterable[Feed] = (), symbols: Iterable[str] = ()) -> None:
+        symbols = tuple(symbols)
+        self.held = {
+            (feed, symbol, kind) for feed in feeds for symbol in symbols for kind in ValueKind
+        }
+        self.redis: bool = True
+        """Whether there is a shared cache and it can be had; it holds the same."""
+
+    async def drop(
+        self,
+        feeds: Collection[Feed] | None,
+        symbols: Collection[str] | None,
+        kinds: Collection[ValueKind] | None,
+    ) -> Dropped:
+        """Forget what passes every filter."""
+        gone = {
+            one
+            for one in self.held
+            if all(
+                wanted is None or part in wanted
+                for part, wanted in zip(one, (feeds, symbols, kinds), strict=True)
+            )
+        }
+        self.held -= gone
+        return Dropped(len(gone), len(gone) if self.redis else None)
+
+
+class FakeErrorLog:
+    """A log that keeps everything, in the place that is there."""
+
+    def __init__(self) -> None:
+        self.entries: list[ErrorEntry] = []
+        self.place = ErrorPlace.RING
+        self.asked: list[ErrorQuery] = []
+
+    def note(self, entry: ErrorEntry) -> None:
+        """Keep *entry*."""
+        self.entries.append(entry)
+
+    async def search(
+        self, query: ErrorQuery, place: ErrorPlace | None
+    ) -> tuple[ErrorPlace, Sequence[ErrorRecord]]:
+        """Return what *query* selects, newest first."""
+        self.asked.append(query)
+        if place not in (None, self.place):
+            assert place is not None
+            return place, []
+        found = [
+            ErrorRecord(number, entry)
+            for number, entry in reversed(list(enumerate(self.entries, 1)))
+            if (not query.reasons or entry.reason in query.reasons)
+            and query.request_id in ("", entry.request_id)
+            and (query.start is None or query.start <= entry.time)
+            and (query.end is None or entry.time < query.end)
+            and (query.before_id is None or number < query.before_id)
+        ]
+        return self.place, found[: query.limit]
+
+
+class FakeEntitlements:
+    """Knows what it is told, and remembers until when it was given."""
+
+    def __init__(self, *known: Entitlement) -> None:
+        self.known = known
+        self.deadlines: list[float] = []
+
+    async def entitlements(self, deadline: float) -> Sequence[Entitlement]:
+        """Return what is known."""
+        self.deadlines.append(deadline)
+        return self.known
+
+
+class OpenMarket:
+    """A market that is open, and whose time cannot be had."""
+
+    def session(self) -> MarketSession | None:
+        """Return the session."""
+        return MarketSession.OPEN
+
+    async def now(self, deadline: float) -> MarketNow:
+        """Fail: nobody here asks."""
+        raise NotImplementedError
+
+
+@dataclass
+class Parts:
+    """What the face of a gateway stands on; change any of it before or while it is served."""
+
+    clock: HandClock = field(default_factory=HandClock)
+    counters: Counters = field(default_factory=Counters)
+    caches: FakeCaches = field(default_factory=FakeCaches)
+    errors: FakeErrorLog = field(default_factory=FakeErrorLog)
+    entitlements: FakeEntitlements = field(default_factory=FakeEntitlements)
+    reference: FakeReference = field(default_factory=FakeReference)
+    remaining: int = 190
+    finished: list[Call] = field(default_factory=list)
+    """Calls that have ended."""
+
+    def __post_init__(self) -> None:
+        """Add sources of values, which need the clock."""
+        self.quotes: FakeLatest[Quote] = FakeLatest(self.clock)
+        self.trades: FakeLatest[Trade] = FakeLatest(self.clock)
+
+    def moment(self, request_id: str) -> Moment:
+        """Return the moment of an answer."""
+        clock = self.clock
+        return Moment(
+            request_id, clock.wall(), clock.monotonic(), clock.market(), MarketSession.OPEN
+        )
+
+    def calls(self) -> Calls:
+        """Return what wraps methods."""
+        return Calls(
+            self.clock,
+            self.counters,
+            lambda call, _: self.finished.append(call),
+            self.errors.note,
+            lambda: self.remaining,
+        )
+
+    def admin(self) -> AdminServicer:
+        """Return the servicer of operators."""
+        return AdminServicer(self.caches, self.errors, ABOUT.start_time, self.moment)
+
+    def status(self) -> StatusServicer:
+        """Return the servicer of status."""
+        return StatusServicer(ABOUT, self.counters, {}, self.entitlements, self.moment)
+
+    def quote_servicer(self) -> QuoteServicer:
+        """Return the servicer of quotes."""
+        snapshots: FakeLatest[Any] = FakeLatest(self.clock)
+        return QuoteServicer(self.quotes, self.trades, snapshots, Feed.IEX, self.moment)
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A served gateway's stubs."""
+
+    port: int
+    quotes: quotes.QuoteServiceAsyncStub
+    reference: reference.ReferenceServiceAsyncStub
+    status: status.StatusServiceAsyncStub
+    admin: admin.AdminServiceAsyncStub
+
+
+@asynccontextmanager
+async def served(parts: Parts, address: str = "127.0.0.1:0") -> AsyncIterator[Face]:
+    """Serve *parts* at *address* for the length of a block."""
+    serving = Serving(
+        parts.calls(),
+        parts.quote_servicer(),
+        ReferenceServicer(parts.reference, OpenMarket(), parts.moment),
+        parts.status(),
+        parts.admin(),
+    )
+    port = serving.bind(address)
+    target = address if address.startswith("unix:") else f"127.0.0.1:{port}"
+    await serving.start()
+    try:
+        async with grpc.aio.insecure_channel(target) as channel:
+            yield Face(
+                port,
+                quotes.QuoteServiceStub(channel),
+                reference.ReferenceServiceStub(channel),
+                status.StatusServiceStub(channel),
+                admin.AdminServiceStub(channel),
+            )
+    finally:
+        await serving.drain(0)
+
+
+class FakeContext:
+    """What gRPC hands to a handler, as far as `Calls` looks at it: for callers that no test can be."""
+
+    def __init__(
+        self,
+        peer: str = "ipv4:127.0.0.1:40000",
+        metadata: Sequence[tuple[str, str]] = (),
+        time_left: float | None = 5.0,
+    ) -> None:
+        self._peer = peer
+        self._metadata = metadata
+        self._time_left = time_left
+        self.code: grpc.StatusCode | None = None
+        self.message = ""
+        self.trailers: dict[str, Any] = {}
+        self.initial_metadata_sent = False
+
+    def peer(self) -> str:
+        """Return who calls."""
+        return self._peer
+
+    def time_remaining(self) -> float | None:
+        """Return the seconds that the caller waits."""
+        return self._time_left
+
+    def invocation_metadata(self) -> Sequence[tuple[str, str]]:
+        """Return the caller's metadata."""
+        return self._metadata
+
+    def set_trailing_metadata(self, trailers: Sequence[tuple[str, Any]]) -> None:
+        """Take the trailers of a success."""
+        self.trailers = dict(trailers)
+
+    async def send_initial_metadata(self, _: object) -> None:
+        """Take what must never be sent."""
+        self.initial_metadata_sent = True
+
+    async def abort(
+        self, code: grpc.StatusCode, details: str, trailers: Sequence[tuple[str, Any]]
+    ) -> None:
+        """End the call, as gRPC does."""
+        self.code, self.message, self.trailers = code, details, dict(trailers)
+        raise grpc.aio.AbortError
