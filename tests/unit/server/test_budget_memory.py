@@ -392,9 +392,14 @@ async def test_nobody_starves(priorities: list[Priority]) -> None:
 async def test_the_delay_of_a_refusal_is_enough(
     script: list[Step], priority: Priority, cost: int
 ) -> None:
-    """Whoever was refused and comes back after the delay is admitted at once, when nobody else came meanwhile."""
+    """Who was refused and comes back after the delay is admitted at once, when none less urgent took it meanwhile."""
     till = hand_till(policy(12))
-    others = [till.waiting(step.priority, step.cost, step.patience) for step in script]
+    order = list(Priority)
+    others = [
+        till.waiting(step.priority, step.cost, step.patience)
+        for step in script
+        if order.index(step.priority) <= order.index(priority)
+    ]
     await till.time.turns()
     await till.drain(priority)
     refusal = await till.refusal(priority, cost)
