@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tickgate_server.app import http_limits
+from tickgate_server.app.policies import http_limits
 from tickgate_server.errors import UpstreamFailure
 from tickgate_server.jobs.market_clock import MarketClock
 from tickgate_server.market.provenance import DataSource, Provenance

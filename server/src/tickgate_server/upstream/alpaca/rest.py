@@ -24,7 +24,7 @@ from ...market.session import Calendar, ClockReading
 from ...market.snapshot import Snapshot, SnapshotPart
 from ...market.trade import Trade
 from ...market.unavailable import Reason, Refusal, Unavailable
-from ...ports import Answers, Group, Reply, Request, Requests, Upstream
+from ...ports import Answers, Effort, Group, Reply, Request, Requests, Upstream
 from . import parse
 
 R = TypeVar("R", RawQuote, RawTrade, RawBar)
@@ -69,12 +69,13 @@ class AlpacaLatest(Generic[V]):
     async def latest(self, question: Question) -> Answers[V]:
         """Return an answer for every symbol, with one request unless Alpaca calls a symbol malformed."""
         rejected: dict[str, Unavailable] = {}
+        effort = Effort()
         while True:
             rest = [symbol for symbol in question.symbols if symbol not in rejected]
             if not rest:
                 return rejected
             try:
-                reply = await self._requests.send(self._request(rest, question))
+                reply = await self._requests.send(self._request(rest, question, effort))
                 answers = self._read(reply, rest, question.feed)
             except UpstreamRejected as failure:
                 symbol = _rejected_symbol(failure, rest)
@@ -87,13 +88,16 @@ class AlpacaLatest(Generic[V]):
             else:
                 return {**rejected, **await self._complete(answers, question.deadline)}
 
-    def _request(self, symbols: Sequence[str], question: Question) -> Request:
+    def _request(
+        self, symbols: Sequence[str], question: Question, effort: Effort
+    ) -> Request:
         return Request(
             upstream=Upstream.DATA,
             group=Group.LATEST,
             path=self._endpoint.path,
             params={"symbols": ",".join(symbols), "feed": question.feed.value},
             deadline=question.deadline,
+            effort=effort,
         )
 
     def _read(

@@ -1,0 +1,142 @@
+"""The composition root: the only package that knows every class.
+
+`gateway` is one async context manager. Entering it starts a gateway, leaving it drains it; the program, the tests and
+the benchmarks enter the same one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, TypeAlias
+
+from msgspec import Struct
+
+from .. import __version__
+from ..guards.caches import AllCaches
+from ..jobs.asset_list import AssetKeeper
+from ..jobs.market_clock import MarketClock, MarketClockKeeper
+from ..market.provenance import Tier
+from ..observe.counters import Counters
+from ..ports import Upstream
+from ..rpc.admin import AdminServicer
+from ..rpc.calls import Calls
+from ..rpc.convert import Moment
+from ..rpc.gateway_status import About, StatusServicer
+from ..rpc.quotes import QuoteServicer
+from ..rpc.reference import ReferenceServicer
+from ..rpc.serving import Serving
+from ..settings import Settings
+from .calls_log import call_log
+from .questions import Questions
+from .stores import open_stores
+from .wire import open_wire
+
+Start: TypeAlias = Callable[[Coroutine[Any, Any, None]], None]
+"""Starts a job, which is cancelled when the gateway stops."""
+
+
+class Gateway(Struct, frozen=True):
+    """A running gateway."""
+
+    port: int
+    """Port that gRPC listens on."""
+
+    counters: Counters
+    clock: MarketClock
+    keeper: MarketClockKeeper
+    """Reads the upstream's clock; a test that sets a sandbox's clock lets it read at once."""
+
+
+@asynccontextmanager
+async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
+    """Run a gateway for as long as the block does.
+
+    Raises:
+        OSError: the listen address cannot be used.
+        StoreUnusable: Redis or PostgreSQL is there and must not be used. One that is away is no reason not to start.
+    """
+    start_time = time.time_ns()
+    counters = Counters()
+    clock = MarketClock(follows_upstream=settings.environment == "sandbox")
+    async with AsyncExitStack() as parts:
+        stores = await parts.enter_async_context(open_stores(settings, counters, clock))
+        wire = await parts.enter_async_context(open_wire(settings, counters, clock, stores))
+        questions = Questions(settings, counters, clock, stores, wire)
+        keeper = questions.keeper
+
+        def moment(request_id: str) -> Moment:
+            return Moment(
+                request_id, clock.wall(), clock.monotonic(), clock.market(), keeper.session()
+            )
+
+        about = About(
+            version=__version__,
+            environment=settings.environment,
+            source=wire.sources[Upstream.DATA],
+            default_stock_feed=settings.alpaca.stock_feed,
+            plan=settings.alpaca.plan,
+            start_time=start_time,
+        )
+        serving = Serving(
+            Calls(
+                clock,
+                counters,
+                parts.enter_context(call_log(settings, about.source, clock)),
+                stores.errors.note,
+                lambda: wire.budget.remaining(Upstream.DATA),
+            ),
+            QuoteServicer(
+                questions.quotes,
+                questions.trades,
+                questions.snapshots,
+                settings.alpaca.stock_feed,
+                moment,
+            ),
+            ReferenceServicer(questions.reference, keeper, moment),
+            StatusServicer(
+                about,
+                counters,
+                {Tier.MEMORY: lambda: sum(len(tiers.memory) for tiers in questions.tiers.values())},
+                questions.entitlements,
+                moment,
+            ),
+            AdminServicer(AllCaches(questions.tiers), stores.errors, start_time, moment),
+        )
+        port = serving.bind(settings.listen)
+        assets = _asset_keeper(settings, questions, clock)
+        start = await parts.enter_async_context(_jobs())
+        for job in (*stores.jobs, *questions.jobs):
+            start(job())
+        patience = settings.reference.start_patience
+        await asyncio.gather(keeper.try_refresh(patience), assets.try_load(patience))
+        start(keeper.run())
+        start(assets.run())
+        await serving.start()
+        try:
+            yield Gateway(port, counters, clock, keeper)
+        finally:
+            await serving.drain(settings.drain)
+
+
+def _asset_keeper(settings: Settings, questions: Questions, clock: MarketClock) -> AssetKeeper:
+    return AssetKeeper(
+        questions.reference,
+        clock,
+        every=settings.reference.keep,
+        retry_after=settings.reference.retry_after,
+        patience=settings.reference.patience,
+    )
+
+
+@asynccontextmanager
+async def _jobs() -> AsyncIterator[Start]:
+    async with asyncio.TaskGroup() as tasks:
+        jobs: list[asyncio.Task[None]] = []
+        try:
+            yield lambda job: jobs.append(tasks.create_task(job))
+        finally:
+            for job in jobs:
+                job.cancel()

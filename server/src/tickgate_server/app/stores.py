@@ -1,0 +1,102 @@
+"""Redis and PostgreSQL, where the settings name them, and what stands in for them where they do not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, TypeAlias, TypeVar
+
+from ..market.provenance import DataSource, Tier
+from ..market.quote import Quote
+from ..market.snapshot import Snapshot
+from ..market.trade import Trade
+from ..observe.counters import Counters
+from ..ports import Clock, ErrorLog, HotCache
+from ..settings import Settings
+from ..stores.error_ring import ErrorRing
+from ..stores.redis.hot_cache import RedisHotCache
+from ..stores.redis.link import RedisLink
+from . import policies
+
+V = TypeVar("V", Quote, Trade, Snapshot)
+
+Job: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+"""Something that runs until it is cancelled."""
+
+
+class Stores:
+    """What outlives a call."""
+
+    def __init__(
+        self, redis: RedisLink | None, errors: ErrorLog, counters: Counters, clock: Clock
+    ) -> None:
+        """Hand out *redis*, where there is one, and *errors*."""
+        self.redis = redis
+        self.errors = errors
+        self.jobs: list[Job] = []
+        """Keep the stores going while the gateway runs."""
+
+        self._counters = counters
+        self._clock = clock
+        self._caches: list[RedisHotCache[Any]] = []
+
+    def hot_cache(
+        self, type_: type[V], source: DataSource, ttl: Callable[[], float]
+    ) -> HotCache[V] | None:
+        """Return what holds values of *type_* for all replicas, each for *ttl* seconds; None without Redis."""
+        if self.redis is None:
+            return None
+        counts = self._counters.tier(Tier.REDIS)
+        cache = RedisHotCache(self.redis, type_, source, ttl, counts, self._clock)
+        self._caches.append(cache)
+        self.jobs.append(cache.run)
+        return cache
+
+    def set_back(self) -> None:
+        """Trust nothing that was received before now."""
+        for cache in self._caches:
+            cache.set_back()
+
+    async def flush(self) -> None:
+        """Write what is still to be written."""
+        for cache in self._caches:
+            await cache.flush()
+
+
+@asynccontextmanager
+async def open_stores(
+    settings: Settings, counters: Counters, clock: Clock
+) -> AsyncIterator[Stores]:
+    """Open the stores that *settings* name, and write what is left to be written when the block ends.
+
+    Raises:
+        StoreUnusable: one of them is there and must not be used.
+    """
+    async with AsyncExitStack() as parts:
+        redis = await parts.enter_async_context(_redis(settings, counters, clock))
+        stores = Stores(
+            redis, ErrorRing(settings.error_log.ring, counters.error_log), counters, clock
+        )
+        if redis is not None:
+            stores.jobs.append(redis.run)
+        try:
+            yield stores
+        finally:
+            await stores.flush()
+
+
+@asynccontextmanager
+async def _redis(
+    settings: Settings, counters: Counters, clock: Clock
+) -> AsyncIterator[RedisLink | None]:
+    url, counts = settings.redis_url.get_secret_value(), counters.tier(Tier.REDIS)
+    if not url:
+        counts.state = "off"
+        yield None
+        return
+    link = RedisLink(url, policies.redis_limits(settings), counts, clock)
+    try:
+        await link.validate()
+        yield link
+    finally:
+        await link.close()
