@@ -251,10 +251,13 @@ class Circuit:
         chance: Callable[[], float],
     ) -> None:
         """Stand before *group*; *counts* shows the state from now on."""
+        name = f"{upstream.value} {group.value}"
         self.upstream = upstream
-        self._name = f"{upstream.value} {group.value}"
         self._key = key
-        self._group = Breaker(self._name, policy, clock, chance=chance, on_change=self.show)
+        self._group = Breaker(name, policy, clock, chance=chance, on_change=self.show)
+        # Written once: refusing must cost next to nothing.
+        self._key_refused = f"{upstream.value} refused the gateway's key and is left alone for now"
+        self._left_alone = f"{name} failed repeatedly and is left alone for now"
         self._clock = clock
         self._counts = counts
         self.show()
@@ -268,19 +271,15 @@ class Circuit:
         """Return a new failure if a request would be refused now, and count it; None where it would pass."""
         if self.closed:
             return None
+        # A new exception each time: one that is raised again and again would grow a traceback without end.
         delay = self._key.delay()
         if delay is not None:
             self._counts.refused += 1
-            return KeyRefused(
-                f"{self.upstream.value} refused the gateway's key and is left alone for a while",
-                retry_delay=delay,
-            )
+            return KeyRefused(self._key_refused, retry_delay=delay)
         delay = self._group.delay()
         if delay is not None:
             self._counts.refused += 1
-            return CircuitOpen(
-                f"{self._name} failed repeatedly and is left alone for a while", retry_delay=delay
-            )
+            return CircuitOpen(self._left_alone, retry_delay=delay)
         return None
 
     def enter(self) -> Permits:

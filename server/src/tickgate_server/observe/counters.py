@@ -162,7 +162,11 @@ class Counters:
 
     def upstream(self, upstream: str, group: str) -> UpstreamCounts:
         """Return the counters of *group* at *upstream*, which exist from the first time they are asked for."""
-        return self.upstreams.setdefault((upstream, group), UpstreamCounts())
+        counts = self.upstreams.get((upstream, group))
+        if counts is None:
+            # Not made in advance: its windows are a hundred objects.
+            counts = self.upstreams[upstream, group] = UpstreamCounts()
+        return counts
 
     def tier(self, tier: str) -> TierCounts:
         """Return the counters of *tier*, which exist from the first time they are asked for."""
