@@ -1,0 +1,93 @@
+"""Links to real servers, with limits that suit a test, and what tests put between them."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from tickgate_server.observe.counters import TierCounts
+from tickgate_server.ports import Clock
+from tickgate_server.stores.redis.link import LinkLimits, RedisLink
+
+from .fakes import HandClock
+
+PATIENT = LinkLimits(timeout=20.0, check_every=0.01, connections=20)
+"""No busy machine takes as long, so that a test which waits for it has found a fault."""
+
+HASTY = LinkLimits(timeout=0.05, check_every=0.01, connections=20)
+"""For servers that do not answer."""
+
+
+@asynccontextmanager
+async def link_to(
+    url: str,
+    limits: LinkLimits = PATIENT,
+    counts: TierCounts | None = None,
+    clock: Clock | None = None,
+) -> AsyncIterator[RedisLink]:
+    """Lend a link to *url*, which is closed afterwards."""
+    link = RedisLink(url, limits, counts or TierCounts(), clock or HandClock())
+    try:
+        yield link
+    finally:
+        await link.close()
+
+
+@asynccontextmanager
+async def kept_up(link: RedisLink) -> AsyncIterator[None]:
+    """Let the job of *link* run during the block."""
+    job = asyncio.create_task(link.run())
+    try:
+        yield
+    finally:
+        job.cancel()
+        with suppress(asyncio.CancelledError):
+            await job
+
+
+async def until(done: Callable[[], bool]) -> None:
+    """Wait until *done*, for what another process brings about."""
+    async with asyncio.timeout(20):
+        while not done():  # noqa: ASYNC110 - nothing here is told when it happens
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def tls_before(port: int, folder: Path) -> AsyncIterator[tuple[int, Path]]:
+    """Listen with TLS for the server on *port*, with a certificate made in *folder* that nobody has signed.
+
+    Yields:
+        Where it listens, and the certificate.
+    """
+    certificate = _certificate(folder)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, folder / "key.pem")
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(_pass_on(reader, inner_writer), _pass_on(inner_reader, writer))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield server.sockets[0].getsockname()[1], certificate
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+    writer.close()
+
+
+def _certificate(folder: Path) -> Path:
+    certificate = folder / "certificate.pem"
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    name = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
+    files = ("-keyout", folder / "key.pem", "-out", certificate)
+    command = ["openssl", "req", "-x509", "-days", "2", *key, *name, *files]
+    subprocess.run(command, check=True, capture_output=True)
+    return certificate
