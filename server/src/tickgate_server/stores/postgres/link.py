@@ -1,0 +1,274 @@
+"""The connection to PostgreSQL, and whether it can be had."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Literal, TypeAlias, TypeVar
+
+import psycopg
+import structlog
+from msgspec import Struct
+from psycopg.errors import DataError, QueryCanceled
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from ...errors import StoreUnusable
+from ...observe.counters import ErrorLogCounts
+from . import migrate
+from .address import parse
+from .hang_up import in_time
+
+T = TypeVar("T")
+Connection: TypeAlias = psycopg.AsyncConnection[Any]
+
+_OLDEST: Final = 15
+"""Major version of PostgreSQL that is asked for at least."""
+
+_SERVER_SHARE: Final = 0.9
+"""Share of the time for a statement after which the server itself gives up, which costs less than hanging up on it."""
+
+_log = structlog.get_logger(__name__)
+
+
+class PostgresDown(Exception):
+    """PostgreSQL cannot be had now; the message says why, in one line and without a secret."""
+
+
+class LinkLimits(Struct, frozen=True):
+    """Bounds of the link; times in seconds."""
+
+    timeout: float
+    """For one statement, and for getting a connection."""
+
+    check_every: float
+    """Between tries to reach a PostgreSQL that is down."""
+
+    connections: int
+    """At most; one more is held to learn at once when PostgreSQL goes away."""
+
+
+class PostgresLink:
+    """One PostgreSQL. When it goes away it is left out until it is back, so that nobody waits for it.
+
+    It is up when it can be reached, takes writes, and has the schema that this gateway needs.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        limits: LinkLimits,
+        counts: ErrorLogCounts,
+        mode: Literal["auto", "check"] = "auto",
+    ) -> None:
+        """Connect to *url* when started; report into *counts*.
+
+        Args:
+            url: any form of address that libpq takes.
+            limits: bounds.
+            counts: where it says whether PostgreSQL is up, and with which schema.
+            mode: what becomes of a schema that is too old: "auto" brings it up to date, "check" does without it.
+
+        Raises:
+            StoreUnusable: *url* is no address.
+        """
+        self._limits = limits
+        self._counts = counts
+        self._mode = mode
+        self._address = parse(url)
+        self._pool: AsyncConnectionPool[Connection] | None = None
+        self._line: Connection | None = None
+        """Held for nothing but to see it end."""
+
+        self._doubt = asyncio.Event()
+        self._why = ""
+        """What was last said of its being down."""
+
+    @property
+    def up(self) -> bool:
+        """Whether PostgreSQL can be asked."""
+        return self._counts.store == "up"
+
+    async def start(self) -> None:
+        """Connect, and bring the schema up to date or check it. A PostgreSQL that is not there is merely down.
+
+        Raises:
+            StoreUnusable: it is too old, or has a schema that this gateway must not use.
+        """
+        try:
+            await self.connect()
+        except PostgresDown as down:
+            self._mark_down(str(down))
+
+    async def connect(self) -> migrate.Migrated:
+        """Connect, and bring the schema up to date or check it.
+
+        Returns:
+            What became of the schema.
+
+        Raises:
+            PostgresDown: it cannot be reached, or takes no writes.
+            StoreUnusable: it is too old, or has a schema that this gateway must not use.
+        """
+        line = await self._new_line()
+        try:
+            migrated = await self._inspect(line)
+        except BaseException:
+            await line.close()
+            raise
+        self._line = line
+        self._pool = await self._new_pool()
+        self._counts.schema_version = migrated.now
+        self._mark_up()
+        return migrated
+
+    async def run(self) -> None:
+        """Notice when PostgreSQL goes away, and bring it back, until cancelled."""
+        while True:
+            if self._line is not None:
+                await self._watch(self._line)
+                await self.close()
+            await asyncio.sleep(self._limits.check_every)
+            try:
+                await self.connect()
+            except (PostgresDown, StoreUnusable) as why:
+                self._mark_down(str(why))
+
+    async def ask(self, command: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
+        """Return what *command* returns, which is given a connection in autocommit mode.
+
+        Raises:
+            PostgresDown: PostgreSQL is down, or did not answer in time.
+            psycopg.errors.DataError: it cannot hold a value that it was given.
+        """
+        if self._pool is None or not self.up:
+            raise PostgresDown(self._why)
+        try:
+            async with self._pool.connection() as connection:
+                return await in_time(connection, command(connection), self._limits.timeout)
+        except DataError:
+            raise
+        except (QueryCanceled, PoolTimeout) as error:
+            # Slow, or all connections busy; the line shows whether there is more to it.
+            self._doubt.set()
+            raise PostgresDown(self._said(error)) from error
+        except (psycopg.Error, OSError) as error:  # TimeoutError is an OSError
+            self._lost(error)
+            raise PostgresDown(self._why) from error
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        pool, self._pool = self._pool, None
+        line, self._line = self._line, None
+        if line is not None:
+            await line.close()
+        if pool is not None:
+            await pool.close(self._limits.timeout)
+
+    async def _new_line(self) -> Connection:
+        conninfo = self._address.conninfo(self._limits.timeout, self._statement_timeout)
+        try:
+            # libpq's own timeout is for each host and address that the name stands for.
+            async with asyncio.timeout(self._limits.timeout):
+                return await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
+        except (psycopg.Error, OSError) as error:
+            raise PostgresDown(self._said(error)) from error
+
+    async def _new_pool(self) -> AsyncConnectionPool[Connection]:
+        pool = AsyncConnectionPool[Connection](
+            self._address.conninfo(self._limits.timeout, self._statement_timeout),
+            kwargs={"autocommit": True},
+            min_size=0,
+            max_size=self._limits.connections,
+            timeout=self._limits.timeout,
+            # A pool is for as long as PostgreSQL is up; to bring it back is not the pool's to try.
+            reconnect_timeout=0,
+            check=self._check,
+            name="tickgate",
+            open=False,
+        )
+        await pool.open(wait=False)
+        return pool
+
+    async def _check(self, connection: Connection) -> None:
+        """Look whether a pooled connection still works before it is given out."""
+        try:
+            check = AsyncConnectionPool[Connection].check_connection(connection)
+            await in_time(connection, check, self._limits.timeout)
+        except TimeoutError as error:
+            self._lost(error)
+            raise
+
+    @property
+    def _statement_timeout(self) -> float:
+        return self._limits.timeout * _SERVER_SHARE
+
+    async def _inspect(self, line: Connection) -> migrate.Migrated:
+        major = line.info.server_version // 10_000
+        if major < _OLDEST:
+            msg = f"PostgreSQL {major} is too old: {_OLDEST} or newer is needed"
+            raise StoreUnusable(msg)
+        try:
+            held = await in_time(line, _version_to_write(line), self._limits.timeout)
+            if not migrate.must_migrate(held):
+                return migrate.Migrated(held, migrate.NEEDED)
+            if self._mode == "check":
+                raise migrate.outdated(held)
+            migrated = await migrate.migrate(self._address.conninfo(self._limits.timeout))
+        except (psycopg.OperationalError, OSError) as error:
+            raise PostgresDown(self._said(error)) from error
+        except psycopg.Error as error:
+            msg = f"the schema cannot be brought to {migrate.NEEDED}: {self._said(error)}"
+            raise StoreUnusable(msg) from error
+        _log.warning("postgres_migrated", before=migrated.before, now=migrated.now)
+        return migrated
+
+    async def _watch(self, line: Connection) -> None:
+        """Return when PostgreSQL has gone away."""
+        loop = asyncio.get_running_loop()
+        while self.up:
+            # Nothing is asked on this line, so whatever comes is either its end or worth a look.
+            loop.add_reader(line.fileno(), self._doubt.set)
+            try:
+                await self._doubt.wait()
+            finally:
+                loop.remove_reader(line.fileno())
+            self._doubt.clear()
+            try:
+                await in_time(line, line.execute(""), self._limits.timeout)
+            except (psycopg.Error, OSError) as error:
+                self._lost(error)
+
+    def _lost(self, error: Exception) -> None:
+        # What others meet after the first who lost it says less: connections that were closed on them.
+        if self.up:
+            self._mark_down(self._said(error))
+
+    def _mark_up(self) -> None:
+        self._doubt.clear()
+        self._counts.store, self._why = "up", ""
+        _log.warning("postgres_state", state="up")
+
+    def _mark_down(self, why: str) -> None:
+        self._doubt.set()
+        # Also when it is down for another reason than before: that one has to be mended as well.
+        if (self._counts.store, self._why) != ("down", why):
+            self._counts.store, self._why = "down", why
+            _log.warning("postgres_state", state="down", why=why)
+
+    def _said(self, error: Exception) -> str:
+        if isinstance(error, TimeoutError):
+            return f"no answer within {self._limits.timeout:g} s"
+        return self._address.censor(str(error))
+
+
+async def _version_to_write(line: Connection) -> str | None:
+    """Return the version of the schema in a database that takes writes.
+
+    Raises:
+        psycopg.OperationalError: it takes none: a standby, or one that was set so.
+    """
+    found = await line.execute("SHOW transaction_read_only")
+    if await found.fetchone() == ("on",):
+        msg = "it takes no writes: a standby, or set to read only"
+        raise psycopg.OperationalError(msg)
+    return await migrate.version_of(line)
