@@ -262,3 +262,20 @@ async def test_a_batch_and_a_single_question_share() -> None:
     assert inner.symbols_asked == [("AAPL", "IBM")]
     assert isinstance(batch["IBM"], Answer)
     assert batch["IBM"] is single["IBM"]
+
+
+async def test_nobody_begins_anew_before_the_answer_is_remembered() -> None:
+    """Who asks when a call has landed and no asker has taken its answer yet gets that answer, not another call."""
+    calls = Calls()
+    first = await calls.begin("A")
+    task = calls.flights._by_key["A"].task
+    boarded: list[asyncio.Task[object]] = []
+    task.add_done_callback(
+        lambda _: boarded.extend(
+            flight.task for flight in calls.flights._board(["A"], calls.start, None)
+        )
+    )
+    calls.land("A")
+    assert await first == {"A": "A of call 1"}
+    assert boarded == [task]
+    assert len(calls.begun) == 1

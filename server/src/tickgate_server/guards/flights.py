@@ -127,7 +127,8 @@ class Flights(Generic[K, T]):
             self._by_key[key] = flight
 
         def land(task: asyncio.Task[Mapping[K, T]]) -> None:
-            self._clear(flight)
+            if not flight.askers:
+                self._clear(flight)
             # A failure that nobody waited for any more has been reported to those who did.
             if not task.cancelled():
                 task.exception()
@@ -149,7 +150,11 @@ class Flights(Generic[K, T]):
 
     def _leave(self, flight: Flight[K, T], *, in_time: bool) -> None:
         flight.askers -= 1
-        if flight.askers == 0 and not flight.task.done():
+        if flight.task.done():
+            # Not when it landed: who asks after that and before the first asker has remembered what it found would
+            # begin another.
+            self._clear(flight)
+        elif flight.askers == 0:
             flight.call_back(None if in_time else TIME_IS_UP)
             # Whoever asks from now on must not board a flight that is being called back.
             self._clear(flight)
