@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import asdict, replace
 
+from tickgate_server.ingress.context import Verdict
 from tickgate_server.ingress.gate import Gate
 from tickgate_server.ingress.records import RawBar, RawQuote, RawTrade, Receipt
 from tickgate_server.market.bar import Bar
@@ -17,8 +19,9 @@ from tickgate_server.market.provenance import DataSource, Feed, Provenance
 from tickgate_server.market.quote import Quote
 from tickgate_server.market.time import NANOS
 from tickgate_server.market.trade import Trade
-from tickgate_server.market.unavailable import Reason, Unavailable
+from tickgate_server.market.unavailable import Reason, Refusal, Unavailable
 
+from ...support.context import OFF, Desk, policy
 from ...support.fakes import NOW, HandClock, gate
 
 RECEIPT = Receipt(DataSource.SANDBOX, Feed.IEX, NOW + 3, "up-1")
@@ -239,6 +242,86 @@ def test_refusals_are_counted_by_rule() -> None:
     ):
         let_in(raw, through)
     assert refusals == {"negative_size": 2, "zero_price": 1}
+
+
+@pytest.mark.parametrize(
+    ("raw", "what", "broken"),
+    [
+        (replace(QUOTE, bid_size=-1), "quote", "negative_size"),
+        (replace(TRADE, price=Decimal(0)), "trade", "zero_price"),
+        (replace(BAR, low=Decimal(13)), "bar", "bar_order"),
+    ],
+    ids=["quote", "trade", "bar"],
+)
+def test_a_refused_record_is_noted(
+    raw: RawQuote | RawTrade | RawBar, what: str, broken: str
+) -> None:
+    """What is known of a refused record is kept as evidence, its time as a text that no reader of JSON rounds."""
+    desk = Desk(OFF)
+    why = let_in(raw, desk.gate)
+    (entry,) = desk.noted
+    assert (entry.time, entry.request_id) == (desk.clock.wall(), "up-1")
+    assert (entry.reason, entry.message) == ("INVALID_DATA", why.message)
+    assert entry.context == {
+        "origin": "record",
+        "rule": broken,
+        "evidence": why.refusal.evidence,
+        "subject": what,
+        "symbol": "AAPL",
+        "feed": "iex",
+        "event_time": "2026-10-01T15:00:00Z",
+    }
+    assert json.loads(json.dumps(entry.context)) == entry.context
+
+
+def test_a_business_rules_refusal_is_noted() -> None:
+    """A record that a business rule refuses is kept under its own reason."""
+    desk = Desk(policy(Verdict.REFUSE))
+    why = let_in(replace(TRADE, size=10**9), desk.gate)
+    (entry,) = desk.noted
+    assert (entry.reason, entry.message) == ("RULE_VIOLATION", why.message)
+    assert (entry.context["rule"], entry.context["subject"]) == ("volume_pattern", "trade")
+
+
+def test_what_passes_is_not_noted() -> None:
+    """Values leave no entry, flagged ones neither: they were served."""
+    desk = Desk(policy(Verdict.FLAG))
+    for raw in (QUOTE, TRADE, BAR, replace(TRADE, size=10**9)):
+        let_in(raw, desk.gate)
+    assert desk.noted == []
+
+
+def test_a_refused_answer_is_noted() -> None:
+    """Of an answer that is no symbol's record, what it was and the upstream's id are kept; nothing else is known."""
+    desk = Desk(OFF)
+    desk.gate.refuse_answer([Refusal("unreadable", "not JSON: <html>")], "calendar", "up-9")
+    (entry,) = desk.noted
+    assert (entry.request_id, entry.reason) == ("up-9", "INVALID_DATA")
+    assert entry.message == "calendar: refused by rule unreadable, not JSON: <html>"
+    assert entry.context == {
+        "origin": "record",
+        "rule": "unreadable",
+        "evidence": "not JSON: <html>",
+        "subject": "calendar",
+    }
+
+
+def test_a_list_gone_bad_does_not_flood_the_evidence() -> None:
+    """Every refused entry of a list is counted, and the first twenty are kept."""
+    desk = Desk(OFF)
+    entries = [Refusal("missing_field", f"entry {number}") for number in range(1000)]
+    desk.gate.refuse_answer(entries, "assets", "up-9")
+    assert desk.refused == {"missing_field": 1000}
+    assert [entry.context["evidence"] for entry in desk.noted] == [f"entry {n}" for n in range(20)]
+
+
+def test_a_gate_may_keep_nothing() -> None:
+    """Without a log refusals are told and counted all the same, and there is nothing to forget."""
+    refusals: dict[str, int] = {}
+    through = gate(HandClock(), refusals)
+    assert let_in(replace(TRADE, size=-1), through).refusal.rule == "negative_size"
+    through.clear()
+    assert refusals == {"negative_size": 1}
 
 
 def test_evidence_stays_short() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tickgate_server.market.quality import Derived, Quality, QuoteFlag, assess, derive
@@ -113,16 +114,69 @@ def test_the_lowest_score() -> None:
     assert worst.score == 10
 
 
-@given(
-    st.decimals("0.000000000001", "999999999.999999999999", places=12),
-    st.decimals("0.000000000001", "999999999.999999999999", places=12),
-)
+AGES = st.none() | st.integers(-(10**12), 10**15)
+SESSIONS = st.sampled_from([None, *MarketSession])
+
+
+@given(SIDES, SIDES, st.integers(-(10**12), 10**12), st.integers(0, 10**12), SESSIONS)
+def test_a_score_never_rises_with_age(
+    bid: QuoteSide | None, ask: QuoteSide | None, age: int, more: int, session: MarketSession | None
+) -> None:
+    """The same quote some time later is worth as much or less, and no flag of it is gone."""
+    one = quote(bid=bid, ask=ask)
+    young, old = assess(one, age, session), assess(one, age + more, session)
+    assert old.score <= young.score
+    assert set(young.flags) <= set(old.flags)
+
+
+@given(SIDES, SIDES, AGES, SESSIONS)
+def test_deductions_add_up(
+    bid: QuoteSide | None, ask: QuoteSide | None, age: int | None, session: MarketSession | None
+) -> None:
+    """A score is 100 less what each thing costs alone, and each flag stands for what is really there."""
+    one = quote(bid=bid, ask=ask)
+    quality = assess(one, age, session)
+    there = [side for side in (bid, ask) if side is not None]
+    costs = {
+        QuoteFlag.AGED: 100 - assess(quote(), age, session).score,
+        QuoteFlag.ONE_SIDED: 30 if len(there) < 2 else 0,
+        QuoteFlag.WIDE: 20 if bid and ask and bid.price < ask.price * Decimal("0.95") else 0,
+        QuoteFlag.ZERO_SIZE: 10 if any(not side.size for side in there) else 0,
+    }
+    assert quality.score == 100 - sum(costs.values())
+    for flag, cost in costs.items():
+        assert flag in quality.flags or cost == 0
+        assert flag not in quality.flags or cost > 0 or flag is QuoteFlag.AGED
+
+
+ADMITTED = st.decimals("0.00000000000000000001", "999999999.99999999999999999999", places=20)
+"""Any price that the gate lets in, of up to 29 digits."""
+
+
+@given(ADMITTED, ADMITTED)
+@example(Decimal("0.00000000000000000001"), Decimal("999999999.99999999999999999999"))
 def test_spread_and_mid_are_exact(bid: Decimal, ask: Decimal) -> None:
     """No digit of two prices is lost in their difference and their mean."""
     found = derive(quote(bid=QuoteSide(bid, 1, None), ask=QuoteSide(ask, 1, None)))
     assert found is not None
-    assert found.spread + bid == ask
-    assert found.mid * 2 - bid == ask
+    assert Fraction(found.spread) == Fraction(ask) - Fraction(bid)
+    assert Fraction(found.mid) == (Fraction(ask) + Fraction(bid)) / 2
+
+
+@given(st.integers(1, 4 * 10**27), st.sampled_from([-1, 0, 1]))
+def test_the_border_of_wide_is_exact(twentieth: int, beyond: int) -> None:
+    """A spread of five percent of the ask to the last digit is not wide, one digit more is, however long the prices."""
+    ask = Decimal(f"{20 * twentieth}E-20")
+    bid = Decimal(f"{19 * twentieth - beyond}E-20")
+    one = quote(bid=QuoteSide(bid, 1, None), ask=QuoteSide(ask, 1, None))
+    assert (QuoteFlag.WIDE in assess(one, 0, OPEN).flags) is (beyond > 0)
+
+
+@given(SIDES)
+def test_a_side_alone_has_neither_spread_nor_mid(one: QuoteSide | None) -> None:
+    """Spread and mid come from two real sides only; nothing is put in the place of a missing one."""
+    assert derive(quote(bid=one, ask=None)) is None
+    assert derive(quote(bid=None, ask=one)) is None
 
 
 def test_a_crossed_spread_is_negative() -> None:

@@ -216,12 +216,17 @@ class Context:
 
     def _judge(self, raw: R, seen: _Seen, checks: _Checks[R]) -> Odd:
         flags: tuple[RuleFlag, ...] = ()
+        refusal: Refusal | None = None
         for rule, verdict, check in checks:
             evidence = check(raw, seen)
-            if evidence is not None:
-                if verdict is Verdict.REFUSE:
-                    return Refusal(rule, evidence, raw.event_time)
+            if evidence is None:
+                continue
+            if verdict is Verdict.FLAG:
                 flags += (RuleFlag(rule, evidence),)
+            elif refusal is None:
+                refusal = Refusal(rule, evidence, raw.event_time)
+        if refusal is not None:
+            return refusal
         for flag in flags:
             self._flagged[flag.rule] = self._flagged.get(flag.rule, 0) + 1
         return flags
