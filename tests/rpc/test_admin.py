@@ -1,0 +1,95 @@
+"""AdminService over gRPC: for those on this machine, findable, and telling what other calls did not get."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.json_format import MessageToDict
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from tickgate.v1 import admin_service_pb2 as pb
+from tickgate.v1 import error_reason_pb2 as reasons
+from tickgate.v1 import quote_service_pb2 as quotes
+from tickgate_server.market.provenance import Feed
+
+from ..support.admin import FakeCaches, Parts, served
+from ..support.fakes import quote
+
+ADMIN = "tickgate.v1.AdminService"
+
+
+async def test_what_a_call_did_not_get_can_be_looked_up() -> None:
+    """A value that was not given, and a request that was wrong, are listed under the id that their answers named."""
+    parts = Parts()
+    parts.quotes.values = {"AAPL": quote("AAPL")}
+    async with served(parts) as face:
+        answer = await face.quotes.GetQuotes(quotes.GetQuotesRequest(symbols=["AAPL", "ZZZZ"]))
+        missed = answer.results[1].unavailable
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await face.quotes.GetQuote(quotes.GetQuoteRequest(symbol="aapl"))
+        wrong_id = dict(failed.value.trailing_metadata())["x-request-id"]
+        found = await face.admin.ListErrors(pb.ListErrorsRequest(request_id=missed.request_id))
+        wrong = await face.admin.ListErrors(
+            pb.ListErrorsRequest(reasons=[reasons.ERROR_REASON_INVALID_REQUEST])
+        )
+
+    (record,) = found.errors
+    assert (record.reason, record.message) == (missed.reason, missed.message)
+    context = MessageToDict(record.context)
+    assert (context["endpoint"], context["symbols"]) == ("QuoteService/GetQuotes", ["ZZZZ"])
+    assert [one.request_id for one in wrong.errors] == [wrong_id]
+
+
+async def test_dropped_values_are_counted() -> None:
+    """InvalidateCache answers how many entries it dropped."""
+    parts = Parts(caches=FakeCaches([Feed.IEX], ["AAPL", "IBM"]))
+    async with served(parts) as face:
+        answer = await face.admin.InvalidateCache(pb.InvalidateCacheRequest(symbols=["AAPL"]))
+
+    assert (answer.memory_entries, answer.redis_entries) == (3, 3)
+
+
+async def test_a_wrong_filter_is_refused_by_its_field() -> None:
+    """A request that breaks rules fails with INVALID_ARGUMENT and names each field."""
+    async with served(Parts()) as face:
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await face.admin.ListErrors(pb.ListErrorsRequest(page_size=-1, page_token="junk"))
+
+    assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    trailers = dict(failed.value.trailing_metadata())
+    said = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
+    bad_request = error_details_pb2.BadRequest()
+    assert said.details[1].Unpack(bad_request)
+    assert [one.field for one in bad_request.field_violations] == ["page_size", "page_token"]
+
+
+async def test_a_socket_of_this_machine_is_loopback() -> None:
+    """A caller over a Unix socket is an operator."""
+    # A socket's path has at most some hundred bytes, which pytest's own folders may exceed.
+    with tempfile.TemporaryDirectory() as folder:
+        async with served(Parts(), f"unix:{Path(folder) / 'gateway'}") as face:
+            answer = await face.admin.ListErrors(pb.ListErrorsRequest())
+
+    assert answer.place == pb.ERROR_LOG_PLACE_RING
+
+
+async def test_the_service_can_be_found() -> None:
+    """Health and reflection know AdminService, so grpcurl can call it."""
+    async with served(Parts()) as face, grpc.aio.insecure_channel(f"127.0.0.1:{face.port}") as raw:
+        channel: Any = raw
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        state = await health.Check(health_pb2.HealthCheckRequest(service=ADMIN))
+        stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+        call = stub.ServerReflectionInfo()
+        await call.write(reflection_pb2.ServerReflectionRequest(file_containing_symbol=ADMIN))
+        described = await call.read()
+        await call.done_writing()
+
+    assert state.status == health_pb2.HealthCheckResponse.SERVING
+    assert described.HasField("file_descriptor_response")

@@ -1,0 +1,112 @@
+"""Status and failures over gRPC: trailers that stay trailers, details that arrive."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+
+from tickgate.v1 import quote_service_pb2 as quotes
+from tickgate.v1 import status_service_pb2 as pb
+from tickgate_server.errors import BudgetExhausted, CircuitOpen
+from tickgate_server.market.entitlement import Entitlement, Standing
+from tickgate_server.market.provenance import Feed
+from tickgate_server.market.unavailable import Reason, Refusal, Unavailable
+
+from ..support.admin import FakeEntitlements, Parts, served
+from ..support.fakes import NOW, quote
+
+STRICT = quotes.GetQuoteRequest(symbol="AAPL", strict=True)
+
+
+async def strict_failure(parts: Parts) -> grpc.aio.AioRpcError:
+    """How a strict call fails."""
+    async with served(parts) as face:
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await face.quotes.GetQuote(STRICT, timeout=5)
+    return failed.value
+
+
+async def test_what_remains_of_the_budget_is_a_trailer() -> None:
+    """Each call, answered or failed, tells in its trailers what remains, and sends no metadata before its answer."""
+    parts = Parts(remaining=17)
+    parts.quotes.values = {"AAPL": quote("AAPL")}
+    async with served(parts) as face:
+        call = face.quotes.GetQuote(STRICT)
+        await call
+        trailers = dict(await call.trailing_metadata())
+        initial = dict(await call.initial_metadata())
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await face.quotes.GetQuote(quotes.GetQuoteRequest(symbol="ZZZZ", strict=True))
+
+    assert trailers["x-upstream-remaining"] == "17"
+    assert dict(failed.value.trailing_metadata())["x-upstream-remaining"] == "17"
+    assert "x-upstream-remaining" not in initial
+    assert "x-request-id" not in initial
+
+
+async def test_a_spent_budget_arrives_with_all_its_details() -> None:
+    """Strict BUDGET_EXHAUSTED is RESOURCE_EXHAUSTED, names the upstream's quota, and when there is budget again."""
+    parts = Parts()
+    parts.quotes.outage = BudgetExhausted(
+        "the budget of alpaca.data is spent", retry_delay=1.25, upstream="alpaca.data"
+    ).unavailable()
+    failure = await strict_failure(parts)
+    trailers = dict(failure.trailing_metadata())
+    said = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
+    info, retry, quota = (
+        error_details_pb2.ErrorInfo(),
+        error_details_pb2.RetryInfo(),
+        error_details_pb2.QuotaFailure(),
+    )
+    assert [one.Unpack(kind) for one, kind in zip(said.details, (info, retry, quota), strict=True)]
+    assert failure.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert info.reason == "BUDGET_EXHAUSTED"
+    assert retry.retry_delay.ToMilliseconds() == 1250
+    assert [one.subject for one in quota.violations] == ["alpaca.data"]
+    assert trailers["grpc-retry-pushback-ms"] == "1250"
+
+
+async def test_an_open_circuit_pushes_retries_back() -> None:
+    """Strict CIRCUIT_OPEN is UNAVAILABLE with its cool-down as the pushback of automatic retries."""
+    parts = Parts()
+    parts.quotes.outage = CircuitOpen("failed repeatedly", retry_delay=3.0).unavailable()
+    failure = await strict_failure(parts)
+    assert failure.code() is grpc.StatusCode.UNAVAILABLE
+    assert dict(failure.trailing_metadata())["grpc-retry-pushback-ms"] == "3000"
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "\N{SNOWMAN}", "\U0001f600", "%", "\n"])
+async def test_the_longest_failure_is_delivered(letter: str) -> None:
+    """However much a failure could quote, of whatever characters, it reaches its caller as itself."""
+    parts = Parts()
+    text = letter * 20_000
+    parts.quotes.outage = Unavailable(
+        reason=Reason.INVALID_DATA, message=text, refusal=Refusal("crossed", text)
+    )
+    failure = await strict_failure(parts)
+    assert failure.code() is grpc.StatusCode.DATA_LOSS
+    assert (failure.details() or "").startswith(letter * 100)
+
+
+async def test_entitlements_are_told() -> None:
+    """GetEntitlements answers with what was learned of each feed."""
+    known = Entitlement(Feed.SIP, Standing.DENIED, NOW, "subscription does not permit")
+    async with served(Parts(entitlements=FakeEntitlements(known))) as face:
+        answer = await face.status.GetEntitlements(pb.GetEntitlementsRequest())
+
+    (sip,) = answer.feeds
+    assert sip.state == pb.ENTITLEMENT_STATE_DENIED
+    assert sip.message == "subscription does not permit"
+
+
+async def test_status_asks_nobody() -> None:
+    """GetStatus answers while nothing behind the gateway does."""
+    parts = Parts()
+    parts.quotes.open.clear()
+    parts.reference.open.clear()
+    async with served(parts) as face:
+        status = await face.status.GetStatus(pb.GetStatusRequest())
+
+    assert status.calls_in_flight == 1
+    assert parts.entitlements.deadlines == []
