@@ -8,13 +8,16 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import structlog
 from cyclopts import App, Parameter
 
 from . import __version__
-from .app import gateway, log_format
+from .app import gateway
+from .app.calls_log import log_format
+from .errors import StoreUnusable
+from .observe.counters import ErrorLogCounts
 from .observe.logs import start_logs
 from .settings import Settings, SettingsError, load
 
@@ -42,7 +45,7 @@ def serve(config: ConfigFile = None) -> int:
     _install_uvloop()
     try:
         asyncio.run(_serve(settings))
-    except OSError as error:
+    except (OSError, StoreUnusable) as error:
         print(f"tickgate-server: {error}", file=sys.stderr)
         return 1
     return 0
@@ -52,6 +55,28 @@ def serve(config: ConfigFile = None) -> int:
 def show_config(config: ConfigFile = None) -> int:
     """Print the effective settings, without secrets, as JSON."""
     print(json.dumps(_load(config).shown(), indent=2))
+    return 0
+
+
+@cli.command
+def migrate(
+    config: ConfigFile = None,
+    *,
+    check: Annotated[
+        bool, Parameter(negative="", help="Change nothing; fail if it is old.")
+    ] = False,
+) -> int:
+    """Bring the schema of the PostgreSQL at TICKGATE_POSTGRES_URL up to date."""
+    settings = _load(config)
+    if not settings.postgres_url.get_secret_value():
+        msg = "postgres_url: not set, so there is nothing to migrate"
+        raise SettingsError(msg)
+    start_logs(sys.stderr, log_format(settings), "error")
+    try:
+        print(asyncio.run(_migrate(settings, "check" if check else "auto")))
+    except StoreUnusable as error:
+        print(f"tickgate-server: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -86,6 +111,31 @@ async def _serve(settings: Settings) -> None:
         await stop.wait()
         _log.info("draining", seconds=settings.drain)
     _log.info("stopped")
+
+
+async def _migrate(settings: Settings, mode: Literal["auto", "check"]) -> str:
+    """Return what became of the schema, in a sentence.
+
+    Raises:
+        StoreUnusable: the schema is not what it should be, and the message says why.
+    """
+    # Nobody else needs PostgreSQL's library before its address is known, and it takes a while to import.
+    from .stores.postgres.link import LinkLimits, PostgresDown, PostgresLink  # noqa: PLC0415
+
+    store = settings.store
+    limits = LinkLimits(store.timeout, store.check_every, store.connections)
+    link = PostgresLink(settings.postgres_url.get_secret_value(), limits, ErrorLogCounts(), mode)
+    try:
+        done = await link.connect()
+    except PostgresDown as down:
+        msg = f"PostgreSQL cannot be had: {down}"
+        raise StoreUnusable(msg) from down
+    finally:
+        await link.close()
+    if done.before == done.now:
+        return f"schema {done.now} is up to date"
+    before = "nothing" if done.before is None else f"schema {done.before}"
+    return f"migrated from {before} to schema {done.now}"
 
 
 def _install_uvloop() -> None:
