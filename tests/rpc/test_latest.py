@@ -339,6 +339,7 @@ async def test_only_allowed_tiers_answer() -> None:
         why = answer.result.unavailable
         assert why.reason == reasons.ERROR_REASON_NO_DATA
         assert [attempt.tier for attempt in why.tiers_tried] == [
+            provenance_pb2.TIER_BOOK,
             provenance_pb2.TIER_MEMORY,
             provenance_pb2.TIER_UPSTREAM,
         ]

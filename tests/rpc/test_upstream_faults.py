@@ -9,12 +9,18 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from tickgate.v1 import error_reason_pb2 as reasons
+from tickgate.v1 import provenance_pb2
 from tickgate.v1 import quote_service_pb2 as pb
 from tickgate_sandbox import Fault, faults
 
 from ..support.running import Stack, running
 
 LATEST = "/v2/stocks/quotes/latest"
+BOOK, MEMORY, UPSTREAM = (
+    provenance_pb2.TIER_BOOK,
+    provenance_pb2.TIER_MEMORY,
+    provenance_pb2.TIER_UPSTREAM,
+)
 _GOOD = '"t":"2026-10-01T15:00:00Z","bx":"V","bs":1,"ax":"Q","as":2'
 
 
@@ -108,7 +114,7 @@ async def test_fault_has_its_reason(case: Case) -> None:
         assert why.refusal.rule == case.rule
         assert why.request_id
         assert why.suggested_action
-        assert len(why.tiers_tried) == 2
+        assert [tried.tier for tried in why.tiers_tried] == [BOOK, MEMORY, UPSTREAM]
         for foreign in ("Error", "Exception", "Traceback", "msgspec", "aiohttp", "errno"):
             assert foreign not in why.message
 
@@ -182,13 +188,30 @@ async def test_a_symbol_that_alpaca_calls_invalid_harms_no_other() -> None:
 
 async def test_recovery_needs_no_restart() -> None:
     """Once the upstream is well again the next question has its value."""
-    async with running() as stack:
+    async with running(alpaca={"retries": {"most": 0}}) as stack:
         stack.sandbox.faults.add(faults.Status(status=500, path=LATEST, times=1))
         failed = await stack.quotes.GetQuote(pb.GetQuoteRequest(symbol="AAPL"))
         answered = await stack.quotes.GetQuote(pb.GetQuoteRequest(symbol="AAPL"))
 
         assert failed.result.WhichOneof("result") == "unavailable"
         assert answered.result.WhichOneof("result") == "quote"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [faults.Status(status=503), faults.Truncate(), status(429, "too many requests.")],
+    ids=["503", "truncated", "429"],
+)
+async def test_a_fault_that_passes_is_not_seen(fault: Fault) -> None:
+    """What a second request repairs costs the caller some milliseconds, and is counted as a retry."""
+    fault.path, fault.times = LATEST, 1
+    async with running() as stack:
+        stack.sandbox.faults.add(fault)
+        answer = await stack.quotes.GetQuote(pb.GetQuoteRequest(symbol="AAPL"))
+        retries = stack.gateway.counters.upstream("alpaca.data", "latest").retries
+
+    assert answer.result.WhichOneof("result") == "quote"
+    assert (stack.asked("/quotes/latest"), retries) == (2, 1)
 
 
 async def test_upstream_that_was_never_there() -> None:

@@ -11,7 +11,7 @@ from tickgate_server.guards.cached import CachedLatest, Tiers
 from tickgate_server.guards.freshness import FreshnessPolicy
 from tickgate_server.guards.memory import MemoryTier
 from tickgate_server.guards.shared import SharedTier
-from tickgate_server.market.answer import Answer, Held
+from tickgate_server.market.answer import Answer
 from tickgate_server.market.provenance import Feed, Tier
 from tickgate_server.market.quote import Quote
 from tickgate_server.market.session import MarketSession
