@@ -28,12 +28,17 @@ class Stores:
     """What outlives a call."""
 
     def __init__(
-        self, redis: RedisLink | None, errors: ErrorLog, counters: Counters, clock: Clock
+        self,
+        redis: RedisLink | None,
+        errors: ErrorLog,
+        jobs: list[Job],
+        counters: Counters,
+        clock: Clock,
     ) -> None:
         """Hand out *redis*, where there is one, and *errors*."""
         self.redis = redis
         self.errors = errors
-        self.jobs: list[Job] = []
+        self.jobs = jobs
         """Keep the stores going while the gateway runs."""
 
         self._counters = counters
@@ -74,11 +79,9 @@ async def open_stores(
     """
     async with AsyncExitStack() as parts:
         redis = await parts.enter_async_context(_redis(settings, counters, clock))
-        stores = Stores(
-            redis, ErrorRing(settings.error_log.ring, counters.error_log), counters, clock
-        )
-        if redis is not None:
-            stores.jobs.append(redis.run)
+        jobs: list[Job] = [] if redis is None else [redis.run]
+        errors = await parts.enter_async_context(_error_log(settings, counters, jobs))
+        stores = Stores(redis, errors, jobs, counters, clock)
         try:
             yield stores
         finally:
@@ -99,4 +102,31 @@ async def _redis(
         await link.validate()
         yield link
     finally:
+        await link.close()
+
+
+@asynccontextmanager
+async def _error_log(
+    settings: Settings, counters: Counters, jobs: list[Job]
+) -> AsyncIterator[ErrorLog]:
+    ring = ErrorRing(settings.error_log.ring, counters.error_log)
+    url, store = settings.postgres_url.get_secret_value(), settings.store
+    if not url:
+        yield ring
+        return
+    # Without PostgreSQL its library need not be loaded, which takes a while.
+    from ..stores.postgres.error_log import LogPolicy, PostgresErrorLog  # noqa: PLC0415
+    from ..stores.postgres.link import LinkLimits, PostgresLink  # noqa: PLC0415
+
+    limits = LinkLimits(store.timeout, store.check_every, store.connections)
+    link = PostgresLink(url, limits, counters.error_log, store.migrate)
+    errors = PostgresErrorLog(
+        link, ring, LogPolicy(settings.error_log.keep_days), counters.error_log
+    )
+    jobs += [link.run, errors.run]
+    try:
+        await link.start()
+        yield errors
+    finally:
+        await errors.close()
         await link.close()
