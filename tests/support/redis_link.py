@@ -88,6 +88,6 @@ def _certificate(folder: Path) -> Path:
     key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
     name = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
     files = ("-keyout", folder / "key.pem", "-out", certificate)
-    command = ["openssl", "req", "-x509", "-days", "2", *key, *name, *files]
+    command: list[str | Path] = ["openssl", "req", "-x509", "-days", "2", *key, *name, *files]
     subprocess.run(command, check=True, capture_output=True)
     return certificate
