@@ -17,8 +17,11 @@ from ..observe.counters import UpstreamCounts, UpstreamState
 from ..ports import Clock, Reply, Request, Requests
 from .flights import TIME_IS_UP
 
-FAIR_WAIT = 0.25
-"""Seconds that an upstream should need at most: a caller with less patience says nothing about it."""
+FAIR_WAIT = 0.2
+"""Seconds on the wire that an upstream should need at most: a caller with less patience says nothing about it.
+
+It is what remains of a deadline of 250 ms, which counts, when a tenth is kept for the reply (`flights`) and the question
+has waited 25 ms for others to travel with."""
 
 
 class CountedRequests:
