@@ -9,16 +9,19 @@ from dataclasses import dataclass, field
 import pytest
 
 from tickgate_server.errors import UpstreamBroken
-from tickgate_server.guards.cached import CachedLatest, FreshnessPolicy, MemoryTier
+from tickgate_server.guards.cached import CachedLatest, Tiers
 from tickgate_server.guards.coalesced import CoalescedLatest
 from tickgate_server.guards.forewarned import ForewarnedLatest
+from tickgate_server.guards.freshness import FreshnessPolicy
 from tickgate_server.guards.graded import GradedQuotes
+from tickgate_server.guards.memory import MemoryTier
 from tickgate_server.market.answer import Answer, Question
 from tickgate_server.market.provenance import DataSource
 from tickgate_server.market.quote import Quote
 from tickgate_server.market.session import MarketSession
 from tickgate_server.market.time import NANOS
 from tickgate_server.market.unavailable import Reason, Unavailable
+from tickgate_server.observe.counters import TierCounts
 from tickgate_server.ports import Answers, QuoteSource
 from tickgate_server.upstream.alpaca.rest import AlpacaLatest, quotes_endpoint
 
@@ -89,9 +92,8 @@ def forewarned(inner: Subject) -> Subject:
 
 def cached(inner: Subject) -> Subject:
     """Another source behind memory."""
-    source = CachedLatest(
-        inner.source, MemoryTier[Quote](100), POLICY, inner.clock, lambda: MarketSession.OPEN
-    )
+    tiers = Tiers[Quote]({}, MemoryTier(100), TierCounts(), None)
+    source = CachedLatest(inner.source, tiers, POLICY, inner.clock, lambda: MarketSession.OPEN)
     return Subject(source, inner.break_it, inner.clock)
 
 
