@@ -20,8 +20,8 @@ from .flights import TIME_IS_UP
 FAIR_WAIT = 0.2
 """Seconds on the wire that an upstream should need at most: a caller with less patience says nothing about it.
 
-It is what remains of a deadline of 250 ms, which counts, when a tenth is kept for the reply (`flights`) and the question
-has waited 25 ms for others to travel with."""
+It is what remains of a deadline of 250 ms, which counts, when a tenth is kept for the reply (`flights`) and 25 ms were
+spent on waiting for others to travel with."""
 
 
 class CountedRequests:
