@@ -129,6 +129,14 @@ def postgres_server(
             server.stop()
 
 
+def installed() -> Path:
+    """Return the wheel's package; importing it is not needed."""
+    spec = importlib.util.find_spec(_WHEEL.replace("-", "_"))
+    assert spec is not None, f"{_WHEEL} is not installed"
+    assert spec.submodule_search_locations is not None
+    return Path(spec.submodule_search_locations[0])
+
+
 def _server_user() -> int | None:
     """Return the user to run as, None for ours.
 
@@ -151,10 +159,7 @@ def _programs() -> Path:
 
     Root's wheel may lie where nobody else can reach, and to open the way there is not ours. So the programs are copied.
     """
-    spec = importlib.util.find_spec(_WHEEL.replace("-", "_"))
-    assert spec is not None, f"{_WHEEL} is not installed"
-    assert spec.submodule_search_locations is not None
-    package = Path(spec.submodule_search_locations[0])
+    package = installed()
     if os.geteuid():
         return package / "pginstall/bin"
 
