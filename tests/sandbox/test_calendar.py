@@ -63,6 +63,11 @@ def test_special_closures(day: date, why: str) -> None:
     assert CALENDAR.session(day) is None
 
 
+def test_a_holiday_on_a_saturday_closed_no_friday() -> None:
+    """The Friday before Memorial Day of 1970 was a session, as Alpaca and exchange-calendars have it."""
+    assert CALENDAR.session(date(1970, 5, 29)) is not None
+
+
 def test_juneteenth_began_in_2022() -> None:
     """A holiday is none before it was one."""
     assert CALENDAR.session(date(2021, 6, 18)) is not None

@@ -25,6 +25,10 @@ LAST_INSTANT: Final = new_york(days_after(LAST_DAY, 1)) - 1
 _SATURDAY = 5
 _EARLY_CLOSE_LABEL = "1:00pm"
 
+_NO_CLOSURES: Final = frozenset({date(1970, 5, 29)})
+"""Sessions that `holidays` takes for closures: Memorial Day of 1970 fell on a Saturday, and the exchange traded on the
+Friday before."""
+
 _SETTLEMENT_CYCLES: Final = (
     (date(2024, 5, 28), 1),
     (date(2017, 9, 5), 2),
@@ -71,7 +75,7 @@ def _sessions_of(year: int) -> tuple[Session, ...]:
     return tuple(
         Session(day, early_close=_EARLY_CLOSE_LABEL in early.get(day, ""))
         for day in _weekdays(year)
-        if day not in closures
+        if day not in closures or day in _NO_CLOSURES
     )
 
 
