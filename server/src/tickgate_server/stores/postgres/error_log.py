@@ -50,6 +50,9 @@ DELETE FROM error_log WHERE id IN (
 )
 """
 
+_LONGEST: Final = 65_536
+"""Bytes of a record at most, so that a batch stays far below what one parameter may hold."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -210,7 +213,7 @@ class PostgresErrorLog:
 
     def _drop(self, error: Exception) -> None:
         self._counts.dropped += 1
-        _log.warning("error_log_refused", why=type(error).__name__)
+        _log.warning("error_log_refused", why=type(error).__name__, said=str(error))
 
 
 class _Row(Struct):
@@ -225,8 +228,13 @@ class _Row(Struct):
 def _row(entry: ErrorEntry) -> bytes:
     entry = legible(entry)
     time, nanos = _split(entry.time)
-    row = _Row(entry.request_id, entry.reason, entry.message, entry.context, time, nanos)
-    return msgspec.json.encode(row)
+    row = msgspec.json.encode(
+        _Row(entry.request_id, entry.reason, entry.message, entry.context, time, nanos)
+    )
+    if len(row) > _LONGEST:
+        msg = f"a record of {len(row)} bytes"
+        raise ValueError(msg)
+    return row
 
 
 def _split(instant: int) -> tuple[str, int]:
