@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from tickgate_server.observe.counters import TierCounts
 from tickgate_server.ports import Clock
 from tickgate_server.stores.redis.link import LinkLimits, RedisLink
+from tools.embedded.process import Place
+from tools.embedded.redis import RedisServer
 
 from .fakes import HandClock
 
@@ -54,6 +56,41 @@ async def until(done: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
         while not done():  # noqa: ASYNC110 - nothing here is told when it happens
             await asyncio.sleep(0.005)
+
+
+class SentinelServer(RedisServer):
+    """Watches a Redis that it calls "prices", and puts a replica in its place when it is gone."""
+
+    def __init__(self, place: Place, watched: RedisServer) -> None:
+        """Watch *watched*, which it takes for gone after a fifth of a second."""
+        super().__init__(place)
+        self._watched = watched
+
+    def _command(self) -> Sequence[str | Path]:
+        program, *_ = super()._command()
+        file = self.folder / "sentinel.conf"
+        file.write_text(
+            f"""
+            bind 127.0.0.1
+            port {self.port}
+            dir {self.folder}
+            sentinel monitor prices 127.0.0.1 {self._watched.port} 1
+            sentinel down-after-milliseconds prices 200
+            """
+        )
+        return [program, file, "--sentinel"]
+
+
+@contextmanager
+def sentinel_server(watched: RedisServer) -> Iterator[SentinelServer]:
+    """Run a Sentinel that watches *watched* for as long as the block does."""
+    with Place("sentinel") as place:
+        server = SentinelServer(place, watched)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()
 
 
 @asynccontextmanager

@@ -18,7 +18,15 @@ from tickgate_server.stores.redis.link import LinkLimits, RedisDown, RedisLink
 from tools.embedded import redis_server
 
 from ...support.fakes import NOW, HandClock, settle
-from ...support.redis_link import HASTY, PATIENT, kept_up, link_to, tls_before, until
+from ...support.redis_link import (
+    HASTY,
+    PATIENT,
+    kept_up,
+    link_to,
+    sentinel_server,
+    tls_before,
+    until,
+)
 from ...support.stores import redis_url
 
 NOWHERE = "redis://127.0.0.1:1"
@@ -270,6 +278,50 @@ async def test_tls_is_verified(tmp_path: Path) -> None:
             async with link_to(f"{url}?ssl_ca_certs={certificate}") as link:
                 await link.validate()
                 assert await link.ask(echo(link, "private")) == b"private"
+
+
+async def test_sentinels_name_the_redis() -> None:
+    """Where Redis is said by the first Sentinel that answers; one that hangs before it does not keep Redis away."""
+    limits = LinkLimits(timeout=1.0, check_every=0.01, connections=5)
+    with (
+        redis_server() as server,
+        sentinel_server(server) as hung,
+        sentinel_server(server) as answering,
+    ):
+        hung.pause()
+        hosts = f"127.0.0.1:{hung.port},127.0.0.1:{answering.port}"
+        async with link_to(f"redis+sentinel://{hosts}/prices?db=1", limits) as link:
+            await link.validate()
+            assert await link.ask(echo(link, "found")) == b"found"
+        async with link_to(f"redis+sentinel://{hosts}/others", limits) as link:
+            await link.validate()
+            assert not link.up
+
+
+async def test_a_failover_is_followed() -> None:
+    """When Sentinel puts another Redis in the place of a dead one, that is in use without a restart."""
+    with (
+        redis_server(arguments=("--repl-diskless-sync-delay", "0")) as first,
+        redis_server(arguments=("--replicaof", "127.0.0.1", str(first.port))) as second,
+    ):
+        async with link_to(second.url) as replica:
+            await until_replicating(replica)
+        with sentinel_server(first) as sentinel:
+            url = f"redis+sentinel://127.0.0.1:{sentinel.port}/prices"
+            async with link_to(url, PATIENT) as link, kept_up(link):
+                await link.ask(lambda: link.client.set("price", "10.02"))
+                first.kill()
+                with pytest.raises(RedisDown):
+                    await link.ask(echo(link, "gone"))
+                await until(lambda: link.up)
+                assert await link.ask(lambda: link.client.set("price", "10.03"))
+
+
+async def until_replicating(replica: RedisLink) -> None:
+    """Wait until a replica has come to its Redis."""
+    async with asyncio.timeout(20):
+        while (await replica.client.info("replication"))["master_link_status"] != "up":  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.02)
 
 
 async def test_closing_waits_for_nobody() -> None:
