@@ -15,6 +15,8 @@ from tickgate_server.errors import (
     UpstreamUnreachable,
     UpstreamUnreadable,
 )
+from tickgate_server.ingress.context import Verdict
+from tickgate_server.ingress.gate import Gate
 from tickgate_server.market.answer import Answer
 from tickgate_server.market.asset import CodeKind
 from tickgate_server.market.provenance import DataSource, Feed, Tier
@@ -30,6 +32,7 @@ from tickgate_server.upstream.alpaca.rest import (
     trades_endpoint,
 )
 
+from ...support.context import Desk, policy
 from ...support.fakes import NOW, FakeRequests, HandClock, gate, question
 
 TIME = '"t":"2026-10-01T15:00:00Z"'
@@ -41,10 +44,10 @@ BAR = "{" + TIME + ',"o":1.0,"h":2.50,"l":1,"c":2,"v":10}'
 class Setup:
     """Alpaca's latest endpoint over a fake, with a list of assets that tests may take away."""
 
-    def __init__(self, kind: str = "quote", **records: str) -> None:
+    def __init__(self, kind: str = "quote", through: Gate | None = None, **records: str) -> None:
         clock = HandClock()
         self.refusals: dict[str, int] = {}
-        guard = gate(clock, self.refusals)
+        guard = through or gate(clock, self.refusals)
         self.requests = FakeRequests(clock, records)
         self.listed: set[str] | None = {"AAPL", "IBM", "MSFT"}
         self.looked_up = 0
@@ -303,6 +306,80 @@ async def test_a_snapshot_without_any_part(record: str, expected: Reason) -> Non
     assert reason((await Setup("snapshot", AAPL=record).ask("AAPL"))["AAPL"]) is expected
 
 
+SOUND = {
+    "latestTrade": "{" + TIME + ',"p":10.00,"s":5}',
+    "latestQuote": "{" + TIME + ',"bp":9.99,"bs":2,"ap":10.01,"as":3}',
+    "minuteBar": "{" + TIME + ',"o":10,"h":11,"l":9,"c":10,"v":10,"n":2}',
+    "dailyBar": '{"t":"2026-10-01T04:00:00Z","o":10,"h":11,"l":9,"c":10,"v":10,"n":2}',
+    "prevDailyBar": '{"t":"2026-09-30T04:00:00Z","o":10,"h":99,"l":9,"c":10,"v":10,"n":2}',
+}
+"""A snapshot that no rule has anything to say against: what the stock cost the day before is another matter."""
+
+ODD_TRADE = {"latestTrade": "{" + TIME + ',"p":20.00,"s":5}'}
+
+
+async def test_the_parts_of_a_snapshot_judge_each_other() -> None:
+    """In a snapshot the trade is judged by the quote, the bars of the day by the trade, each part by itself flagged."""
+    parts = SOUND | ODD_TRADE | {"minuteBar": "{" + TIME + ',"o":1,"h":1,"l":1,"c":1,"v":0,"n":2}'}
+    for sent, expected in (
+        (SOUND, [(), (), (), (), ()]),
+        (parts, [("consistency",), (), ("volume_pattern",), (), ()]),
+    ):
+        desk = Desk(policy(Verdict.FLAG))
+        answer = (await Setup("snapshot", desk.gate, AAPL=snapshot(**sent)).ask("AAPL"))["AAPL"]
+        assert isinstance(answer, Answer)
+        found = [getattr(answer.value, part.value).rule_flags for part in SnapshotPart]
+        assert [tuple(flag.rule for flag in flags) for flags in found] == expected
+
+
+async def test_a_rule_may_refuse_a_part_of_a_snapshot() -> None:
+    """A part that a business rule refuses is missing with RULE_VIOLATION, and the other parts are there."""
+    desk = Desk(policy(Verdict.REFUSE))
+    record = snapshot(**SOUND | ODD_TRADE)
+    answer = (await Setup("snapshot", desk.gate, AAPL=record).ask("AAPL"))["AAPL"]
+    assert isinstance(answer, Answer)
+    (why,) = answer.value.missing.values()
+    assert set(answer.value.missing) == {SnapshotPart.LATEST_TRADE}
+    assert (why.reason, why.refusal.rule) == (Reason.RULE_VIOLATION, "consistency")
+
+
+async def test_a_snapshot_of_refused_parts_has_the_first_ones_reason() -> None:
+    """When a business rule refuses all that was sent, that is why there is no snapshot."""
+    night = '{"t":"2026-10-02T04:00:00Z","p":1,"s":5}'
+    setup = Setup("snapshot", Desk(policy(Verdict.REFUSE)).gate, AAPL=snapshot(latestTrade=night))
+    assert reason((await setup.ask("AAPL"))["AAPL"]) is Reason.RULE_VIOLATION
+
+
+async def test_daily_bars_are_stamped_at_night() -> None:
+    """No daily bar is refused for its midnight; a minute bar of that time is."""
+    midnight = '{"t":"2026-10-02T04:00:00Z","o":10,"h":11,"l":9,"c":10,"v":10,"n":2}'
+    desk = Desk(policy(Verdict.REFUSE, "market_context"))
+    bars = dict.fromkeys(("minuteBar", "dailyBar", "prevDailyBar"), midnight)
+    answer = (await Setup("snapshot", desk.gate, AAPL=snapshot(**bars)).ask("AAPL"))["AAPL"]
+    assert isinstance(answer, Answer)
+    refused = {part for part, why in answer.value.missing.items() if why.refusal is not None}
+    assert refused == {SnapshotPart.MINUTE_BAR}
+
+
+async def test_refused_records_are_noted_with_their_answers_id() -> None:
+    """Each refused record of an answer is kept under the upstream's id: unreadable, impossible, about somebody else."""
+    desk = Desk(policy(Verdict.REFUSE))
+    setup = Setup("quote", desk.gate, AAPL='{"t":7}', IBM=QUOTE.replace("10.00", "-1"))
+    setup.requests.records["XXXX"] = QUOTE
+    await setup.ask("AAPL", "IBM")
+    setup.requests.bodies["/v2/stocks/quotes/latest"] = f'{{"quotes":{{"APPL":{QUOTE}}}}}'.encode()
+    await setup.ask("MSFT")
+    setup.requests.bodies["/v2/stocks/quotes/latest"] = b"<html>"
+    await setup.ask("AAPL", "IBM")
+    assert [(entry.request_id, entry.context["rule"], entry.context.get("symbol")) for entry in desk.noted] == [
+        ("up-1", "wrong_type", "AAPL"),
+        ("up-1", "negative_price", "IBM"),
+        ("up-2", "symbol_mismatch", "MSFT"),
+        ("up-3", "unreadable", None),
+    ]  # fmt: skip
+    assert desk.noted[-1].context["subject"] == "latest quotes"
+
+
 # ---------------------------------------------------------------------------- reference data
 
 SOURCES = {Upstream.DATA: DataSource.ALPACA, Upstream.TRADING: DataSource.SANDBOX}
@@ -318,6 +395,33 @@ async def test_the_list_of_assets() -> None:
     assert found.provenance.upstream_request_id == "up-1"
     assert requests.sent[0].params == {"asset_class": "us_equity"}
     assert requests.sent[0].upstream is Upstream.TRADING
+
+
+async def test_refused_reference_data_is_noted() -> None:
+    """Entries of a list, and answers that cannot be read, are kept with what they were and the upstream's id."""
+    desk, requests = Desk(policy()), FakeRequests(HandClock())
+    requests.bodies["/v2/assets"] = b'[{"symbol":"IBM"},{"name":"nobody"}]'
+    requests.bodies |= dict.fromkeys(("/v2/calendar", "/v2/clock"), b"<html>")
+    requests.bodies["/v2/stocks/meta/exchanges"] = b"[]"
+    reference = AlpacaReference(requests, SOURCES, desk.gate)
+    await reference.assets(1010.0)
+    for ask in (
+        lambda: reference.calendar(date(2026, 10, 1), date(2026, 11, 1), 1010.0),
+        lambda: reference.clock(1010.0),
+        lambda: reference.codes(CodeKind.EXCHANGE, "", 1010.0),
+    ):
+        with pytest.raises(UpstreamUnreadable):
+            await ask()
+    found = [
+        (entry.request_id, entry.context["subject"], entry.context["rule"]) for entry in desk.noted
+    ]
+    assert found == [
+        ("up-1", "assets", "missing_field"),
+        ("up-2", "calendar", "unreadable"),
+        ("up-3", "clock", "unreadable"),
+        ("up-4", "codes", "wrong_type"),
+    ]
+    assert desk.refused == {"missing_field": 1, "unreadable": 2, "wrong_type": 1}
 
 
 async def test_the_calendar_is_asked_without_its_end() -> None:

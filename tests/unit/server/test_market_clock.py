@@ -72,6 +72,21 @@ def test_a_new_reading_replaces_the_old() -> None:
     assert (setup.clock.market(), setup.clock.session()) == (early, MarketSession.PRE_MARKET)
 
 
+def test_the_session_of_any_instant() -> None:
+    """What the calendar plans for an instant is told whatever the clock says now, and nothing without a calendar."""
+    setup = Setup()
+    assert setup.clock.span_at(NOW) is None
+    setup.clock.set_calendar(CALENDAR)
+    span = setup.clock.span_at(NOW)
+    assert span is not None
+    assert (span.session, span.start, span.end) == (
+        MarketSession.OPEN,
+        THURSDAY.open,
+        THURSDAY.close,
+    )
+    assert setup.clock.span_at(NOW - 365 * 24 * 3600 * NANOS) is None
+
+
 def test_the_session_changes_at_its_edges() -> None:
     """Nobody needs to ask the upstream for the market to close on time."""
     setup = Setup(follows=False)

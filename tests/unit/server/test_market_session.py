@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 from msgspec.structs import replace
 
-from tickgate_server.market.session import Calendar, MarketSession, joined
+from tickgate_server.market.session import Calendar, MarketSession, Span, joined
 from tickgate_server.market.time import parse_rfc3339
 
 from ...support.fakes import provenance, trading_day
@@ -50,6 +50,14 @@ def at(text: str) -> int:
 def test_sessions_change_at_their_edges(instant: str, session: MarketSession, ends: str) -> None:
     """A session holds its first nanosecond and not its last; half days, weekends, no extended hours."""
     assert CALENDAR.session_at(at(instant)) == (session, at(ends))
+
+
+def test_a_span_is_a_whole_session() -> None:
+    """The session of an instant is told with both of its ends, a closure over a weekend with those of the weekend."""
+    assert CALENDAR.span_at(at("01T15:00:00")) == Span(OPEN, THURSDAY.open, THURSDAY.close)
+    assert CALENDAR.span_at(at("04T12:00:00")) == Span(CLOSED, at("02T21:00:00"), MONDAY.open)
+    assert CALENDAR.span_at(at("01T07:59:59.999999999")) is None
+    assert CALENDAR.span_at(at("05T20:00:00")) is None
 
 
 @pytest.mark.parametrize("instant", ["01T07:59:59.999999999", "05T20:00:00", "09T12:00:00"])
