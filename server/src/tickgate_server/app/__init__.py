@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeAlias
 
 from msgspec import Struct
+from stamina.instrumentation import set_on_retry_hooks
 
 from .. import __version__
 from ..guards.caches import AllCaches
@@ -59,6 +60,8 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
         StoreUnusable: Redis or PostgreSQL is there and must not be used. One that is away is no reason not to start.
     """
     start_time = time.time_ns()
+    # A repetition is counted; its default hook would log each, thousands in an outage.
+    set_on_retry_hooks(())
     counters = Counters()
     clock = MarketClock(follows_upstream=settings.environment == "sandbox")
     async with AsyncExitStack() as parts:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from msgspec import Struct
 
 from ..errors import UpstreamFailure
-from ..guards.breaker import BreakerRequests, Breakers
+from ..guards.breaker import BreakerRequests, Breakers, Circuit
 from ..guards.budgeted import BudgetedRequests
 from ..guards.bulkhead import BulkheadRequests
 from ..guards.counted import CountedRequests
@@ -20,7 +19,7 @@ from ..observe.counters import Counters
 from ..ports import Budget, Clock, Group, Requests, Upstream
 from ..settings import Settings
 from ..stores.budget.budget import AccountBudget
-from ..stores.budget.shared import SharedBuckets
+from ..stores.budget.shared import SharedBuckets, account_name
 from ..upstream.alpaca.hosts import source_of
 from ..upstream.alpaca.http import HttpRequests, http_session
 from . import policies
@@ -33,12 +32,13 @@ class Wire(Struct, frozen=True):
     requests: Requests
     sources: Mapping[Upstream, DataSource]
     budget: Budget
-    breakers: Breakers
     entitlements: Entitlements
+    latest: Circuit
+    """Before the endpoints of latest values."""
 
     def latest_refusal(self, feed: Feed) -> UpstreamFailure | None:
         """Return how a question for a latest value on *feed* is bound to fail now; None where it should be asked."""
-        return self.breakers.refusal(Upstream.DATA, Group.LATEST) or self.entitlements.refusal(feed)
+        return self.latest.refusal() or self.entitlements.refusal(feed)
 
 
 @asynccontextmanager
@@ -53,7 +53,9 @@ async def open_wire(
         policies.budget(settings),
         counters,
         clock,
-        None if stores.redis is None else SharedBuckets(stores.redis, _account(settings)),
+        None
+        if stores.redis is None
+        else SharedBuckets(stores.redis, account_name(settings.keys[0])),
     )
     async with http_session(policies.http_limits(settings), *settings.keys) as session:
         requests: Requests = HttpRequests(session, urls, clock)
@@ -66,10 +68,5 @@ async def open_wire(
         requests = BreakerRequests(requests, breakers)
         requests = EntitledRequests(requests, entitlements)
         sources = {upstream: source_of(url) for upstream, url in urls.items()}
-        yield Wire(requests, sources, budget, breakers, entitlements)
-
-
-def _account(settings: Settings) -> str:
-    """Return a name for the account, by which its gateways find their common budget; it does not give the key away."""
-    key_id, _ = settings.keys
-    return hashlib.sha256(key_id.encode()).hexdigest()[:16]
+        latest = breakers.circuit(Upstream.DATA, Group.LATEST)
+        yield Wire(requests, sources, budget, entitlements, latest)
