@@ -1,61 +1,155 @@
-"""TLS before servers that have none themselves."""
+"""TLS in front of a real server that was built without it, as the embedded ones are."""
 
 from __future__ import annotations
 
-import asyncio
+import atexit
+import select
+import shutil
+import socket
+import socketserver
 import ssl
+import struct
 import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+import pytest
 
-@asynccontextmanager
-async def tls_before(
-    port: int, folder: Path, *, on_request: bytes = b"", assent: bytes = b""
-) -> AsyncIterator[tuple[int, Path]]:
-    """Listen with TLS for the server on *port*, with a certificate made in *folder* that nobody has signed.
+from tools.embedded.process import HOST, home
+
+_CHUNK = 65536
+
+_PATIENCE = 20.0
+"""Seconds that a client may take over a step."""
+
+_MAY_WE_ENCRYPT = struct.pack("!ii", 8, 80877103)
+"""The message by which a client of PostgreSQL asks for TLS on a connection that began without."""
+
+_CONFIG = """
+[req]
+prompt = no
+distinguished_name = name
+x509_extensions = extensions
+[name]
+CN = localhost
+[extensions]
+basicConstraints = critical, CA:TRUE
+keyUsage = critical, digitalSignature, keyCertSign
+extendedKeyUsage = serverAuth
+subjectKeyIdentifier = hash
+subjectAltName = DNS:localhost, IP:127.0.0.1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFront:
+    """Where a server can be reached by TLS."""
+
+    port: int
+    """On 127.0.0.1; the certificate is good for that and for localhost."""
+
+    authority: Path
+    """PEM file of whom to trust for that certificate."""
+
+
+@contextmanager
+def tls_front(target_port: int, *, postgres: bool = False) -> Iterator[TlsFront]:
+    """Take TLS connections for *target_port* as long as the block lasts, in threads of its own.
+
+    Skips the test, saying so, on a machine that cannot make a certificate.
 
     Args:
-        port: where the server is.
-        folder: for certificate and key.
-        on_request: what a client says before it begins with TLS; empty lets it begin at once.
-        assent: the answer to that.
-
-    Yields:
-        Where it listens, and the certificate.
+        target_port: port of the loopback where the server speaks without TLS.
+        postgres: let clients ask for TLS first, as PostgreSQL's do.
     """
-    certificate, key = _certificate(folder)
+    folder = _certificate()
+    certificate = folder / "certificate.pem"
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, asyncio.IncompleteReadError):
-            if await reader.readexactly(len(on_request)) == on_request:
-                writer.write(assent)
-                await writer.start_tls(context)
-                inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
-                await asyncio.gather(_pass_on(reader, inner_writer), _pass_on(inner_reader, writer))
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1], certificate
+    context.load_cert_chain(certificate, folder / "key.pem")
+    with _Front(target_port, context, postgres=postgres) as front:
+        thread = threading.Thread(target=front.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield TlsFront(front.server_address[1], certificate)
+        finally:
+            front.shutdown()
+            thread.join()
+            front.disconnect()
 
 
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-    writer.close()
+class _Front(socketserver.ThreadingTCPServer):
+    """Listens for clients, and gives each connection a thread."""
+
+    def __init__(self, target_port: int, context: ssl.SSLContext, *, postgres: bool) -> None:
+        super().__init__((HOST, 0), _Connection)
+        self.target_port = target_port
+        self.context = context
+        self.postgres = postgres
+        self.targets: set[socket.socket] = set()
+
+    def disconnect(self) -> None:
+        """Have every connection end, by ending its other half."""
+        for target in tuple(self.targets):
+            with suppress(OSError):
+                target.shutdown(socket.SHUT_RDWR)
 
 
-def _certificate(folder: Path) -> tuple[Path, Path]:
-    """Make a certificate of 127.0.0.1 and its key."""
-    certificate, key = folder / "certificate.pem", folder / "key.pem"
-    kind = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    name = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
-    files = ("-keyout", key, "-out", certificate)
-    command = ["openssl", "req", "-x509", "-days", "2", *kind, *name, *files]
-    subprocess.run(command, check=True, capture_output=True)
-    return certificate, key
+class _Connection(socketserver.BaseRequestHandler):
+    """One client's connection, decrypted for the server."""
+
+    server: _Front
+    request: socket.socket
+
+    def handle(self) -> None:
+        """Pass bytes on until one side ends."""
+        with suppress(OSError), socket.create_connection((HOST, self.server.target_port)) as target:
+            self.server.targets.add(target)
+            try:
+                self.request.settimeout(_PATIENCE)
+                if self.server.postgres:
+                    self._agree()
+                with self.server.context.wrap_socket(self.request, server_side=True) as client:
+                    _relay(client, target)
+            finally:
+                self.server.targets.discard(target)
+
+    def _agree(self) -> None:
+        if self.request.recv(len(_MAY_WE_ENCRYPT), socket.MSG_WAITALL) != _MAY_WE_ENCRYPT:
+            raise ConnectionRefusedError
+        self.request.sendall(b"S")
+
+
+def _relay(client: ssl.SSLSocket, target: socket.socket) -> None:
+    """Pass bytes both ways until one side ends."""
+    while True:
+        # What is decrypted already waits where no select can see it.
+        ready = [client] if client.pending() else select.select([client, target], [], [])[0]
+        for source in ready:
+            data = source.recv(_CHUNK)
+            if not data:
+                return
+            (target if source is client else client).sendall(data)
+
+
+@cache
+def _certificate() -> Path:
+    """Return a folder with a certificate and its key, made for this process and removed with it."""
+    program = shutil.which("openssl")
+    if program is None:
+        pytest.skip("no openssl here to make a certificate with")
+    folder = Path(tempfile.mkdtemp(prefix="certificate-", dir=home()))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "config").write_text(_CONFIG)
+    subprocess.run(
+        [program, "req", "-x509", "-config", "config", "-days", "2", "-nodes", "-newkey", "ec",
+         "-pkeyopt", "ec_paramgen_curve:P-256", "-keyout", "key.pem", "-out", "certificate.pem"],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+    return folder
