@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
-import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -91,40 +89,3 @@ def sentinel_server(watched: RedisServer) -> Iterator[SentinelServer]:
             yield server
         finally:
             server.kill()
-
-
-@asynccontextmanager
-async def tls_before(port: int, folder: Path) -> AsyncIterator[tuple[int, Path]]:
-    """Listen with TLS for the server on *port*, with a certificate made in *folder* that nobody has signed.
-
-    Yields:
-        Where it listens, and the certificate.
-    """
-    certificate = _certificate(folder)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, folder / "key.pem")
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(_pass_on(reader, inner_writer), _pass_on(inner_reader, writer))
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    async with server:
-        yield server.sockets[0].getsockname()[1], certificate
-
-
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-    writer.close()
-
-
-def _certificate(folder: Path) -> Path:
-    certificate = folder / "certificate.pem"
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    name = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
-    files = ("-keyout", folder / "key.pem", "-out", certificate)
-    command: list[str | Path] = ["openssl", "req", "-x509", "-days", "2", *key, *name, *files]
-    subprocess.run(command, check=True, capture_output=True)
-    return certificate

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
-from shutil import which
 
 import pytest
 from redis.exceptions import ConnectionError as ConnectionLost
@@ -24,10 +22,10 @@ from ...support.redis_link import (
     kept_up,
     link_to,
     sentinel_server,
-    tls_before,
     until,
 )
 from ...support.stores import redis_url
+from ...support.tls import tls_front
 
 NOWHERE = "redis://127.0.0.1:1"
 ALONE = LinkLimits(timeout=20.0, check_every=0.01, connections=1)
@@ -266,18 +264,16 @@ async def test_a_unix_socket_is_as_good() -> None:
             assert await link.ask(echo(link, "local")) == b"local"
 
 
-@pytest.mark.skipif(which("openssl") is None, reason="no openssl to make a certificate with")
-async def test_tls_is_verified(tmp_path: Path) -> None:
+async def test_tls_is_verified() -> None:
     """A certificate that nobody trusts leaves Redis out; one that the settings name lets it in."""
-    with redis_server() as server:
-        async with tls_before(server.port, tmp_path) as (port, certificate):
-            url = f"rediss://127.0.0.1:{port}"
-            async with link_to(url) as link:
-                await link.validate()
-                assert not link.up
-            async with link_to(f"{url}?ssl_ca_certs={certificate}") as link:
-                await link.validate()
-                assert await link.ask(echo(link, "private")) == b"private"
+    with redis_server() as server, tls_front(server.port) as front:
+        url = f"rediss://127.0.0.1:{front.port}"
+        async with link_to(url) as link:
+            await link.validate()
+            assert not link.up
+        async with link_to(f"{url}?ssl_ca_certs={front.authority}") as link:
+            await link.validate()
+            assert await link.ask(echo(link, "private")) == b"private"
 
 
 async def test_sentinels_name_the_redis() -> None:
