@@ -15,11 +15,13 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from tickgate.v1 import admin_service_pb2 as pb
 from tickgate.v1 import error_reason_pb2 as reasons
+from tickgate.v1 import provenance_pb2
 from tickgate.v1 import quote_service_pb2 as quotes
 from tickgate_server.market.provenance import Feed
 
 from ..support.admin import FakeCaches, Parts, served
 from ..support.fakes import quote
+from ..support.running import running
 
 ADMIN = "tickgate.v1.AdminService"
 
@@ -93,3 +95,53 @@ async def test_the_service_can_be_found() -> None:
 
     assert state.status == health_pb2.HealthCheckResponse.SERVING
     assert described.HasField("file_descriptor_response")
+
+
+# ------------------------------------------------------------------------------ a whole gateway
+
+
+async def test_what_was_dropped_is_asked_for_again() -> None:
+    """After InvalidateCache the next question goes to the upstream, and only for what was dropped."""
+    async with running() as stack:
+        both = quotes.GetQuotesRequest(symbols=["AAPL", "MSFT"])
+        await stack.quotes.GetQuotes(both)
+        dropped = await stack.admin.InvalidateCache(pb.InvalidateCacheRequest(symbols=["AAPL"]))
+        again = await stack.quotes.GetQuotes(both)
+        tiers = [result.quote.provenance.served_from for result in again.results]
+
+    assert dropped.memory_entries == 1
+    assert not dropped.HasField("redis_entries")
+    assert tiers == [provenance_pb2.TIER_UPSTREAM, provenance_pb2.TIER_MEMORY]
+
+
+async def test_a_kind_and_a_feed_are_dropped_alone() -> None:
+    """An invalidation of one kind or of another feed leaves everything else where it is."""
+    async with running() as stack:
+        await stack.quotes.GetQuote(quotes.GetQuoteRequest(symbol="AAPL"))
+        trade = await stack.admin.InvalidateCache(
+            pb.InvalidateCacheRequest(kinds=[pb.VALUE_KIND_TRADE])
+        )
+        feed = await stack.admin.InvalidateCache(
+            pb.InvalidateCacheRequest(feed=provenance_pb2.FEED_DELAYED_SIP)
+        )
+        quote = await stack.admin.InvalidateCache(
+            pb.InvalidateCacheRequest(feed=provenance_pb2.FEED_IEX, kinds=[pb.VALUE_KIND_QUOTE])
+        )
+
+    assert [one.memory_entries for one in (trade, feed, quote)] == [0, 0, 1]
+
+
+async def test_a_refused_record_is_listed_with_its_evidence() -> None:
+    """A record that no value could be made of is listed with the rule that refused it, for those who look it up."""
+    async with running() as stack:
+        stack.sandbox.pins.put("quotes", "MSFT", '{"t":"2026-10-01T15:00:00Z","bp":3,"ap":2}')
+        answer = await stack.quotes.GetQuote(quotes.GetQuoteRequest(symbol="MSFT"))
+        listed = await stack.admin.ListErrors(
+            pb.ListErrorsRequest(request_id=answer.result.unavailable.request_id)
+        )
+
+    (record,) = listed.errors
+    context = MessageToDict(record.context)
+    assert record.reason == reasons.ERROR_REASON_INVALID_DATA
+    assert (context["origin"], context["rule"]) == ("call", "crossed")
+    assert context["evidence"] == answer.result.unavailable.refusal.evidence

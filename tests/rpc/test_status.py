@@ -6,8 +6,11 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
+from tickgate.v1 import error_reason_pb2 as reasons
 from tickgate.v1 import quote_service_pb2 as quotes
 from tickgate.v1 import status_service_pb2 as pb
+from tickgate.v1.admin_service_pb2 import ListErrorsRequest
+from tickgate_sandbox import faults
 from tickgate_server.errors import BudgetExhausted, CircuitOpen
 from tickgate_server.market.entitlement import Entitlement, Standing
 from tickgate_server.market.provenance import Feed
@@ -15,6 +18,7 @@ from tickgate_server.market.unavailable import Reason, Refusal, Unavailable
 
 from ..support.admin import FakeEntitlements, Parts, served
 from ..support.fakes import NOW, quote
+from ..support.running import running
 
 STRICT = quotes.GetQuoteRequest(symbol="AAPL", strict=True)
 
@@ -110,3 +114,82 @@ async def test_status_asks_nobody() -> None:
 
     assert status.calls_in_flight == 1
     assert parts.entitlements.deadlines == []
+
+
+# ------------------------------------------------------------------------------ a whole gateway
+
+
+async def test_a_circuit_that_opens_is_told_everywhere() -> None:
+    """An open circuit stands in the status, in the answer, in a strict failure's pushback and in the error log."""
+    breaker = {"streak": 3, "cool_down": 4.0, "cool_down_most": 4.0}
+    async with running(alpaca={"breaker": breaker, "retries": {"most": 0}}) as stack:
+        stack.sandbox.faults.add(faults.Status(status=500, path="/v2/stocks"))
+        for symbol in ("AAPL", "MSFT", "TSLA"):
+            await stack.quotes.GetQuote(quotes.GetQuoteRequest(symbol=symbol))
+        asked = stack.asked()
+        refused = await stack.quotes.GetQuote(quotes.GetQuoteRequest(symbol="AAPL"))
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await stack.quotes.GetQuote(STRICT, timeout=30)
+        status = await stack.status.GetStatus(pb.GetStatusRequest())
+        listed = await stack.admin.ListErrors(
+            ListErrorsRequest(reasons=[reasons.ERROR_REASON_CIRCUIT_OPEN])
+        )
+        asked_after = stack.asked()
+
+    latest = next(one for one in status.upstreams if one.group == "latest")
+    assert latest.circuit.state == pb.CIRCUIT_STATE_OPEN
+    assert latest.circuit.reason == reasons.ERROR_REASON_UPSTREAM_ERROR
+    assert 0 < latest.circuit.retry_delay.ToMilliseconds() <= 4800
+    assert latest.windows[0].failures == 3
+    assert refused.result.unavailable.reason == reasons.ERROR_REASON_CIRCUIT_OPEN
+    pushback = int(dict(failed.value.trailing_metadata())["grpc-retry-pushback-ms"])
+    assert 0 < pushback <= 4800
+    assert len(listed.errors) == 2
+    assert asked_after == asked
+
+
+async def test_the_budget_in_status_and_in_trailers_is_one() -> None:
+    """What a call tells to remain of the budget is what status tells, and a request to the upstream takes from it."""
+    async with running() as stack:
+        call = stack.quotes.GetQuote(STRICT)
+        await call
+        trailer = int(dict(await call.trailing_metadata())["x-upstream-remaining"])
+        status = await stack.status.GetStatus(pb.GetStatusRequest())
+
+    data = next(one for one in status.budgets if one.upstream == "alpaca.data")
+    assert (data.limit, data.window.seconds, data.shared) == (190, 60, False)
+    assert trailer < data.limit
+    # A token comes back every third of a second.
+    assert 0 <= data.remaining - trailer <= 15
+    assert [floor.priority for floor in data.floors] == [
+        "interactive",
+        "repair",
+        "history",
+        "backfill",
+    ]
+
+
+async def test_tiers_without_stores_are_told() -> None:
+    """Without Redis and PostgreSQL they are off, and memory tells what it holds and how often it answered."""
+    async with running() as stack:
+        for _ in range(4):
+            await stack.quotes.GetQuote(STRICT)
+        status = await stack.status.GetStatus(pb.GetStatusRequest())
+
+    book, memory, redis = status.tiers
+    assert (book.hits, redis.state) == (0, pb.TIER_STATE_OFF)
+    assert (memory.state, memory.entries) == (pb.TIER_STATE_UP, 1)
+    assert (memory.hits, memory.misses, memory.hit_share) == (3, 1, 0.75)
+    assert status.error_log.store == pb.TIER_STATE_OFF
+
+
+async def test_the_budget_is_told_by_the_minute() -> None:
+    """GetEntitlements names the plan, and for each upstream what the gateway allows itself a minute."""
+    async with running() as stack:
+        answer = await stack.status.GetEntitlements(pb.GetEntitlementsRequest(), timeout=10)
+
+    assert answer.plan == "basic"
+    assert [(one.upstream, one.budget_per_minute) for one in answer.limits] == [
+        ("alpaca.data", 190),
+        ("alpaca.trading", 190),
+    ]

@@ -9,14 +9,15 @@ import grpc
 import pytest
 
 from tickgate.v1 import quote_service_pb2 as pb
-from tickgate_server.errors import CircuitOpen
+from tickgate.v1 import reference_service_pb2 as reference
+from tickgate_server.errors import CircuitOpen, UpstreamBroken
 from tickgate_server.market.provenance import Feed, Tier
 from tickgate_server.market.unavailable import Reason, Refusal, TierAttempt, TierOutcome
 from tickgate_server.rpc.call import Call
 from tickgate_server.rpc.calls import Calls, Method, Read
 
-from ...support.admin import FakeContext, Parts
-from ...support.fakes import NOW, quote, settle, unavailable
+from ...support.admin import FakeContext, Parts, served
+from ...support.fakes import NOW, FakeReference, quote, settle, unavailable
 
 
 def untouched(_: bytes) -> object:
@@ -199,6 +200,20 @@ async def test_a_batch_is_noted_once_for_each_reason() -> None:
     assert (second.context["symbols"], second.context["count"]) == (["OLD"], 1)
 
 
+async def test_missing_reference_data_is_noted() -> None:
+    """Reference data that was not given is noted too, with a symbol where one was asked for."""
+    parts = Parts(reference=FakeReference(["AAPL"]))
+    async with served(parts) as face:
+        await face.reference.GetAsset(reference.GetAssetRequest(symbol="ZZZZ"))
+        parts.reference.failure = UpstreamBroken("alpaca.trading answered 500")
+        await face.reference.GetAsset(reference.GetAssetRequest(symbol="AAPL"))
+        await face.reference.ListAssets(reference.ListAssetsRequest())
+    unknown, broken, listing = parts.errors.entries
+    assert (unknown.reason, unknown.context["symbols"]) == ("SYMBOL_UNKNOWN", ["ZZZZ"])
+    assert (broken.reason, broken.context["symbols"]) == ("UPSTREAM_ERROR", ["AAPL"])
+    assert set(listing.context) == {"origin", "endpoint", "consumer", "strict"}
+
+
 async def test_a_wrong_request_is_noted() -> None:
     """A request that breaks a rule is noted with the rule, as is one whose id is too long to keep."""
     parts = Parts()
@@ -227,6 +242,15 @@ async def test_a_fault_of_ours_is_noted_without_its_text() -> None:
     (noted,) = parts.errors.entries
     assert noted.reason == "INTERNAL"
     assert "hunter2" not in repr(noted)
+
+
+async def test_a_fault_while_answering_is_noted_as_what_it_is() -> None:
+    """A call that fails over one value is noted as INTERNAL, not as missing the others."""
+    parts = Parts()
+    broken: Any = object()
+    parts.quotes.values = {"AAPL": broken}
+    assert await get(parts, FakeContext(), symbols=["ZZZZ", "AAPL"]) is None
+    assert [noted.reason for noted in parts.errors.entries] == ["INTERNAL"]
 
 
 async def test_a_stopping_gateway_notes_whom_it_sends_away() -> None:

@@ -48,17 +48,20 @@ class Call(Struct):
     strict: bool = False
 
 
-def error_entries(call: Call, failure: Failure | None, time: int) -> list[ErrorEntry]:
-    """Return what the error log keeps of *call* at *time*: one entry for each reason that its caller was given."""
-    if call.missing:
-        return [
-            ErrorEntry(time, call.request_id, reason.name, missing[0][1].message, _context(call, missing))
-            for reason, missing in _by_reason(call.missing).items()
-        ]  # fmt: skip
-    if failure is None:
-        return []
+def missing_entries(call: Call, time: int) -> list[ErrorEntry]:
+    """Return what the error log keeps of the values that *call* misses: one entry for each reason."""
+    return [
+        ErrorEntry(
+            time, call.request_id, reason.name, missing[0][1].message, _context(call, missing)
+        )
+        for reason, missing in _by_reason(call.missing).items()
+    ]
+
+
+def failure_entry(call: Call, failure: Failure, time: int) -> ErrorEntry:
+    """Return what the error log keeps of *call*, which failed before any value was asked for."""
     context = {"origin": "call", "endpoint": call.method, "consumer": call.peer}
-    return [ErrorEntry(time, call.request_id, failure.reason, failure.message, context)]
+    return ErrorEntry(time, call.request_id, failure.reason, failure.message, context)
 
 
 _Missing = Sequence[tuple[str, Unavailable]]

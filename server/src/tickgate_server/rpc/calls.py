@@ -21,7 +21,7 @@ from ..market.unavailable import Unavailable
 from ..observe.counters import Counters
 from ..ports import Clock, ErrorEntry
 from . import status
-from .call import Call, error_entries
+from .call import Call, failure_entry, missing_entries
 from .peers import is_loopback
 from .requests import LONGEST_REQUEST_ID, REQUEST_ID_RULE
 
@@ -134,8 +134,10 @@ class Calls:
             finally:
                 self._counters.calls_in_flight -= 1
                 self._on_call(call, self._clock.monotonic() - call.started)
-            if call.reason is not None:
-                self._note_reasons(call, answer)
+            if call.missing:
+                self._note_missing(call)
+            elif isinstance(answer, status.Failure):
+                self._note(failure_entry(call, answer, self._clock.wall()))
             if isinstance(answer, status.Failure):
                 await self._abort(context, call, answer)
             context.set_trailing_metadata(((REQUEST_ID, call.request_id), self._budget()))
@@ -171,6 +173,8 @@ class Calls:
             failure = status.of_error(error, call.request_id)
         except Exception:  # noqa: BLE001 - the last line: no exception's text may reach a caller
             _log.exception("call_failed", request_id=call.request_id, endpoint=call.method)
+            # What it would have missed is not why it failed.
+            call.missing = ()
             failure = status.of_error(None, call.request_id)
         call.code, call.reason = failure.code.name, failure.reason
         return failure
@@ -193,9 +197,8 @@ class Calls:
             trailers.append(("grpc-retry-pushback-ms", str(pushback)))
         await context.abort(failure.code, failure.message, tuple(trailers))
 
-    def _note_reasons(self, call: Call, answer: bytes | status.Failure) -> None:
-        failure = answer if isinstance(answer, status.Failure) else None
-        for entry in error_entries(call, failure, self._clock.wall()):
+    def _note_missing(self, call: Call) -> None:
+        for entry in missing_entries(call, self._clock.wall()):
             self._note(entry)
         # The call waits for its log line, which says nothing of them.
         call.missing = ()
