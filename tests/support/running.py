@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 
+from tickgate.v1 import admin_service_pb2_grpc as admin
 from tickgate.v1 import quote_service_pb2_grpc as quotes
 from tickgate.v1 import reference_service_pb2_grpc as reference
 from tickgate.v1 import status_service_pb2_grpc as status
@@ -30,6 +31,7 @@ class Stack:
     quotes: quotes.QuoteServiceAsyncStub
     reference: reference.ReferenceServiceAsyncStub
     status: status.StatusServiceAsyncStub
+    admin: admin.AdminServiceAsyncStub
 
     @property
     def target(self) -> str:
@@ -66,10 +68,24 @@ async def running(
     async with AsyncExitStack() as parts:
         upstream = await parts.enter_async_context(sandbox(replace(market, listen="127.0.0.1:0")))
         before(upstream)
-        served = await parts.enter_async_context(gateway(settings_for(upstream.url, **changed)))
-        channel = await parts.enter_async_context(
-            grpc.aio.insecure_channel(f"127.0.0.1:{served.port}")
+        yield await parts.enter_async_context(
+            _in_front_of(upstream, settings_for(upstream.url, **changed))
         )
+
+
+@asynccontextmanager
+async def second_gateway(first: Stack, **changed: Any) -> AsyncIterator[Stack]:
+    """Run another gateway in front of the sandbox of *first*."""
+    async with _in_front_of(first.sandbox, settings_for(first.sandbox.url, **changed)) as stack:
+        yield stack
+
+
+@asynccontextmanager
+async def _in_front_of(upstream: Sandbox, settings: Settings) -> AsyncIterator[Stack]:
+    async with (
+        gateway(settings) as served,
+        grpc.aio.insecure_channel(f"127.0.0.1:{served.port}") as channel,
+    ):
         yield Stack(
             sandbox=upstream,
             gateway=served,
@@ -77,4 +93,5 @@ async def running(
             quotes=quotes.QuoteServiceStub(channel),
             reference=reference.ReferenceServiceStub(channel),
             status=status.StatusServiceStub(channel),
+            admin=admin.AdminServiceStub(channel),
         )

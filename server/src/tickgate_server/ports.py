@@ -150,6 +150,14 @@ class Request(Struct, frozen=True):
     effort: Effort = field(default_factory=Effort)
     """Shared by all requests of one question."""
 
+    wanted_until: float | None = None
+    """When the last who waits for it has gone, as far as is known; None is `deadline`."""
+
+    @property
+    def worth_waiting_until(self) -> float:
+        """When waiting for anything but the answer itself, such as budget, is in vain."""
+        return self.deadline if self.wanted_until is None else min(self.deadline, self.wanted_until)
+
 
 class Quota(Struct, frozen=True, gc=False):
     """What an upstream says of its own limit in an answer."""

@@ -279,3 +279,17 @@ async def test_nobody_begins_anew_before_the_answer_is_remembered() -> None:
     assert await first == {"A": "A of call 1"}
     assert boarded == [task]
     assert len(calls.begun) == 1
+
+
+async def test_a_shared_question_tells_for_how_long_it_is_wanted() -> None:
+    """Whoever waits for budget or repeats a request on behalf of askers knows when the last of them leaves."""
+    clock = HandClock()
+    source = FakeLatest(clock, {"AAPL": quote()})
+    latest = CoalescedLatest(source, CAP, clock)
+    await asyncio.gather(
+        *(latest.latest(question("AAPL", deadline=until)) for until in (1000.5, 1002.0, 1000.1))
+    )
+    (asked,) = source.asked
+    # A twentieth of a second, at most, is kept for the way back.
+    assert asked.deadline == 1005.0
+    assert asked.wanted_until == pytest.approx(1001.95)

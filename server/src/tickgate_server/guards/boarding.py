@@ -44,6 +44,9 @@ class Flight(Generic[K, T]):
     def __init__(self, keys: list[K]) -> None:
         self.keys = keys
         self.askers = 0
+        self.wanted_until = -math.inf
+        """When the last of those who have asked so far will have left, seconds of the monotonic clock."""
+
         self.departure: asyncio.Future[None] | None = None
         """Done when it leaves; None when it does not wait."""
 

@@ -24,7 +24,7 @@ class BudgetedRequests:
             UpstreamFailure: BudgetExhausted when that would be too late, or what the wrapped requests raise.
         """
         left = await self._budget.spend(
-            request.upstream, request.priority, request.cost, request.deadline
+            request.upstream, request.priority, request.cost, request.worth_waiting_until
         )
         try:
             reply = await self._requests.send(request)

@@ -36,8 +36,12 @@ class CoalescedLatest(Generic[V]):
         """Return the answers, shared with whoever asks for the same symbols now."""
 
         async def ask(keys: list[Key], deadline: float) -> dict[Key, Answer[V] | Unavailable]:
-            symbols = tuple(symbol for _, symbol in keys)
-            shared = replace(question, symbols=symbols, deadline=deadline)
+            shared = replace(
+                question,
+                symbols=tuple(symbol for _, symbol in keys),
+                deadline=deadline,
+                wanted_until=self._flights.wanted_until(keys[0]),
+            )
             answers = await self._source.latest(shared)
             return {(question.feed, symbol): answer for symbol, answer in answers.items()}
 

@@ -68,10 +68,12 @@ class Flights(Generic[K, T]):
             line: single keys of the same line may travel together.
         """
         boarded = self._board(keys, start, line)
+        now = self._now()
+        wait = max(0.0, deadline - now)
+        patience = wait - min(wait * _REPLY_SHARE, _REPLY_MOST)
         for flight in boarded:
             flight.askers += 1
-        wait = max(0.0, deadline - self._now())
-        patience = wait - min(wait * _REPLY_SHARE, _REPLY_MOST)
+            flight.wanted_until = max(flight.wanted_until, now + patience)
         in_time = True
         try:
             _, late = await asyncio.wait([flight.task for flight in boarded], timeout=patience)
@@ -80,6 +82,10 @@ class Flights(Generic[K, T]):
         finally:
             for flight in boarded:
                 self._leave(flight, in_time=in_time)
+
+    def wanted_until(self, key: K) -> float:
+        """Return when the last of those who have asked for *key* so far leaves; only while its call is begun."""
+        return self._by_key[key].wanted_until
 
     def _board(
         self, keys: Iterable[K], start: Start[K, T], line: Hashable

@@ -115,7 +115,7 @@ class RetriedRequests:
         if not self._may_repeat(request.upstream, request.group):
             return False
         pause = (failure.retry_delay or 0.0) + self._policy.pause(effort.retries, self._chance())
-        if self._clock.monotonic() + pause >= request.deadline:
+        if self._clock.monotonic() + pause >= request.worth_waiting_until:
             return False
         effort.retries += 1
         return pause

@@ -36,6 +36,10 @@ class Question(Struct, frozen=True):
     min_quality: int = 0
     """Lowest quality score of a quote that is good enough; 0 takes any."""
 
+    wanted_until: float | None = None
+    """When the last of those for whom it is asked has gone, as far as is known when it is asked; None is `deadline`. A
+    shared question may go on after that for somebody who joins later."""
+
 
 class Held(Struct, Generic[V]):
     """A value that a tier holds.

@@ -88,9 +88,7 @@ class AlpacaLatest(Generic[V]):
             else:
                 return {**rejected, **await self._complete(answers, question.deadline)}
 
-    def _request(
-        self, symbols: Sequence[str], question: Question, effort: Effort
-    ) -> Request:
+    def _request(self, symbols: Sequence[str], question: Question, effort: Effort) -> Request:
         return Request(
             upstream=Upstream.DATA,
             group=Group.LATEST,
@@ -98,6 +96,7 @@ class AlpacaLatest(Generic[V]):
             params={"symbols": ",".join(symbols), "feed": question.feed.value},
             deadline=question.deadline,
             effort=effort,
+            wanted_until=question.wanted_until,
         )
 
     def _read(
