@@ -589,7 +589,7 @@ def _is_section(annotation: Any) -> bool:
 
 
 _NOT_SETTINGS: Final = frozenset(
-    {"MARKET_DATA", "TEST_REDIS_URL", "TEST_POSTGRES_URL", "TARGET", "CONFIG"}
+    {"MARKET_DATA", "TEST_REDIS_URL", "TEST_POSTGRES_URL", "EMBEDDED_DIR", "TARGET", "CONFIG"}
     | {"REDIS_URL_FILE", "POSTGRES_URL_FILE"}
 )
 """Variables of the same prefix that are somebody else's: the tests', the client's, the command line's; and those that
