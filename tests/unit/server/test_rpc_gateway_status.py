@@ -8,10 +8,12 @@ import pytest
 from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tickgate.v1 import error_reason_pb2 as reasons
 from tickgate.v1 import provenance_pb2
 from tickgate.v1 import status_service_pb2 as pb
+from tickgate.v1.market_session_pb2 import MARKET_SESSION_OPEN
 from tickgate_server.market.entitlement import Entitlement, Standing
 from tickgate_server.market.provenance import FEED_DELAY, STOCK_FEEDS, Feed, Tier
 from tickgate_server.observe.counters import (
@@ -67,6 +69,21 @@ async def test_a_gateway_that_saw_nothing_tells_nothing() -> None:
         (provenance_pb2.TIER_REDIS, pb.TIER_STATE_OFF),
     ]
     assert status.error_log.store == pb.TIER_STATE_OFF
+
+
+async def test_an_unknown_session_is_unset() -> None:
+    """Whether the market is open is told when it is known, and left out when it is not."""
+    parts = Parts()
+    assert (await told(parts)).market_session == MARKET_SESSION_OPEN
+    unknown = StatusServicer(
+        ABOUT,
+        parts.counters,
+        {},
+        parts.entitlements,
+        lambda request_id: replace(parts.moment(request_id), session=None),
+    )
+    body = await unknown.GetStatus(pb.GetStatusRequest(), CALL)
+    assert unset(pb.GetStatusResponse.FromString(body), "market_session")
 
 
 async def test_a_group_that_nobody_asked_has_neither_times_nor_shares() -> None:
