@@ -192,16 +192,26 @@ async def test_a_listed_symbol_that_is_called_malformed_has_no_data() -> None:
     assert "invalid symbol: IBM" in why.message
 
 
-async def test_dropping_malformed_symbols_has_an_end() -> None:
-    """After eight such symbols the rest is given up: nine requests at most, and a reason for each symbol."""
+async def test_many_malformed_symbols_cost_the_others_nothing() -> None:
+    """After eight such symbols only listed ones are asked for: nine requests, and listed symbols get their values."""
     bad = [f"X.{letter}" for letter in "ABCDEFGHIJ"]
     setup = Setup(AAPL=QUOTE)
     setup.requests.malformed = set(bad)
     answers = await setup.ask(*bad, "AAPL")
     assert len(setup.requests.sent) == 9
-    assert [reason(answers[symbol]) for symbol in bad[:8]] == [Reason.SYMBOL_UNKNOWN] * 8
+    assert {reason(answers[symbol]) for symbol in bad} == {Reason.SYMBOL_UNKNOWN}
+    assert isinstance(answers["AAPL"], Answer)
+
+
+async def test_dropping_malformed_symbols_has_an_end() -> None:
+    """When also listed symbols are called invalid the rest is given up after nine requests, a reason for each."""
+    setup = Setup(AAPL=QUOTE, IBM=QUOTE)
+    bad = [f"X.{letter}" for letter in "ABCDEFGHIJ"]
+    setup.requests.malformed = {*bad, "IBM"}
+    answers = await setup.ask(*bad, "IBM", "AAPL")
+    assert len(setup.requests.sent) == 9
+    assert set(answers) == {*bad, "IBM", "AAPL"}
     assert reason(answers["AAPL"]) is Reason.UPSTREAM_ERROR
-    assert set(answers) == {*bad, "AAPL"}
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,8 @@ R = TypeVar("R", RawQuote, RawTrade, RawBar)
 V = TypeVar("V")
 
 _MOST_REJECTED: Final = 8
-"""Symbols of one question that Alpaca may call invalid, one request each, before the rest is given up."""
+"""Symbols of one question that Alpaca may call invalid, one request each, before only those are asked for that its own
+list of assets holds."""
 
 _CODE_PATHS: Final = {
     CodeKind.EXCHANGE: "/v2/stocks/meta/exchanges",
@@ -79,10 +80,14 @@ class AlpacaLatest(Generic[V]):
                 answers = self._read(reply, rest, question.feed)
             except UpstreamRejected as failure:
                 symbol = _rejected_symbol(failure, rest)
-                if symbol is None or len(rejected) == _MOST_REJECTED:
+                if symbol is None or len(rejected) >= _MOST_REJECTED:
                     return {**rejected, **dict.fromkeys(rest, failure.unavailable())}
                 listed = await self._listed(question.deadline)
                 rejected[symbol] = _missing(symbol, failure.message, listed)
+                if len(rejected) == _MOST_REJECTED and listed is not None:
+                    # Others may have asked for the rest. Those that the list vouches for get one more request.
+                    strangers = [one for one in rest if one != symbol and one not in listed]
+                    rejected |= {one: _missing(one, failure.message, listed) for one in strangers}
             except UpstreamFailure as failure:
                 return {**rejected, **dict.fromkeys(rest, failure.unavailable())}
             else:
