@@ -50,11 +50,12 @@ class Desk:
         self.flagged: dict[str, int] = {}
         self.noted: list[ErrorEntry] = []
         self.clock = HandClock()
+        self.context = Context(by, CALENDAR.span_at, self.flagged, capacity=capacity)
         self.gate = Gate(
             # What is judged here may be of any day of the calendar.
             Policy(refuse_crossed=False, future_tolerance=7 * 24 * 3600 * NANOS),
             self.clock,
             self.refused,
-            context=Context(by, CALENDAR.span_at, self.flagged, capacity=capacity),
+            context=self.context,
             note=self.noted.append,
         )

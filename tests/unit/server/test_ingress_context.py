@@ -478,7 +478,7 @@ def test_what_is_remembered_is_bounded() -> None:
 def test_everything_is_forgotten_when_a_replay_is_set_back() -> None:
     """After a clear nothing that was seen judges anything."""
     desk = after(TRADE, QUOTE)
-    desk.gate.clear()
+    desk.context.clear()
     assert flags(let_in(desk, price("100", NOW + 1))) == []
 
 

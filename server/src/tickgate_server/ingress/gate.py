@@ -130,11 +130,6 @@ class Gate:
                 message = f"{what}: {_said(refusal)}"
                 self._keep(refusal, Reason.INVALID_DATA, message, request_id, subject=what)
 
-    def clear(self) -> None:
-        """Forget what was seen: somebody set the clock of a replay back."""
-        if self._context is not None:
-            self._context.clear()
-
     def _bar(self, raw: RawBar, asked: str, receipt: Receipt, *, daily: bool) -> Bar | Unavailable:
         refusal = self._check_bar(raw, asked)
         if refusal is not None:
