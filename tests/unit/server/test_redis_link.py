@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -177,6 +178,21 @@ async def test_a_restart_that_nobody_noticed_costs_nothing() -> None:
             await asyncio.to_thread(server.start)
             assert await ask_all() == [text.encode() for text in texts]
             assert (counts.state, counts.failures) == ("up", 0)
+
+
+async def test_a_busy_gateway_is_no_outage() -> None:
+    """An answer that the event loop comes to too late is a failure, and says nothing about Redis."""
+    counts = TierCounts()
+    with redis_url() as url:
+        async with link_to(url, HASTY, counts) as link:
+
+            async def busy() -> bytes | str:
+                time.sleep(HASTY.timeout + 0.1)  # noqa: ASYNC251 - what this is about
+                return await echo(link, "too late")()
+
+            with pytest.raises(RedisDown):
+                await link.ask(busy)
+            assert (counts.state, counts.failures) == ("up", 1)
 
 
 async def test_a_refused_command_is_no_outage() -> None:

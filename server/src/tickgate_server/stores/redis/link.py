@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import redis.asyncio as aioredis
 import structlog
@@ -22,9 +22,16 @@ T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
+_LATE: Final = 0.05
+"""Seconds. When a timeout comes later than that, the event loop was busy, and Redis may have answered long ago."""
+
 
 class RedisDown(Exception):
     """Redis cannot be had now, or refused the command; whoever wanted it goes on without."""
+
+
+class _TooBusy(TimeoutError):
+    """The event loop did not get round to the answer in time."""
 
 
 class LinkLimits(Struct, frozen=True):
@@ -76,14 +83,13 @@ class RedisLink:
                 raise RedisDown
             try:
                 return await self._in_time(command)
-            except ResponseError as error:
-                # It did answer, and others may have more luck: a full Redis can still be read.
-                self._counts.failures += 1
-                self._tell(error)
-                raise RedisDown from error
             except (RedisError, OSError) as error:  # TimeoutError is an OSError
                 self._counts.failures += 1
-                self._mark_down(error)
+                if isinstance(error, ResponseError | _TooBusy):
+                    # It did answer, or may have, and others may have more luck: a full Redis can still be read.
+                    self._tell(error)
+                else:
+                    self._mark_down(error)
                 raise RedisDown from error
 
     async def run(self) -> None:
@@ -127,12 +133,18 @@ class RedisLink:
                 await pool.sentinel_manager.aclose()
 
     async def _in_time(self, command: Callable[[], Awaitable[T]]) -> T:
-        async with asyncio.timeout(self._limits.timeout) as patience:
-            self._waiting.add(patience)
-            try:
-                return await command()
-            finally:
-                self._waiting.discard(patience)
+        due = asyncio.get_running_loop().time() + self._limits.timeout
+        try:
+            async with asyncio.timeout_at(due) as patience:
+                self._waiting.add(patience)
+                try:
+                    return await command()
+                finally:
+                    self._waiting.discard(patience)
+        except TimeoutError as error:
+            if asyncio.get_running_loop().time() > due + _LATE:
+                raise _TooBusy from error
+            raise
 
     async def _look(self) -> bool:
         """Return whether it is a cluster."""
