@@ -17,6 +17,13 @@ async def both_clients(client: tickgate.Client, twin: tickgate.SyncClient) -> No
     assert_type(twin.quotes(["AAPL"]), list[tickgate.Quote | tickgate.Unavailable])
     assert_type(client.assets("apple"), AsyncIterator[tickgate.Asset])
     assert_type(twin.assets("apple"), Iterator[tickgate.Asset])
+    assert_type(await client.entitlements(), tickgate.Entitlements)
+    assert_type(
+        client.errors(reasons=[tickgate.Reason.NO_DATA]), AsyncIterator[tickgate.ErrorRecord]
+    )
+    assert_type(twin.errors(), Iterator[tickgate.ErrorRecord])
+    assert_type(twin.invalidate_cache(["AAPL"]), tickgate.Invalidation)
+    assert_type((client.upstream_remaining, twin.upstream_remaining), tuple[int | None, int | None])
     twin.quote(1)  # type: ignore[arg-type]  # a method's arguments are checked
     twin.trade("AAPL", view=tickgate.View.FULL)  # type: ignore[call-arg]  # so are their names
 

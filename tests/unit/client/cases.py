@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.date_pb2 import Date
 
 import tickgate
 from tickgate.v1 import (
+    admin_service_pb2,
     asset_pb2,
+    error_reason_pb2,
     freshness_pb2,
     provenance_pb2,
     quote_pb2,
@@ -30,7 +33,12 @@ if TYPE_CHECKING:
 
 SERVICES = {
     name: service
-    for file in (quote_service_pb2, reference_service_pb2, status_service_pb2)
+    for file in (
+        admin_service_pb2,
+        quote_service_pb2,
+        reference_service_pb2,
+        status_service_pb2,
+    )
     for name, service in file.DESCRIPTOR.services_by_name.items()
 }
 
@@ -46,7 +54,7 @@ class Case:
     request: Message
     reply: Message
     value: Any
-    """For `assets`, the list of what it yields."""
+    """For a method that yields, the list of what it yields."""
     descriptor: MethodDescriptor = field(init=False)
 
     def __post_init__(self) -> None:
@@ -245,4 +253,61 @@ CASES = [
         messages.STATUS,
         messages.STATUS_READ,
     ),
+    Case(
+        "entitlements",
+        (),
+        {},
+        "StatusService/GetEntitlements",
+        status_service_pb2.GetEntitlementsRequest(),
+        messages.ENTITLEMENTS,
+        messages.ENTITLEMENTS_READ,
+    ),
+    Case(
+        "errors",
+        (),
+        {
+            "reasons": [tickgate.Reason.CIRCUIT_OPEN, tickgate.Reason.NO_DATA],
+            "of_call": "r-1",
+            "start": datetime(2026, 3, 6, 15, tzinfo=UTC),
+            "end": datetime(2026, 3, 6, 17, tzinfo=timezone(timedelta(hours=1))),
+            "page_size": 2,
+        },
+        "AdminService/ListErrors",
+        admin_service_pb2.ListErrorsRequest(
+            reasons=[
+                error_reason_pb2.ERROR_REASON_CIRCUIT_OPEN,
+                error_reason_pb2.ERROR_REASON_NO_DATA,
+            ],
+            request_id="r-1",
+            start_time=Timestamp(seconds=1_772_809_200),
+            end_time=Timestamp(seconds=1_772_812_800),
+            page_size=2,
+        ),
+        admin_service_pb2.ListErrorsResponse(
+            errors=[messages.error_record(7), messages.BARE_ERROR_RECORD],
+            place=admin_service_pb2.ERROR_LOG_PLACE_POSTGRES,
+        ),
+        [messages.error_record_read(7), messages.BARE_ERROR_RECORD_READ],
+    ),
+    Case(
+        "invalidate_cache",
+        (["AAPL", "MSFT"],),
+        {
+            "feed": tickgate.Feed.SIP,
+            "kinds": [tickgate.ValueKind.QUOTE, tickgate.ValueKind.SNAPSHOT],
+        },
+        "AdminService/InvalidateCache",
+        admin_service_pb2.InvalidateCacheRequest(
+            symbols=["AAPL", "MSFT"],
+            feed=provenance_pb2.FEED_SIP,
+            kinds=[admin_service_pb2.VALUE_KIND_QUOTE, admin_service_pb2.VALUE_KIND_SNAPSHOT],
+        ),
+        admin_service_pb2.InvalidateCacheResponse(
+            memory_entries=5, redis_entries=0, serve_time=messages.at(messages.NOON)
+        ),
+        tickgate.Invalidation(memory_entries=5, redis_entries=0, serve_time_ns=messages.NOON),
+    ),
 ]
+
+YIELDING = {"assets", "errors"}
+"""Methods that walk pages."""

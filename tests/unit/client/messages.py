@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -16,12 +17,14 @@ from google.type.decimal_pb2 import Decimal as DecimalMessage
 
 import tickgate
 from tickgate.v1 import (
+    admin_service_pb2,
     asset_pb2,
     bar_pb2,
     error_reason_pb2,
     market_session_pb2,
     provenance_pb2,
     quote_pb2,
+    rule_flag_pb2,
     snapshot_pb2,
     status_service_pb2,
     trade_pb2,
@@ -140,6 +143,9 @@ def unavailable_read(symbol: str | None) -> tickgate.Unavailable:
     )
 
 
+RULE_FLAG = rule_flag_pb2.RuleFlag(rule="price_range", evidence="90.0 % below the last trade")
+RULE_FLAG_READ = tickgate.RuleFlag(rule="price_range", evidence="90.0 % below the last trade")
+
 TRADE = trade_pb2.Trade(
     symbol="AAPL",
     price=dollars("182.0725"),
@@ -151,6 +157,7 @@ TRADE = trade_pb2.Trade(
     amendment="corrected",
     provenance=PROVENANCE,
     market_session=market_session_pb2.MARKET_SESSION_OPEN,
+    rule_flags=[RULE_FLAG, RULE_FLAG],
 )
 TRADE_READ = tickgate.Trade(
     symbol="AAPL",
@@ -163,6 +170,7 @@ TRADE_READ = tickgate.Trade(
     amendment="corrected",
     provenance=PROVENANCE_READ,
     market_session=tickgate.MarketSession.OPEN,
+    rule_flags=(RULE_FLAG_READ, RULE_FLAG_READ),
 )
 
 QUOTE = quote_pb2.Quote(
@@ -176,6 +184,7 @@ QUOTE = quote_pb2.Quote(
     derived=quote_pb2.DerivedQuote(spread=dollars("0.05"), mid=dollars("182.075")),
     quality=quote_pb2.QuoteQuality(score=90, flags=[quote_pb2.QUOTE_FLAG_ZERO_SIZE]),
     latest_trade=TRADE,
+    rule_flags=[RULE_FLAG],
 )
 QUOTE_READ = tickgate.Quote(
     symbol="AAPL",
@@ -189,6 +198,7 @@ QUOTE_READ = tickgate.Quote(
     quality=tickgate.QuoteQuality(score=90, flags=(tickgate.QuoteFlag.ZERO_SIZE,)),
     latest_trade=TRADE_READ,
     latest_trade_unavailable=None,
+    rule_flags=(RULE_FLAG_READ,),
 )
 
 # As little as the contract allows: a bid alone, in the basic view.
@@ -209,6 +219,7 @@ BARE_QUOTE_READ = tickgate.Quote(
     quality=None,
     latest_trade=None,
     latest_trade_unavailable=None,
+    rule_flags=(),
 )
 
 BAR = bar_pb2.Bar(
@@ -222,6 +233,7 @@ BAR = bar_pb2.Bar(
     trade_count=7,
     vwap=dollars("1.234567"),
     provenance=PROVENANCE,
+    rule_flags=[RULE_FLAG],
 )
 BAR_READ = tickgate.Bar(
     symbol="AAPL",
@@ -234,6 +246,7 @@ BAR_READ = tickgate.Bar(
     trade_count=7,
     vwap=Decimal("1.234567"),
     provenance=PROVENANCE_READ,
+    rule_flags=(RULE_FLAG_READ,),
 )
 
 SNAPSHOT = snapshot_pb2.Snapshot(
@@ -350,7 +363,44 @@ STATUS = status_service_pb2.GetStatusResponse(
             last_failure_time=at(NOON),
             last_failure_reason=error_reason_pb2.ERROR_REASON_UPSTREAM_ERROR,
             last_latency=lasting(1_500),
-        )
+            circuit=status_service_pb2.CircuitStatus(
+                state=status_service_pb2.CIRCUIT_STATE_OPEN,
+                reason=error_reason_pb2.ERROR_REASON_UPSTREAM_TIMEOUT,
+                change_time=at(NOON - 1),
+                retry_delay=lasting(800_000_000),
+                opened=2,
+                refused=70,
+            ),
+            windows=[
+                status_service_pb2.UpstreamWindow(length=lasting(60 * SECOND)),
+                status_service_pb2.UpstreamWindow(
+                    length=lasting(300 * SECOND),
+                    requests=2000,
+                    failures=1,
+                    success_share=0.9995,
+                    mean_latency=lasting(12_000_000),
+                    max_latency=lasting(250_000_000),
+                ),
+            ],
+            retries=4,
+            queued=3,
+            probe=status_service_pb2.UpstreamProbe(
+                probe_time=at(NOON - 2),
+                latency=lasting(9),
+                key_valid=True,
+                symbol="AAPL",
+                quality_score=90,
+            ),
+        ),
+        status_service_pb2.UpstreamStatus(
+            upstream="alpaca.trading",
+            group="reference",
+            state=status_service_pb2.UPSTREAM_STATE_IDLE,
+            circuit=status_service_pb2.CircuitStatus(state=status_service_pb2.CIRCUIT_STATE_CLOSED),
+            probe=status_service_pb2.UpstreamProbe(
+                probe_time=at(NOON), reason=error_reason_pb2.ERROR_REASON_UPSTREAM_ERROR
+            ),
+        ),
     ],
     tiers=[
         status_service_pb2.TierStatus(
@@ -359,10 +409,40 @@ STATUS = status_service_pb2.GetStatusResponse(
             entries=3,
             hits=2,
             misses=1,
-        )
+            hit_share=2 / 3,
+            failures=5,
+            change_time=at(NOON),
+        ),
+        status_service_pb2.TierStatus(
+            tier=provenance_pb2.TIER_MEMORY, state=status_service_pb2.TIER_STATE_UP
+        ),
     ],
     refusals=[status_service_pb2.RefusalCount(rule="crossed", count=4)],
     calls_in_flight=1,
+    budgets=[
+        status_service_pb2.BudgetStatus(
+            upstream="alpaca.data",
+            limit=190,
+            window=lasting(60 * SECOND),
+            remaining=17,
+            shared=True,
+            spent=1_234,
+            refused=6,
+            waiting=2,
+            corrections=1,
+            floors=[
+                status_service_pb2.BudgetFloor(priority="interactive", floor=0),
+                status_service_pb2.BudgetFloor(priority="backfill", floor=95),
+            ],
+        ),
+        status_service_pb2.BudgetStatus(
+            upstream="alpaca.trading", limit=190, window=lasting(60 * SECOND), remaining=190
+        ),
+    ],
+    rule_flags=[status_service_pb2.RuleFlagCount(rule="price_range", count=8)],
+    error_log=status_service_pb2.ErrorLogStatus(
+        store=status_service_pb2.TIER_STATE_DOWN, written=11, dropped=3, schema_version="0001"
+    ),
 )
 STATUS_READ = tickgate.GatewayStatus(
     version="7.8.9",
@@ -385,6 +465,73 @@ STATUS_READ = tickgate.GatewayStatus(
             last_failure_time_ns=NOON,
             last_failure_reason=tickgate.Reason.UPSTREAM_ERROR,
             last_latency_ns=1_500,
+            circuit=tickgate.CircuitStatus(
+                state=tickgate.CircuitState.OPEN,
+                reason=tickgate.Reason.UPSTREAM_TIMEOUT,
+                change_time_ns=NOON - 1,
+                retry_delay_ns=800_000_000,
+                opened=2,
+                refused=70,
+            ),
+            windows=(
+                tickgate.UpstreamWindow(
+                    length_ns=60 * SECOND,
+                    requests=0,
+                    failures=0,
+                    success_share=None,
+                    mean_latency_ns=None,
+                    max_latency_ns=None,
+                ),
+                tickgate.UpstreamWindow(
+                    length_ns=300 * SECOND,
+                    requests=2000,
+                    failures=1,
+                    success_share=0.9995,
+                    mean_latency_ns=12_000_000,
+                    max_latency_ns=250_000_000,
+                ),
+            ),
+            retries=4,
+            queued=3,
+            probe=tickgate.UpstreamProbe(
+                probe_time_ns=NOON - 2,
+                reason=None,
+                latency_ns=9,
+                key_valid=True,
+                symbol="AAPL",
+                quality_score=90,
+            ),
+        ),
+        tickgate.UpstreamStatus(
+            upstream="alpaca.trading",
+            group="reference",
+            state=tickgate.UpstreamState.IDLE,
+            requests=0,
+            failures=0,
+            in_flight=0,
+            last_success_time_ns=None,
+            last_failure_time_ns=None,
+            last_failure_reason=None,
+            last_latency_ns=None,
+            circuit=tickgate.CircuitStatus(
+                state=tickgate.CircuitState.CLOSED,
+                reason=None,
+                change_time_ns=None,
+                retry_delay_ns=None,
+                opened=0,
+                refused=0,
+            ),
+            windows=(),
+            retries=0,
+            queued=0,
+            probe=tickgate.UpstreamProbe(
+                probe_time_ns=NOON,
+                reason=tickgate.Reason.UPSTREAM_ERROR,
+                latency_ns=None,
+                key_valid=None,
+                symbol=None,
+                quality_score=None,
+            ),
         ),
     ),
     tiers=(
@@ -394,8 +541,172 @@ STATUS_READ = tickgate.GatewayStatus(
             entries=3,
             hits=2,
             misses=1,
+            hit_share=2 / 3,
+            failures=5,
+            change_time_ns=NOON,
+        ),
+        tickgate.TierStatus(
+            tier=tickgate.Tier.MEMORY,
+            state=tickgate.TierState.UP,
+            entries=0,
+            hits=0,
+            misses=0,
+            hit_share=None,
+            failures=0,
+            change_time_ns=None,
         ),
     ),
     refusals=(tickgate.RefusalCount(rule="crossed", count=4),),
     calls_in_flight=1,
+    budgets=(
+        tickgate.BudgetStatus(
+            upstream="alpaca.data",
+            limit=190,
+            window_ns=60 * SECOND,
+            remaining=17,
+            shared=True,
+            spent=1_234,
+            refused=6,
+            waiting=2,
+            corrections=1,
+            floors=(
+                tickgate.BudgetFloor(priority="interactive", floor=0),
+                tickgate.BudgetFloor(priority="backfill", floor=95),
+            ),
+        ),
+        tickgate.BudgetStatus(
+            upstream="alpaca.trading",
+            limit=190,
+            window_ns=60 * SECOND,
+            remaining=190,
+            shared=False,
+            spent=0,
+            refused=0,
+            waiting=0,
+            corrections=0,
+            floors=(),
+        ),
+    ),
+    rule_flags=(tickgate.RuleFlagCount(rule="price_range", count=8),),
+    error_log=tickgate.ErrorLogStatus(
+        store=tickgate.TierState.DOWN, written=11, dropped=3, schema_version="0001"
+    ),
+)
+
+ENTITLEMENTS = status_service_pb2.GetEntitlementsResponse(
+    plan="basic",
+    feeds=[
+        status_service_pb2.FeedEntitlement(
+            feed=provenance_pb2.FEED_IEX,
+            state=status_service_pb2.ENTITLEMENT_STATE_GRANTED,
+            delay=Duration(),
+            learn_time=at(NOON),
+        ),
+        status_service_pb2.FeedEntitlement(
+            feed=provenance_pb2.FEED_SIP,
+            state=status_service_pb2.ENTITLEMENT_STATE_DENIED,
+            learn_time=at(NOON),
+            message="subscription does not permit",
+        ),
+        status_service_pb2.FeedEntitlement(
+            feed=provenance_pb2.FEED_OTC, state=status_service_pb2.ENTITLEMENT_STATE_UNKNOWN
+        ),
+    ],
+    limits=[
+        status_service_pb2.RequestLimit(
+            upstream="alpaca.data", requests_per_minute=200, confirmed=True, budget_per_minute=190
+        ),
+        status_service_pb2.RequestLimit(
+            upstream="alpaca.trading", requests_per_minute=100, budget_per_minute=95
+        ),
+    ],
+    serve_time=at(NOON),
+)
+ENTITLEMENTS_READ = tickgate.Entitlements(
+    plan="basic",
+    feeds=(
+        tickgate.FeedEntitlement(
+            feed=tickgate.Feed.IEX,
+            state=tickgate.EntitlementState.GRANTED,
+            delay_ns=0,
+            learn_time_ns=NOON,
+            message="",
+        ),
+        tickgate.FeedEntitlement(
+            feed=tickgate.Feed.SIP,
+            state=tickgate.EntitlementState.DENIED,
+            delay_ns=None,
+            learn_time_ns=NOON,
+            message="subscription does not permit",
+        ),
+        tickgate.FeedEntitlement(
+            feed=tickgate.Feed.OTC,
+            state=tickgate.EntitlementState.UNKNOWN,
+            delay_ns=None,
+            learn_time_ns=None,
+            message="",
+        ),
+    ),
+    limits=(
+        tickgate.RequestLimit(
+            upstream="alpaca.data", requests_per_minute=200, confirmed=True, budget_per_minute=190
+        ),
+        tickgate.RequestLimit(
+            upstream="alpaca.trading",
+            requests_per_minute=100,
+            confirmed=False,
+            budget_per_minute=95,
+        ),
+    ),
+    serve_time_ns=NOON,
+)
+
+CONTEXT: dict[str, Any] = {
+    "endpoint": "QuoteService/GetQuote",
+    "symbols": ["AAPL", "MSFT"],
+    "count": 2,
+    "retry_delay": 0.5,
+    "strict": True,
+    "nested": {"rule": None},
+}
+"""As JSON has it, and as a client must give it back: a whole number is an int again."""
+
+
+def error_record(number: int) -> admin_service_pb2.ErrorRecord:
+    """A refusal with everything set."""
+    record = admin_service_pb2.ErrorRecord(
+        id=number,
+        request_id="r-1",
+        reason=error_reason_pb2.ERROR_REASON_CIRCUIT_OPEN,
+        message="alpaca.data is left alone",
+        time=at(NOON),
+    )
+    record.context.update(CONTEXT)
+    return record
+
+
+def error_record_read(number: int) -> tickgate.ErrorRecord:
+    """What a client makes of `error_record(number)` out of PostgreSQL."""
+    return tickgate.ErrorRecord(
+        id=number,
+        request_id="r-1",
+        reason=tickgate.Reason.CIRCUIT_OPEN,
+        message="alpaca.data is left alone",
+        context=CONTEXT,
+        time_ns=NOON,
+        place=tickgate.ErrorLogPlace.POSTGRES,
+    )
+
+
+BARE_ERROR_RECORD = admin_service_pb2.ErrorRecord(
+    id=1, reason=error_reason_pb2.ERROR_REASON_INTERNAL, message="it broke", time=at(NOON)
+)
+BARE_ERROR_RECORD_READ = tickgate.ErrorRecord(
+    id=1,
+    request_id=None,
+    reason=tickgate.Reason.INTERNAL,
+    message="it broke",
+    context={},
+    time_ns=NOON,
+    place=tickgate.ErrorLogPlace.POSTGRES,
 )

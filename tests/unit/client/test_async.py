@@ -14,7 +14,7 @@ import tickgate
 from tickgate.v1 import asset_pb2, quote_pb2, quote_service_pb2, reference_service_pb2
 
 from . import messages
-from .cases import CASES, Case
+from .cases import CASES, YIELDING, Case
 from .serving import served
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -35,13 +35,35 @@ async def test_each_method_asks_and_answers(case: Case) -> None:
         tickgate.connect(target, metadata={"Authorization": "Bearer k"}) as gateway,
     ):
         result = getattr(gateway, case.method)(*case.args, **case.kwargs, request_id="mine")
-        value = [item async for item in result] if case.method == "assets" else await result
+        value = [item async for item in result] if case.method in YIELDING else await result
 
     ((request, metadata),) = seen
     assert request == case.request
     assert metadata["authorization"] == "Bearer k"
     assert metadata["x-request-id"] == "mine"
     assert value == case.value
+
+
+async def test_what_is_left_of_the_budget_is_known() -> None:
+    """The client knows what the latest answer, a failure too, said is left for all who share the gateway."""
+    said = iter(["17", "3", None, "no number"])
+
+    async def answer(request: Any, context: Context) -> Any:
+        left = next(said)
+        if left is not None:
+            context.set_trailing_metadata((("x-request-id", "r"), ("x-upstream-remaining", left)))
+        if left == "3":
+            await context.abort(grpc.StatusCode.INTERNAL, "it broke")
+        return QUOTE_REPLY
+
+    known: list[int | None] = []
+    async with served(GetQuote=answer) as target, tickgate.connect(target) as gateway:
+        known.append(gateway.upstream_remaining)
+        for _ in range(4):
+            with contextlib.suppress(tickgate.GatewayError):
+                await gateway.quote("AAPL")
+            known.append(gateway.upstream_remaining)
+    assert known == [None, 17, 3, 3, 3]
 
 
 async def test_every_call_has_a_deadline() -> None:

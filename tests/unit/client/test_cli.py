@@ -5,14 +5,26 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 
 from tickgate import _cli as cli
-from tickgate.v1 import asset_pb2, quote_pb2, quote_service_pb2, reference_service_pb2
+from tickgate.v1 import (
+    admin_service_pb2,
+    asset_pb2,
+    error_reason_pb2,
+    provenance_pb2,
+    quote_pb2,
+    quote_service_pb2,
+    reference_service_pb2,
+    status_service_pb2,
+)
 
 from . import messages
 from .cases import CASES, Case
@@ -50,6 +62,9 @@ def run(*tokens: str) -> int:
         ("sessions 2026-03-06 2026-03-09", "Fri 2026-03-06"),
         ("codes trade-condition C", "Regular Sale"),
         ("status", "failing"),
+        ("entitlements", "subscription does not permit"),
+        ("errors", "alpaca.data is left alone"),
+        ("invalidate AAPL MSFT", "memory"),
     ],
 )
 def test_each_command_prints_a_table(
@@ -87,6 +102,170 @@ def test_absence_is_a_row_with_its_reason(address: str, capsys: pytest.CaptureFi
     assert "Wait 2.0 s. Request r-1." in shown
 
 
+def test_a_flag_stands_beneath(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a business rule finds odd about a value, or about a part of it, is said beneath the table."""
+    said = "AAPL: served, and flagged by rule price_range: 90.0 % below the last trade."
+    run("quote", "AAPL", "ZZZZ", "MSFT", "--address", address)
+    assert capsys.readouterr().out.count(said) == 1
+    run("snapshot", "AAPL", "ZZZZ", "--address", address)
+    assert capsys.readouterr().out.count(said) == 5  # two of the trade, one of quote and bars
+
+
+def test_status_tells_of_circuits_tiers_and_budgets(
+    address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One look shows what is refused, how well the upstream answered, and what is left to spend."""
+    run("status", "--address", address)
+    shown = capsys.readouterr().out
+    rows = {line.split()[0]: line.split() for line in shown.splitlines() if line.strip()}
+    latest = next(line for line in shown.splitlines() if " latest " in line)
+    reference = next(line for line in shown.splitlines() if " reference " in line)
+    budgets = [line for line in shown.splitlines() if "1 min 0 s" in line]
+
+    assert "open, 0.8 s" in latest
+    assert "– / 99.9 %" in latest
+    assert "12, max 250 ms" in latest
+    assert "upstream error, 2026-03-06 15:30:00 UTC" in latest
+    assert reference.split() == "alpaca.trading reference idle closed – 0 0 –".split()
+    assert rows["redis"] == "redis down 3 2 1 66.6 % 5".split()
+    assert rows["memory"] == "memory up 0 0 0 – 0".split()
+    assert budgets[0].split() == ("alpaca.data 190 17 1 min 0 s yes 1,234 6 2 backfill 95".split())
+    assert budgets[1].split() == "alpaca.trading 190 190 1 min 0 s no 0 0 0 –".split()
+    assert "11 records in PostgreSQL, which is down, 3 lost" in shown
+    assert rows["price_range"] == ["price_range", "8"]
+
+
+@pytest.mark.parametrize(
+    ("store", "said"),
+    [("UP", "11 records in PostgreSQL"), ("OFF", "11 records in memory")],
+)
+def test_status_says_where_errors_are_kept(
+    capsys: pytest.CaptureFixture[str], store: str, said: str
+) -> None:
+    """Where nothing was lost, the line says how many records there are and where."""
+
+    def answer(request: Any, context: grpc.ServicerContext) -> Any:
+        reply = status_service_pb2.GetStatusResponse()
+        reply.CopyFrom(messages.STATUS)
+        reply.error_log.store = status_service_pb2.TierState.Value(f"TIER_STATE_{store}")
+        reply.error_log.dropped = 0
+        return reply
+
+    with served_by_threads(GetStatus=answer) as target:
+        run("status", "--address", target)
+    row = next(line for line in capsys.readouterr().out.splitlines() if "Error log" in line)
+    assert row.removeprefix("Error log").strip() == said
+
+
+def test_entitlements_say_who_said_so(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A limit that the upstream confirmed is told apart from the plan's."""
+    run("entitlements", "--address", address)
+    rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line}
+    assert rows["IEX"] == "IEX granted 0.0 s 2026-03-06 15:30:00 UTC –".split()
+    assert rows["OTC"] == "OTC unknown – – –".split()
+    assert rows["alpaca.data"] == "alpaca.data 200 upstream 190".split()
+    assert rows["alpaca.trading"] == "alpaca.trading 100 plan basic 95".split()
+
+
+def asked_for_errors(*tokens: str) -> tuple[list[Any], int]:
+    """Run `tickgate errors` before a log without an end; return what was asked and the exit code."""
+    requests: list[Any] = []
+
+    def answer(request: Any, context: grpc.ServicerContext) -> Any:
+        requests.append(request)
+        return admin_service_pb2.ListErrorsResponse(
+            errors=[messages.error_record(each) for each in range(request.page_size)],
+            next_page_token="more",
+            place=admin_service_pb2.ERROR_LOG_PLACE_RING,
+        )
+
+    with served_by_threads(ListErrors=answer) as target:
+        code = run("errors", *tokens, "--address", target)
+    return requests, code
+
+
+def test_errors_are_narrowed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Reasons, a call's id and a time narrow the list, and no more is asked for than is shown."""
+    (request,), code = asked_for_errors(
+        *("--reason", "circuit-open", "--reason", "no-data", "--of-call", "r-1"),
+        *("--since", "2026-03-06T15:00:00Z", "--limit", "3"),
+    )
+    assert code == cli.COMPLETE
+    assert capsys.readouterr().out.count("circuit open") == 3
+    assert request == admin_service_pb2.ListErrorsRequest(
+        reasons=[
+            error_reason_pb2.ERROR_REASON_CIRCUIT_OPEN,
+            error_reason_pb2.ERROR_REASON_NO_DATA,
+        ],
+        request_id="r-1",
+        start_time=Timestamp(seconds=1_772_809_200),
+        page_size=3,
+    )
+
+
+def test_errors_since_a_while() -> None:
+    """A length of time counts back from now, and a time without a zone is the terminal's."""
+    before = time.time()
+    (by_length,), _ = asked_for_errors("--since", "15m")
+    (by_clock,), _ = asked_for_errors("--since", "2026-03-06T15:00:00")
+    assert before - 900 <= by_length.start_time.seconds + 1
+    assert by_length.start_time.seconds <= time.time() - 900
+    assert by_clock.start_time.seconds == datetime(2026, 3, 6, 15).astimezone().timestamp()
+
+
+def test_errors_are_lines_of_json(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """In JSON a record has its whole context."""
+    assert run("errors", "--json", "--address", address) == cli.COMPLETE
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first["context"] == messages.CONTEXT
+    assert (first["reason"], first["place"]) == ("CIRCUIT_OPEN", "POSTGRES")
+    assert first["time"] == "2026-03-06T15:30:00.123456789Z"
+    assert second["request_id"] is None
+
+
+def test_invalidating_names_what_is_dropped(capsys: pytest.CaptureFixture[str]) -> None:
+    """Symbols, feed and kinds go with the request; a Redis that was not reached is a dash."""
+    requests: list[Any] = []
+
+    def answer(request: Any, context: grpc.ServicerContext) -> Any:
+        requests.append(request)
+        return admin_service_pb2.InvalidateCacheResponse(
+            memory_entries=1_200, serve_time=messages.at(messages.NOON)
+        )
+
+    with served_by_threads(InvalidateCache=answer) as target:
+        run("invalidate", "--address", target)
+        code = run(
+            *("invalidate", "AAPL", "--feed", "sip", "--kind", "quote", "--kind", "trade"),
+            *("--address", target),
+        )
+    assert code == cli.COMPLETE
+    assert requests == [
+        admin_service_pb2.InvalidateCacheRequest(),
+        admin_service_pb2.InvalidateCacheRequest(
+            symbols=["AAPL"],
+            feed=provenance_pb2.FEED_SIP,
+            kinds=[admin_service_pb2.VALUE_KIND_QUOTE, admin_service_pb2.VALUE_KIND_TRADE],
+        ),
+    ]
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[-2:]]
+    assert rows == [["memory", "1,200"], ["redis", "–"]]
+
+
+def test_what_only_operators_may_ends_with_3(capsys: pytest.CaptureFixture[str]) -> None:
+    """A gateway that does not let a caller do it is said so, and ends with 3."""
+
+    def answer(request: Any, context: grpc.ServicerContext) -> Any:
+        info = ErrorInfo(domain="tickgate", reason="PERMISSION_DENIED")
+        context.abort_with_status(
+            status(grpc.StatusCode.PERMISSION_DENIED, "own machine only", info)
+        )
+
+    with served_by_threads(ListErrors=answer) as target:
+        assert run("errors", "--address", target) == cli.NO_GATEWAY
+    assert "NotPermitted: own machine only" in capsys.readouterr().err
+
+
 def test_json_is_exact(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A line of JSON per symbol: prices digit for digit, times to the nanosecond."""
     assert run("quote", "AAPL", "ZZZZ", "MSFT", "--json", "--address", address) == cli.INCOMPLETE
@@ -100,7 +279,12 @@ def test_json_is_exact(address: str, capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.parametrize(
-    "command", ["quote AAPL --feed nope", "codes", "sessions today tomorrow", "qoute AAPL"]
+    "command",
+    [
+        *("quote AAPL --feed nope", "codes", "sessions today tomorrow", "qoute AAPL"),
+        *("errors --reason unrecognized", "errors --limit 0", "errors --since yesterday"),
+        "invalidate --kind bar",
+    ],
 )
 def test_wrong_usage_is_told_apart(capsys: pytest.CaptureFixture[str], command: str) -> None:
     """A command line that cannot be understood asks nobody and ends with 2."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 REASONS = [name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()[1:]]
-ABOUT_THE_CALL = {"INVALID_REQUEST", "SHUTTING_DOWN", "INTERNAL"}
+ABOUT_THE_CALL = {"INVALID_REQUEST", "SHUTTING_DOWN", "INTERNAL", "PERMISSION_DENIED"}
 """Reasons that never stand inside an answer."""
 
 
@@ -150,6 +150,24 @@ def test_a_stopping_gateway_is_unreachable() -> None:
     """Stopping and not being there mean the same to a caller: ask again."""
     error = raised(grpc.StatusCode.UNAVAILABLE, "stopping", info("SHUTTING_DOWN"))
     assert isinstance(error, tickgate.GatewayUnreachable)
+
+
+def test_what_only_operators_may_is_told_apart() -> None:
+    """A caller who may not ask learns it by a class of its own, and not as a fault of the gateway."""
+    error = raised(
+        grpc.StatusCode.PERMISSION_DENIED,
+        "AdminService answers callers on the gateway's own machine only",
+        info("PERMISSION_DENIED", request_id="r"),
+    )
+    assert type(error) is tickgate.NotPermitted
+    assert str(error).endswith("own machine only (request r)")
+
+
+@pytest.mark.parametrize("kind", [tickgate.CircuitOpen, tickgate.BudgetExhausted])
+def test_a_refusal_of_the_gateways_own_is_caught_with_its_kind(kind: type[Exception]) -> None:
+    """Who waits for an upstream in trouble, or for its limit, waits for what the gateway refuses by itself too."""
+    kinds = (tickgate.UpstreamUnavailable, tickgate.RateLimited)
+    assert issubclass(kind, kinds)
 
 
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code.name != "OK"])

@@ -11,7 +11,11 @@ from tickgate import _questions as questions
 
 from .cases import CASES, SERVICES
 
-METHODS = sorted(name for name, member in vars(tickgate.Client).items() if not name.startswith("_"))
+METHODS = sorted(
+    name
+    for name, member in vars(tickgate.Client).items()
+    if inspect.isfunction(member) and not name.startswith("_")
+)
 
 
 def test_all_is_honest() -> None:

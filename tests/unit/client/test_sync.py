@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from contextlib import suppress
+from datetime import datetime, timedelta
 from math import inf, nan
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,17 @@ import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
 
 import tickgate
-from tickgate.v1 import asset_pb2, quote_pb2, quote_service_pb2, reference_service_pb2
+from tickgate.v1 import (
+    admin_service_pb2,
+    asset_pb2,
+    quote_pb2,
+    quote_service_pb2,
+    reference_service_pb2,
+)
 
 from . import messages
-from .cases import CASES, SERVICES, Case
-from .serving import status
+from .cases import CASES, SERVICES, YIELDING, Case
+from .serving import served_by_threads, status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,7 +48,7 @@ def ask(channel: grpc_testing.Channel) -> Iterator[Ask]:
 
     def call(method: str, *args: Any, **kwargs: Any) -> Any:
         answer = getattr(client, method)(*args, **kwargs)
-        return list(answer) if method == "assets" else answer
+        return list(answer) if method in YIELDING else answer
 
     with ThreadPoolExecutor(1) as pool:
         yield lambda *args, **kwargs: pool.submit(call, *args, **kwargs)
@@ -140,6 +147,56 @@ def test_a_value_out_of_bounds_is_never_sent(
     assert violation.field == field
     assert str(caught.value) == f"{field}: {violation.description}"
     assert not channel._state._rpc_states
+
+
+@pytest.mark.parametrize("field", ["start", "end"])
+def test_a_time_names_its_zone(channel: grpc_testing.Channel, field: str) -> None:
+    """A time that may mean any of a day's hours is refused before it is sent."""
+    bounds: dict[str, Any] = {field: datetime(2026, 3, 6)}  # noqa: DTZ001
+    with pytest.raises(tickgate.InvalidRequest, match=f"{field}_time: a time names its time zone"):
+        tickgate.SyncClient(channel).errors(**bounds)
+
+
+@pytest.mark.parametrize("field", ["symbols", "kinds"])
+def test_an_empty_list_drops_nothing(channel: grpc_testing.Channel, field: str) -> None:
+    """A list that came out empty never empties the whole cache."""
+    empty: dict[str, Any] = {field: []}
+    with pytest.raises(tickgate.InvalidRequest, match=f"{field}: an empty list would mean all"):
+        tickgate.SyncClient(channel).invalidate_cache(**empty)
+    assert not channel._state._rpc_states
+
+
+def test_everything_is_dropped_when_nothing_is_named(
+    channel: grpc_testing.Channel, ask: Ask
+) -> None:
+    """Left out, symbols and kinds are left out of the request, which then means all."""
+    answer = ask("invalidate_cache")
+    case = next(case for case in CASES if case.method == "invalidate_cache")
+    reply = admin_service_pb2.InvalidateCacheResponse(serve_time=messages.at(1))
+    _, request = reply_to(channel, case, reply)
+    assert request == admin_service_pb2.InvalidateCacheRequest()
+    assert answer.result().redis_entries is None
+
+
+def test_what_is_left_of_the_budget_is_known() -> None:
+    """The client knows what the latest answer, a failure too, said is left for all who share the gateway."""
+    said = iter(["17", "3", None, "no number"])
+
+    def answer(request: Any, context: grpc.ServicerContext) -> Any:
+        left = next(said)
+        if left is not None:
+            context.set_trailing_metadata((("x-request-id", "r"), ("x-upstream-remaining", left)))
+        if left == "3":
+            context.abort(grpc.StatusCode.INTERNAL, "it broke")
+        return CASES[0].reply
+
+    with served_by_threads(GetQuote=answer) as target, tickgate.connect_sync(target) as gateway:
+        known = [gateway.upstream_remaining]
+        for _ in range(4):
+            with suppress(tickgate.GatewayError):
+                gateway.quote("AAPL")
+            known.append(gateway.upstream_remaining)
+    assert known == [None, 17, 3, 3, 3]
 
 
 @pytest.mark.parametrize("client", [tickgate.Client, tickgate.SyncClient])

@@ -132,6 +132,23 @@ def test_values_are_frozen_and_hashable() -> None:
         quote.symbol = "MSFT"  # type: ignore[misc]  # what is tested
 
 
+def test_a_status_is_looked_up_by_name() -> None:
+    """One tier or one group of endpoints is found without a loop; what is not there is a KeyError."""
+    status = messages.STATUS_READ
+    assert status.tier(tickgate.Tier.REDIS) is status.tiers[0]
+    assert status.upstream("alpaca.data", "latest") is status.upstreams[0]
+    with pytest.raises(KeyError):
+        status.tier(tickgate.Tier.STORE)
+    with pytest.raises(KeyError):
+        status.upstream("alpaca.data", "options")
+
+
+def test_an_error_record_is_hashable_too() -> None:
+    """A record with its context can stand in a set, and differs where its context differs."""
+    record = messages.error_record_read(7)
+    assert len({record, messages.error_record_read(7), replace(record, context={})}) == 2
+
+
 def test_convenient_times_stand_beside_the_exact() -> None:
     """What may be absent is None in both forms."""
     why = messages.unavailable_read("ZZZZ")

@@ -6,7 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    Trailers = Iterable[tuple[str, str | bytes]]
+    """What ends a call, in the form of either gRPC API."""
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 DEFAULT_TIMEOUT = 5.0
@@ -18,6 +21,7 @@ SERVICE_CONFIG: dict[str, Any] = {
                 {"service": "tickgate.v1.QuoteService"},
                 {"service": "tickgate.v1.ReferenceService"},
                 {"service": "tickgate.v1.StatusService"},
+                {"service": "tickgate.v1.AdminService"},
             ],
             # An unreachable gateway is reported at once, not when the deadline has passed. A call
             # still waits for a connection that is being made.
@@ -53,3 +57,13 @@ def channel_options(extra: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
 def common_metadata(metadata: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
     """Metadata as gRPC takes it; keys in lower case, which it insists on."""
     return tuple((key.lower(), value) for key, value in (metadata or {}).items())
+
+
+def upstream_remaining(trailers: Trailers | None) -> int | None:
+    """What the gateway says is left of its budget for market data, None where it says nothing."""
+    for key, value in trailers or ():
+        if key == "x-upstream-remaining":
+            # Whatever stands in between may have changed it, and no call fails for that.
+            text = str(value)
+            return int(text) if text.isdecimal() else None
+    return None

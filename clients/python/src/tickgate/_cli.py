@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, fields, is_dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, validators
 from rich.console import Console
 from rich.text import Text
 
 from . import _tables as tables
 from ._channel import DEFAULT_TARGET, DEFAULT_TIMEOUT
-from ._enums import AssetStatus, CodeKind, Feed, View
+from ._enums import AssetStatus, CodeKind, Feed, Reason, ValueKind, View
 from ._errors import DataUnavailableError, InvalidRequest, TickgateError
 from ._models import Unavailable
 from ._sync import SyncClient, connect_sync
@@ -33,11 +34,15 @@ Value = TypeVar("Value")
 
 COMPLETE, INCOMPLETE, WRONG_USAGE, NO_GATEWAY = range(4)
 
+REASONS = [each.lower().replace("_", "-") for each in Reason if each is not Reason.UNRECOGNIZED]
+
 StockFeed = Annotated[
     Feed,
     # What can be asked for: OPRA and INDICATIVE are option feeds, UNRECOGNIZED is none at all.
     Parameter(choices=["sip", "iex", "delayed-sip", "boats", "overnight", "otc"]),
 ]
+KnownReasons = Annotated[tuple[Reason, ...], Parameter(choices=REASONS, negative="")]
+Kinds = Annotated[tuple[ValueKind, ...], Parameter(negative="")]
 KnownStatus = Annotated[AssetStatus, Parameter(choices=["active", "inactive"])]
 
 app = App(
@@ -208,6 +213,71 @@ def status(*, options: Options = DEFAULTS) -> int:
     return _show([reading], tables.status(reading), options)
 
 
+@app.command
+def entitlements(*, options: Options = DEFAULTS) -> int:
+    """What the gateway's account may read: feeds, their delays, request limits.
+
+    Args:
+        options: What every command takes.
+    """
+    with options.connect() as gateway:
+        known = gateway.entitlements()
+    return _show([known], tables.entitlements(known), options)
+
+
+@app.command
+def errors(
+    *,
+    reason: KnownReasons = (),
+    of_call: str = "",
+    since: timedelta | datetime | None = None,
+    limit: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 50,
+    options: Options = DEFAULTS,
+) -> int:
+    """The gateway's newest refusals and failures. For operators, on the gateway's machine.
+
+    Args:
+        reason: Only records with this reason, such as circuit-open; may be repeated.
+        of_call: Only records of the call with this id.
+        since: Only records since then: 15m, 2h, 1d, or a time such as 2026-10-01T15:00:00Z.
+        limit: How many at most.
+        options: What every command takes.
+    """
+    with options.connect() as gateway:
+        found = gateway.errors(
+            reasons=reason, of_call=of_call, start=_instant(since), page_size=min(limit, 500)
+        )
+        records = list(islice(found, limit))
+    return _show(records, tables.errors(records), options)
+
+
+def _instant(since: timedelta | datetime | None) -> datetime | None:
+    if isinstance(since, timedelta):
+        return datetime.now(UTC) - since
+    # A time without a zone is the terminal's.
+    return since.astimezone() if since and since.tzinfo is None else since
+
+
+@app.command
+def invalidate(
+    *symbols: str,
+    feed: StockFeed | None = None,
+    kind: Kinds = (),
+    options: Options = DEFAULTS,
+) -> int:
+    """Drop values from memory and Redis. For operators, on the gateway's machine.
+
+    Args:
+        symbols: Stock symbols in upper case; all when left out.
+        feed: Only values of this feed.
+        kind: Only values of this kind: quote, trade or snapshot; may be repeated.
+        options: What every command takes.
+    """
+    with options.connect() as gateway:
+        dropped = gateway.invalidate_cache(symbols or None, feed=feed, kinds=kind or None)
+    return _show([dropped], tables.invalidation(dropped), options)
+
+
 def main(tokens: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     try:
@@ -259,6 +329,7 @@ def plain(value: object) -> Any:
         return dict(_plain_field(field.name, getattr(value, field.name)) for field in fields(value))
     if isinstance(value, tuple):
         return [plain(each) for each in value]
+    # Anything else is JSON already.
     return str(value) if isinstance(value, Decimal | date) else value
 
 

@@ -12,7 +12,13 @@ import grpc
 import grpc.aio
 
 from . import _questions as questions
-from ._channel import DEFAULT_TARGET, DEFAULT_TIMEOUT, channel_options, common_metadata
+from ._channel import (
+    DEFAULT_TARGET,
+    DEFAULT_TIMEOUT,
+    channel_options,
+    common_metadata,
+    upstream_remaining,
+)
 from ._rules import check_length
 
 if TYPE_CHECKING:
@@ -20,6 +26,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from types import TracebackType
 
+    from ._channel import Trailers
     from ._questions import Page, Question
 
 Arguments = ParamSpec("Arguments")
@@ -75,6 +82,7 @@ class Client:
         self._channel = channel
         self._timeout = timeout
         self._metadata = common_metadata(metadata)
+        self._upstream_remaining: int | None = None
 
     quote = _asks(questions.quote)
     quotes = _asks(questions.quotes)
@@ -88,6 +96,17 @@ class Client:
     sessions = _asks(questions.sessions)
     codes = _asks(questions.codes)
     status = _asks(questions.status)
+    entitlements = _asks(questions.entitlements)
+    errors = _walks(questions.errors)
+    invalidate_cache = _asks(questions.invalidate_cache)
+
+    @property
+    def upstream_remaining(self) -> int | None:
+        """Requests for market data that the gateway would still admit, by its latest answer.
+
+        All its callers share them. None before the first answer that says so.
+        """
+        return self._upstream_remaining
 
     async def close(self) -> None:
         """Close the connection and cancel what is under way."""
@@ -105,20 +124,28 @@ class Client:
         await self.close()
 
     async def _ask(self, question: Question[Value]) -> Value:
-        call = self._channel.unary_unary(
+        method = self._channel.unary_unary(
             question.path,
             request_serializer=type(question.request).SerializeToString,
             response_deserializer=question.reply.FromString,
         )
+        call = method(
+            question.request,
+            timeout=question.deadline(self._timeout),
+            metadata=question.metadata(self._metadata),
+        )
         try:
-            reply = await call(
-                question.request,
-                timeout=question.deadline(self._timeout),
-                metadata=question.metadata(self._metadata),
-            )
-        except grpc.RpcError as error:
+            reply = await call
+        except grpc.aio.AioRpcError as error:
+            self._note(error.trailing_metadata())
             raise question.failure(error) from error
+        self._note(await call.trailing_metadata())
         return question.answer(reply)
+
+    def _note(self, trailers: Trailers | None) -> None:
+        remaining = upstream_remaining(trailers)
+        if remaining is not None:
+            self._upstream_remaining = remaining
 
     async def _walk(self, first: Question[Page[Item]]) -> AsyncIterator[Item]:
         question: Question[Page[Item]] | None = first

@@ -7,14 +7,18 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.date_pb2 import Date
 
 from . import _models as models
 from ._enums import (
     AssetStatus,
     Category,
+    CircuitState,
     CodeKind,
     DataSource,
+    EntitlementState,
+    ErrorLogPlace,
     Feed,
     MarketSession,
     QuoteFlag,
@@ -24,11 +28,13 @@ from ._enums import (
     TierOutcome,
     TierState,
     UpstreamState,
+    ValueKind,
     View,
 )
 from ._rules import check_length
 from ._time import nanoseconds
 from .v1 import (
+    admin_service_pb2,
     asset_pb2,
     bar_pb2,
     error_reason_pb2,
@@ -36,6 +42,7 @@ from .v1 import (
     market_session_pb2,
     provenance_pb2,
     quote_pb2,
+    rule_flag_pb2,
     snapshot_pb2,
     status_service_pb2,
     trade_pb2,
@@ -48,6 +55,8 @@ if TYPE_CHECKING:
 
     from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
     from google.protobuf.message import Message
+    from google.protobuf.struct_pb2 import Struct
+    from google.protobuf.struct_pb2 import Value as JsonValue
     from google.type.decimal_pb2 import Decimal as DecimalMessage
 
 Member = TypeVar("Member", bound="StrEnum")
@@ -94,8 +103,11 @@ class _Twin(Generic[Member]):
 
 ASSET_STATUS = _Twin(asset_pb2.AssetStatus, AssetStatus)
 CATEGORY = _Twin(unavailable_pb2.UnavailableCategory, Category)
+CIRCUIT_STATE = _Twin(status_service_pb2.CircuitState, CircuitState)
 CODE_KIND = _Twin(asset_pb2.CodeKind, CodeKind)
 DATA_SOURCE = _Twin(provenance_pb2.DataSource, DataSource)
+ENTITLEMENT_STATE = _Twin(status_service_pb2.EntitlementState, EntitlementState)
+ERROR_LOG_PLACE = _Twin(admin_service_pb2.ErrorLogPlace, ErrorLogPlace)
 FEED = _Twin(provenance_pb2.Feed, Feed)
 MARKET_SESSION = _Twin(market_session_pb2.MarketSession, MarketSession)
 QUOTE_FLAG = _Twin(quote_pb2.QuoteFlag, QuoteFlag)
@@ -105,6 +117,7 @@ TIER = _Twin(provenance_pb2.Tier, Tier)
 TIER_OUTCOME = _Twin(unavailable_pb2.TierOutcome, TierOutcome)
 TIER_STATE = _Twin(status_service_pb2.TierState, TierState)
 UPSTREAM_STATE = _Twin(status_service_pb2.UpstreamState, UpstreamState)
+VALUE_KIND = _Twin(admin_service_pb2.ValueKind, ValueKind)
 VIEW = _Twin(quote_pb2.QuoteView, View)
 
 TWINS = tuple(value for value in tuple(globals().values()) if isinstance(value, _Twin))
@@ -211,6 +224,10 @@ def _refusal(message: unavailable_pb2.Refusal) -> models.Refusal:
     return models.Refusal(rule=message.rule, evidence=message.evidence)
 
 
+def _rule_flags(messages: Iterable[rule_flag_pb2.RuleFlag]) -> tuple[models.RuleFlag, ...]:
+    return tuple(models.RuleFlag(rule=each.rule, evidence=each.evidence) for each in messages)
+
+
 def trade(message: trade_pb2.Trade) -> models.Trade:
     """Read a Trade."""
     return models.Trade(
@@ -224,6 +241,7 @@ def trade(message: trade_pb2.Trade) -> models.Trade:
         amendment=_optional(message, "amendment"),
         provenance=provenance(_required(message, "provenance")),
         market_session=_part(message, "market_session", MARKET_SESSION.member),
+        rule_flags=_rule_flags(message.rule_flags),
     )
 
 
@@ -260,6 +278,7 @@ def quote(message: quote_pb2.Quote) -> models.Quote:
         latest_trade_unavailable=_part(
             message, "latest_trade_unavailable", lambda why: unavailable(why, message.symbol)
         ),
+        rule_flags=_rule_flags(message.rule_flags),
     )
 
 
@@ -276,6 +295,7 @@ def bar(message: bar_pb2.Bar) -> models.Bar:
         trade_count=_optional(message, "trade_count"),
         vwap=_part(message, "vwap", _number),
         provenance=provenance(_required(message, "provenance")),
+        rule_flags=_rule_flags(message.rule_flags),
     )
 
 
@@ -355,21 +375,17 @@ def status(message: status_service_pb2.GetStatusResponse) -> models.GatewayStatu
         market_time_ns=_ns(message, "market_time"),
         market_session=_part(message, "market_session", MARKET_SESSION.member),
         upstreams=tuple(map(_upstream, message.upstreams)),
-        tiers=tuple(
-            models.TierStatus(
-                tier=TIER.member(tier.tier),
-                state=TIER_STATE.member(tier.state),
-                entries=tier.entries,
-                hits=tier.hits,
-                misses=tier.misses,
-            )
-            for tier in message.tiers
-        ),
+        tiers=tuple(map(_tier, message.tiers)),
         refusals=tuple(
             models.RefusalCount(rule=refusal.rule, count=refusal.count)
             for refusal in message.refusals
         ),
         calls_in_flight=message.calls_in_flight,
+        budgets=tuple(map(_budget, message.budgets)),
+        rule_flags=tuple(
+            models.RuleFlagCount(rule=flag.rule, count=flag.count) for flag in message.rule_flags
+        ),
+        error_log=_error_log(_required(message, "error_log")),
     )
 
 
@@ -385,6 +401,154 @@ def _upstream(message: status_service_pb2.UpstreamStatus) -> models.UpstreamStat
         last_failure_time_ns=_optional_ns(message, "last_failure_time"),
         last_failure_reason=_part(message, "last_failure_reason", REASON.member),
         last_latency_ns=_optional_ns(message, "last_latency"),
+        circuit=_circuit(_required(message, "circuit")),
+        windows=tuple(map(_window, message.windows)),
+        retries=message.retries,
+        queued=message.queued,
+        probe=_part(message, "probe", _probe),
+    )
+
+
+def _circuit(message: status_service_pb2.CircuitStatus) -> models.CircuitStatus:
+    return models.CircuitStatus(
+        state=CIRCUIT_STATE.member(message.state),
+        reason=_part(message, "reason", REASON.member),
+        change_time_ns=_optional_ns(message, "change_time"),
+        retry_delay_ns=_optional_ns(message, "retry_delay"),
+        opened=message.opened,
+        refused=message.refused,
+    )
+
+
+def _window(message: status_service_pb2.UpstreamWindow) -> models.UpstreamWindow:
+    return models.UpstreamWindow(
+        length_ns=_ns(message, "length"),
+        requests=message.requests,
+        failures=message.failures,
+        success_share=_optional(message, "success_share"),
+        mean_latency_ns=_optional_ns(message, "mean_latency"),
+        max_latency_ns=_optional_ns(message, "max_latency"),
+    )
+
+
+def _probe(message: status_service_pb2.UpstreamProbe) -> models.UpstreamProbe:
+    return models.UpstreamProbe(
+        probe_time_ns=_ns(message, "probe_time"),
+        reason=_part(message, "reason", REASON.member),
+        latency_ns=_optional_ns(message, "latency"),
+        key_valid=_optional(message, "key_valid"),
+        symbol=message.symbol or None,
+        quality_score=_optional(message, "quality_score"),
+    )
+
+
+def _tier(message: status_service_pb2.TierStatus) -> models.TierStatus:
+    return models.TierStatus(
+        tier=TIER.member(message.tier),
+        state=TIER_STATE.member(message.state),
+        entries=message.entries,
+        hits=message.hits,
+        misses=message.misses,
+        hit_share=_optional(message, "hit_share"),
+        failures=message.failures,
+        change_time_ns=_optional_ns(message, "change_time"),
+    )
+
+
+def _budget(message: status_service_pb2.BudgetStatus) -> models.BudgetStatus:
+    return models.BudgetStatus(
+        upstream=message.upstream,
+        limit=message.limit,
+        window_ns=_ns(message, "window"),
+        remaining=message.remaining,
+        shared=message.shared,
+        spent=message.spent,
+        refused=message.refused,
+        waiting=message.waiting,
+        corrections=message.corrections,
+        floors=tuple(
+            models.BudgetFloor(priority=each.priority, floor=each.floor) for each in message.floors
+        ),
+    )
+
+
+def _error_log(message: status_service_pb2.ErrorLogStatus) -> models.ErrorLogStatus:
+    return models.ErrorLogStatus(
+        store=TIER_STATE.member(message.store),
+        written=message.written,
+        dropped=message.dropped,
+        schema_version=message.schema_version or None,
+    )
+
+
+def entitlements(message: status_service_pb2.GetEntitlementsResponse) -> models.Entitlements:
+    """Read a GetEntitlementsResponse."""
+    return models.Entitlements(
+        plan=message.plan,
+        feeds=tuple(
+            models.FeedEntitlement(
+                feed=FEED.member(each.feed),
+                state=ENTITLEMENT_STATE.member(each.state),
+                delay_ns=_optional_ns(each, "delay"),
+                learn_time_ns=_optional_ns(each, "learn_time"),
+                message=each.message,
+            )
+            for each in message.feeds
+        ),
+        limits=tuple(
+            models.RequestLimit(
+                upstream=each.upstream,
+                requests_per_minute=each.requests_per_minute,
+                confirmed=each.confirmed,
+                budget_per_minute=each.budget_per_minute,
+            )
+            for each in message.limits
+        ),
+        serve_time_ns=_ns(message, "serve_time"),
+    )
+
+
+def error_record(
+    message: admin_service_pb2.ErrorRecord, place: ErrorLogPlace
+) -> models.ErrorRecord:
+    """Read an ErrorRecord that was kept in *place*."""
+    return models.ErrorRecord(
+        id=message.id,
+        request_id=message.request_id or None,
+        reason=REASON.member(message.reason),
+        message=message.message,
+        context=_json_object(message.context),
+        time_ns=_ns(message, "time"),
+        place=place,
+    )
+
+
+def _json_object(message: Struct) -> dict[str, Any]:
+    return {key: _json(value) for key, value in message.fields.items()}
+
+
+def _json(message: JsonValue) -> Any:
+    match message.WhichOneof("kind"):
+        case "number_value":
+            number = message.number_value
+            # JSON has one kind of number: a count of symbols travels as a double.
+            return int(number) if number.is_integer() else number
+        case "struct_value":
+            return _json_object(message.struct_value)
+        case "list_value":
+            return [_json(each) for each in message.list_value.values]
+        case "string_value" | "bool_value" as kind:
+            return getattr(message, kind)
+        case _:
+            return None
+
+
+def invalidation(message: admin_service_pb2.InvalidateCacheResponse) -> models.Invalidation:
+    """Read an InvalidateCacheResponse."""
+    return models.Invalidation(
+        memory_entries=message.memory_entries,
+        redis_entries=_optional(message, "redis_entries"),
+        serve_time_ns=_ns(message, "serve_time"),
     )
 
 
@@ -397,6 +561,15 @@ def duration(value: float | datetime.timedelta | None) -> Duration | None:
         return None
     message = Duration()
     message.FromNanoseconds(nanoseconds(value))
+    return message
+
+
+def instant(value: datetime.datetime | None) -> Timestamp | None:
+    """Write an instant, which has a time zone."""
+    if value is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(value)
     return message
 
 

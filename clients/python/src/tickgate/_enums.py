@@ -183,6 +183,8 @@ class Reason(StrEnum):
     """The gateway is stopping."""
     INTERNAL = "INTERNAL"
     """A fault of tickgate itself."""
+    PERMISSION_DENIED = "PERMISSION_DENIED"
+    """The caller may not use this method."""
     UNRECOGNIZED = "UNRECOGNIZED"
     """A reason that this client does not know; the message still says what happened."""
 
@@ -245,3 +247,51 @@ class TierState(StrEnum):
     """Not configured."""
     UNRECOGNIZED = "UNRECOGNIZED"
     """A state that this client does not know."""
+
+
+class CircuitState(StrEnum):
+    """The state of a circuit breaker, which leaves a failing upstream alone for a while."""
+
+    CLOSED = "CLOSED"
+    """Requests pass."""
+    OPEN = "OPEN"
+    """Every request is refused at once until the cool-down has passed."""
+    HALF_OPEN = "HALF_OPEN"
+    """One request is trying whether the upstream is back; all others are refused at once."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A state that this client does not know."""
+
+
+class EntitlementState(StrEnum):
+    """Whether the account behind the gateway may read a feed."""
+
+    UNKNOWN = "UNKNOWN"
+    """It could not be asked yet."""
+    GRANTED = "GRANTED"
+    """The upstream has answered on it."""
+    DENIED = "DENIED"
+    """The upstream has refused it."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A state that this client does not know."""
+
+
+class ErrorLogPlace(StrEnum):
+    """A place where the gateway keeps refusals and failures."""
+
+    RING = "RING"
+    """A ring in the gateway process's memory: the newest only, gone with the process."""
+    POSTGRES = "POSTGRES"
+    """PostgreSQL, shared by all replicas."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A place that this client does not know."""
+
+
+class ValueKind(StrEnum):
+    """A kind of value that tiers hold."""
+
+    QUOTE = "QUOTE"
+    """Latest quotes."""
+    TRADE = "TRADE"
+    """Latest trades."""
+    SNAPSHOT = "SNAPSHOT"
+    """Snapshots."""

@@ -2,6 +2,7 @@
 
 TickgateError
 ├── InvalidRequest             you asked wrongly: correct the request
+├── NotPermitted               you may not: ask where and as whom it is allowed
 ├── DataUnavailableError       the question is right and there is no value now
 │   ├── UnknownSymbol          check the spelling with `assets`
 │   ├── UnknownContract        check the option symbol
@@ -13,8 +14,10 @@ TickgateError
 │   ├── InvalidData            read `refusal`; wait for the next update
 │   ├── NotEntitled            ask another feed
 │   ├── RateLimited            wait for `retry_delay`
+│   │   └── BudgetExhausted    the same: the gateway's own count is spent
 │   ├── NotSupported           do not ask again
 │   └── UpstreamUnavailable    ask again, after `retry_delay` if there is one
+│       └── CircuitOpen        the same: the upstream is left alone for now
 ├── DeadlineExceeded           the gateway did not answer in time
 ├── GatewayUnreachable         no gateway answers, or it is stopping: ask again
 └── GatewayError               a fault of the gateway: report it with the request id
@@ -83,6 +86,10 @@ class InvalidRequest(TickgateError):
         super().__init__(message, request_id=request_id)
         self.violations = violations
         """Each field that breaks a rule."""
+
+
+class NotPermitted(TickgateError):
+    """The caller may not use this method, as what only operators may; do not retry."""
 
 
 class DataUnavailableError(TickgateError):
@@ -173,12 +180,20 @@ class RateLimited(DataUnavailableError):
     """Too many requests, by the upstream's count or the gateway's; wait for `retry_delay`."""
 
 
+class BudgetExhausted(RateLimited):
+    """The gateway has spent its own budget of upstream requests, and made none for this call."""
+
+
 class NotSupported(DataUnavailableError):
     """The upstream does not offer this."""
 
 
 class UpstreamUnavailable(DataUnavailableError):
     """The upstream failed, did not answer, refuses the gateway, or is left alone for now."""
+
+
+class CircuitOpen(UpstreamUnavailable):
+    """The upstream has failed repeatedly and is left alone until `retry_delay` has passed."""
 
 
 class DeadlineExceeded(TickgateError):
@@ -221,14 +236,15 @@ ERROR_OF: dict[Reason, type[TickgateError]] = {
     Reason.INVALID_DATA: InvalidData,
     Reason.NOT_ENTITLED: NotEntitled,
     Reason.UPSTREAM_RATE_LIMITED: RateLimited,
-    Reason.BUDGET_EXHAUSTED: RateLimited,
+    Reason.BUDGET_EXHAUSTED: BudgetExhausted,
     Reason.NOT_SUPPORTED: NotSupported,
     Reason.UPSTREAM_ERROR: UpstreamUnavailable,
     Reason.UPSTREAM_TIMEOUT: UpstreamUnavailable,
     Reason.UPSTREAM_UNAUTHENTICATED: UpstreamUnavailable,
-    Reason.CIRCUIT_OPEN: UpstreamUnavailable,
+    Reason.CIRCUIT_OPEN: CircuitOpen,
     Reason.SHUTTING_DOWN: GatewayUnreachable,
     Reason.INTERNAL: GatewayError,
+    Reason.PERMISSION_DENIED: NotPermitted,
     Reason.UNRECOGNIZED: DataUnavailableError,
 }
 """What each reason of the contract is raised as."""
@@ -263,8 +279,8 @@ def translated(error: grpc.RpcError, *, symbol: str | None, request_id: str) -> 
     kind = ERROR_OF[reason]
     if kind is InvalidRequest:
         return InvalidRequest(message, violations=_violations(status), request_id=request_id)
-    if kind is GatewayUnreachable:
-        return GatewayUnreachable(message, request_id=request_id)
+    if kind is GatewayUnreachable or kind is NotPermitted:
+        return kind(message, request_id=request_id)
     category = info.metadata.get("category")
     # A reason of the future is about data if it belongs to a family of such reasons.
     if kind is GatewayError or (reason is Reason.UNRECOGNIZED and category is None):

@@ -8,8 +8,8 @@ rounded down to the microsecond.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 from ._time import (
     rounded_instant,
@@ -20,12 +20,16 @@ from ._time import (
 
 if TYPE_CHECKING:
     import datetime
+    from collections.abc import Mapping
     from decimal import Decimal
 
     from ._enums import (
         AssetStatus,
         Category,
+        CircuitState,
         DataSource,
+        EntitlementState,
+        ErrorLogPlace,
         Feed,
         MarketSession,
         QuoteFlag,
@@ -150,6 +154,20 @@ class Unavailable:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RuleFlag:
+    """What a business rule of the gateway finds odd about a value that is served all the same.
+
+    The value is what the upstream sent: a flag is a hint, never a correction.
+    """
+
+    rule: str
+    """Name of the rule, such as "price_range"."""
+    evidence: str
+    """What was seen, such as "bid 18.21 is 90.0 % below the last trade, 182.10"."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trade:
     """One execution reported on a feed."""
 
@@ -175,6 +193,8 @@ class Trade:
     """Origin and age."""
     market_session: MarketSession | None
     """Session of the market at serving. None when the gateway cannot tell."""
+    rule_flags: tuple[RuleFlag, ...]
+    """Business rules that find this value odd. Empty for almost every value."""
 
 
 @final
@@ -245,6 +265,8 @@ class Quote:
     """Newest trade on the same feed, with its own provenance. Only for `View.FULL`."""
     latest_trade_unavailable: Unavailable | None
     """Why `latest_trade` is None although `View.FULL` asked for it."""
+    rule_flags: tuple[RuleFlag, ...]
+    """Business rules that find this value odd. Empty for almost every value."""
 
 
 # ------------------------------------------------------------------------------------ snapshots
@@ -275,6 +297,8 @@ class Bar:
     """Volume-weighted average price as the upstream computed it."""
     provenance: Provenance
     """Origin and age; its event time is the start time."""
+    rule_flags: tuple[RuleFlag, ...]
+    """Business rules that find this value odd. Empty for almost every value."""
 
     start_time = rounded_instant()
 
@@ -414,6 +438,73 @@ class TradingDay:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitStatus:
+    """The state of a circuit breaker."""
+
+    state: CircuitState
+    """State."""
+    reason: Reason | None
+    """Reason of the failure that opened it. None while it is closed."""
+    change_time_ns: int | None
+    """When it took on its state. None when it never changed."""
+    retry_delay_ns: int | None
+    """Time until one request may try whether the upstream is back. Only while it is open."""
+    opened: int
+    """How often it has opened, reopenings after a failed try included."""
+    refused: int
+    """Questions that it refused."""
+
+    change_time = rounded_optional_instant()
+    retry_delay = rounded_optional_length()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamWindow:
+    """The requests that ended within the last so many minutes, to within ten seconds."""
+
+    length_ns: int
+    """Length of the window."""
+    requests: int
+    """Requests that ended."""
+    failures: int
+    """Those of them that failed."""
+    success_share: float | None
+    """Share of them that did not fail, 0 to 1. None without any."""
+    mean_latency_ns: int | None
+    """Mean time of those that were answered. None without any."""
+    max_latency_ns: int | None
+    """Longest time of those that were answered. None without any."""
+
+    length = rounded_length()
+    mean_latency = rounded_optional_length()
+    max_latency = rounded_optional_length()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamProbe:
+    """A cheap question that the gateway asked by itself, because nobody had asked for a while."""
+
+    probe_time_ns: int
+    """When it was asked."""
+    reason: Reason | None
+    """Reason why it failed. None when it was answered."""
+    latency_ns: int | None
+    """How long the answer took. None when it failed."""
+    key_valid: bool | None
+    """Whether the upstream accepted the gateway's key. None when the answer does not tell."""
+    symbol: str | None
+    """Symbol asked about. None where the question names none."""
+    quality_score: int | None
+    """Quality score of that symbol's quote, 0 to 100. None when no quote came."""
+
+    probe_time = rounded_instant()
+    latency = rounded_optional_length()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamStatus:
     """What the gateway has seen of one group of upstream endpoints."""
 
@@ -437,6 +528,16 @@ class UpstreamStatus:
     """Reason of the last failure. None before the first."""
     last_latency_ns: int | None
     """How long the last answer took. None before the first."""
+    circuit: CircuitStatus
+    """The circuit breaker of the group."""
+    windows: tuple[UpstreamWindow, ...]
+    """The last 1, 5 and 15 minutes."""
+    retries: int
+    """Requests repeated after a failure that may pass. They are among `requests`."""
+    queued: int
+    """Requests that wait for one of the places that the gateway allows itself at the upstream."""
+    probe: UpstreamProbe | None
+    """The last question that the gateway asked by itself. None before the first."""
 
     last_success_time = rounded_optional_instant()
     last_failure_time = rounded_optional_instant()
@@ -453,11 +554,74 @@ class TierStatus:
     state: TierState
     """Whether it can be used."""
     entries: int
-    """Values held."""
+    """Values held by the gateway's process. Zero for a tier that lies outside of it."""
     hits: int
     """Questions it answered."""
     misses: int
     """Questions it could not answer."""
+    hit_share: float | None
+    """Share of the questions put to it that it answered, 0 to 1. None without any."""
+    failures: int
+    """Times that it could not be asked or written."""
+    change_time_ns: int | None
+    """When it went down or came back. None when it never did."""
+
+    change_time = rounded_optional_instant()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetFloor:
+    """The level of a budget below which a class of requests may not spend."""
+
+    priority: str
+    """Class: "interactive", "repair", "history" or "backfill"."""
+    floor: int
+    """Requests that must remain after one of the class is admitted."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetStatus:
+    """What the gateway allows itself to ask of one upstream."""
+
+    upstream: str
+    """Upstream, such as "alpaca.data"."""
+    limit: int
+    """Requests that the budget holds when full, and that a window brings back."""
+    window_ns: int
+    """Length of the window."""
+    remaining: int
+    """Requests that would be admitted now, by the gateway process's last look."""
+    shared: bool
+    """All replicas spend from it together. False without Redis, and while Redis is down."""
+    spent: int
+    """Requests admitted."""
+    refused: int
+    """Requests refused."""
+    waiting: int
+    """Requests that wait for budget."""
+    corrections: int
+    """Times that an answer of the upstream lowered it."""
+    floors: tuple[BudgetFloor, ...]
+    """What each class of requests must leave for the others, most urgent first."""
+
+    window = rounded_length()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorLogStatus:
+    """The state of the gateway's log of refusals and failures, which `errors` reads."""
+
+    store: TierState
+    """State of PostgreSQL, which keeps them; OFF keeps the newest in a ring in memory."""
+    written: int
+    """Records written to where they are kept."""
+    dropped: int
+    """Records lost because they came faster than they could be written."""
+    schema_version: str | None
+    """Version of the database's schema. None without a database."""
 
 
 @final
@@ -469,6 +633,17 @@ class RefusalCount:
     """Name of the rule, such as "crossed"."""
     count: int
     """Records refused."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleFlagCount:
+    """How many records one rule flagged."""
+
+    rule: str
+    """Name of the rule, such as "price_range"."""
+    count: int
+    """Records flagged."""
 
 
 @final
@@ -500,7 +675,124 @@ class GatewayStatus:
     """Upstream records refused, by rule."""
     calls_in_flight: int
     """Calls in flight, the one that asked included."""
+    budgets: tuple[BudgetStatus, ...]
+    """Budget of requests to each upstream."""
+    rule_flags: tuple[RuleFlagCount, ...]
+    """Records served with a flag, by rule."""
+    error_log: ErrorLogStatus
+    """The log of refusals and failures."""
 
     start_time = rounded_instant()
     serve_time = rounded_instant()
     market_time = rounded_instant()
+
+    def tier(self, tier: Tier) -> TierStatus:
+        """The state of one tier.
+
+        Raises:
+            KeyError: the gateway has no such tier for live values.
+        """
+        return {each.tier: each for each in self.tiers}[tier]
+
+    def upstream(self, upstream: str, group: str) -> UpstreamStatus:
+        """The state of one group of upstream endpoints, such as "alpaca.data" and "latest".
+
+        Raises:
+            KeyError: the gateway knows no such group.
+        """
+        return {(each.upstream, each.group): each for each in self.upstreams}[upstream, group]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedEntitlement:
+    """Whether the account behind the gateway may read a feed."""
+
+    feed: Feed
+    """The feed."""
+    state: EntitlementState
+    """Whether it may be read."""
+    delay_ns: int | None
+    """Delay that the feed has by design. None when not known."""
+    learn_time_ns: int | None
+    """When the upstream last said so. None while unknown."""
+    message: str
+    """What the upstream said when it denied the feed. Empty otherwise."""
+
+    delay = rounded_optional_length()
+    learn_time = rounded_optional_instant()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestLimit:
+    """A limit on requests to an upstream."""
+
+    upstream: str
+    """Upstream, such as "alpaca.data"."""
+    requests_per_minute: int
+    """What the upstream admits: by its own answers, or the plan's before the first of them."""
+    confirmed: bool
+    """The upstream itself has said so."""
+    budget_per_minute: int
+    """Requests a minute that the gateway allows itself."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entitlements:
+    """What the account behind the gateway may read, and how often."""
+
+    plan: str
+    """Plan that the gateway's settings name: "basic" or "plus"."""
+    feeds: tuple[FeedEntitlement, ...]
+    """One entry for each stock feed."""
+    limits: tuple[RequestLimit, ...]
+    """One entry for each upstream."""
+    serve_time_ns: int
+    """When this answer was made."""
+
+    serve_time = rounded_instant()
+
+
+# ------------------------------------------------------------------------------------ operators
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorRecord:
+    """One refusal or failure, as the gateway noted it."""
+
+    id: int
+    """Number of the record, unique in its place."""
+    request_id: str | None
+    """Id of the call; for a refused record of the upstream, the upstream's id of the answer that
+    held it."""
+    reason: Reason
+    """Why."""
+    message: str
+    """What the caller was told."""
+    context: Mapping[str, Any] = field(hash=False)
+    """What else is known, as JSON has it: such as `endpoint`, `symbols`, `feed`, `rule`."""
+    time_ns: int
+    """When it happened, by the gateway's wall clock."""
+    place: ErrorLogPlace
+    """Where it was read."""
+
+    time = rounded_instant()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invalidation:
+    """How much was dropped from the gateway's tiers."""
+
+    memory_entries: int
+    """Entries dropped from the gateway process's memory, remembered lacks of data among them."""
+    redis_entries: int | None
+    """Entries dropped from Redis. None when there is no Redis, or when it could not be reached:
+    what it holds then stays until its time is up."""
+    serve_time_ns: int
+    """When it was done."""
+
+    serve_time = rounded_instant()

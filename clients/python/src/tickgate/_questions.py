@@ -17,7 +17,10 @@ from ._errors import GatewayError, TickgateError, translated, unavailable_error
 from ._models import (
     Asset,
     Code,
+    Entitlements,
+    ErrorRecord,
     GatewayStatus,
+    Invalidation,
     MarketClock,
     Quote,
     Snapshot,
@@ -26,6 +29,7 @@ from ._models import (
     Unavailable,
 )
 from ._time import seconds
+from .v1 import admin_service_pb2 as admin_pb2
 from .v1 import quote_service_pb2 as quotes_pb2
 from .v1 import reference_service_pb2 as reference_pb2
 from .v1 import status_service_pb2 as status_pb2
@@ -37,7 +41,7 @@ if TYPE_CHECKING:
     import grpc
     from google.protobuf.message import Message
 
-    from ._enums import AssetStatus, CodeKind, Feed, Tier, View
+    from ._enums import AssetStatus, CodeKind, Feed, Reason, Tier, ValueKind, View
     from .v1 import asset_pb2, quote_pb2, snapshot_pb2, trade_pb2
 
 Value = TypeVar("Value")
@@ -659,6 +663,133 @@ def status(
     )
 
 
+def entitlements(
+    *,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[Entitlements]:
+    """Ask what the account behind the gateway may read: feeds, their delays, request limits.
+
+    The gateway asks the upstream for a feed that it has not asked for yet.
+
+    Args:
+        timeout: As for `quote`.
+        request_id: As for `quote`.
+
+    Returns:
+        The entitlements, an `Entitlements`. A feed that cannot be asked for now stays unknown.
+
+    Raises:
+        TickgateError: as for `status`.
+    """
+    return Question(
+        rpc="StatusService/GetEntitlements",
+        request=status_pb2.GetEntitlementsRequest(),
+        reply=status_pb2.GetEntitlementsResponse,
+        read=convert.entitlements,
+        timeout=timeout,
+        request_id=request_id or _new_id(),
+    )
+
+
+# ------------------------------------------------------------------------------------ operators
+
+
+def errors(
+    *,
+    reasons: Iterable[Reason] = (),
+    of_call: str = "",
+    start: datetime.datetime | None = None,
+    end: datetime.datetime | None = None,
+    page_size: int = 0,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[Page[ErrorRecord]]:
+    """List the gateway's refusals and failures, newest first. Filters combine. For operators.
+
+    Pages are fetched as the iteration reaches them, so stopping early costs nothing.
+
+    Args:
+        reasons: Only records with one of these reasons; all when left out.
+        of_call: Only records of the call with this id, such as an error's `request_id`.
+        start: Earliest time, which belongs to the range.
+        end: Latest time, which does not belong to the range.
+        page_size: Records per call to the gateway, at most 500; the gateway's default when 0.
+        timeout: Deadline of each page, as for `quote`.
+        request_id: Id of every page's call, as for `quote`.
+
+    Returns:
+        An iterator over `ErrorRecord`. `place` says where it was read.
+
+    Raises:
+        NotPermitted: while iterating, on another machine than the gateway's.
+        InvalidRequest: while iterating, also when the records left meanwhile: start again.
+        TickgateError: while iterating, as for `status`.
+    """
+    rules.check_instant("start_time", start)
+    rules.check_instant("end_time", end)
+    return Question(
+        rpc="AdminService/ListErrors",
+        request=admin_pb2.ListErrorsRequest(
+            reasons=map(convert.REASON.number, reasons),
+            request_id=of_call,
+            start_time=convert.instant(start),
+            end_time=convert.instant(end),
+            page_size=page_size,
+        ),
+        reply=admin_pb2.ListErrorsResponse,
+        read=_error_page,
+        timeout=timeout,
+        request_id=request_id or _new_id(),
+    )
+
+
+def invalidate_cache(
+    symbols: Iterable[str] | None = None,
+    *,
+    feed: Feed | None = None,
+    kinds: Iterable[ValueKind] | None = None,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[Invalidation]:
+    """Drop values from memory and Redis, so that the next question asks the upstream. For operators.
+
+    What is dropped is also forgotten as a bridge over an outage. Other replicas keep what their own
+    memory holds, for some seconds.
+
+    Args:
+        symbols: Symbols, at most 200; every symbol when left out.
+        feed: Feed; every feed when left out.
+        kinds: Kinds of value; every kind when left out.
+        timeout: As for `quote`.
+        request_id: As for `quote`.
+
+    Returns:
+        How much was dropped, an `Invalidation`.
+
+    Raises:
+        NotPermitted: the call came from another machine than the gateway's.
+        InvalidRequest: an argument breaks a rule of the API, such as an empty list.
+        TickgateError: as for `status`.
+    """
+    asked = None if symbols is None else _several(symbols)
+    chosen = None if kinds is None else list(kinds)
+    rules.check_named("symbols", asked)
+    rules.check_named("kinds", chosen)
+    return Question(
+        rpc="AdminService/InvalidateCache",
+        request=admin_pb2.InvalidateCacheRequest(
+            symbols=asked,
+            feed=convert.optional_number(convert.FEED, feed),
+            kinds=map(convert.VALUE_KIND.number, chosen or ()),
+        ),
+        reply=admin_pb2.InvalidateCacheResponse,
+        read=convert.invalidation,
+        timeout=timeout,
+        request_id=request_id or _new_id(),
+    )
+
+
 # ---------------------------------------------------------------------------- reading the answer
 
 
@@ -726,3 +857,9 @@ def _trading_days(days: reference_pb2.TradingDays) -> list[TradingDay]:
 def _code_table(table: asset_pb2.CodeTable) -> list[Code]:
     origin = convert.provenance(table.provenance)
     return [Code(code=each.code, name=each.name, provenance=origin) for each in table.codes]
+
+
+def _error_page(page: admin_pb2.ListErrorsResponse) -> Page[ErrorRecord]:
+    place = convert.ERROR_LOG_PLACE.member(page.place)
+    items = tuple(convert.error_record(each, place) for each in page.errors)
+    return Page(items, page.next_page_token)

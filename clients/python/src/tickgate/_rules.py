@@ -13,7 +13,8 @@ from ._errors import FieldViolation, InvalidRequest
 from ._time import seconds
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from collections.abc import Sequence
+    from datetime import datetime, timedelta
 
 LONGEST = 3660 * 24 * 3600
 """Seconds of the longest length of time that a request may name: ten years."""
@@ -35,6 +36,18 @@ def check_request_id(text: str) -> None:
     """Refuse an id that would not reach the gateway's logs as it is."""
     if not re.fullmatch(r"[ -~]{1,128}", text):
         raise _refused("request_id", "an id is 1 to 128 printable ASCII characters")
+
+
+def check_instant(field: str, value: datetime | None) -> None:
+    """Refuse a time that may mean any of a day's hours; None is no time."""
+    if value is not None and value.utcoffset() is None:
+        raise _refused(field, "a time names its time zone")
+
+
+def check_named(field: str, values: Sequence[object] | None) -> None:
+    """Refuse an empty list where leaving it out means all; None is left out."""
+    if values is not None and not values:
+        raise _refused(field, "an empty list would mean all of them; leave it out for that")
 
 
 def _refused(field: str, rule: str) -> InvalidRequest:

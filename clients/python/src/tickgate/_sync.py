@@ -6,12 +6,18 @@ its answer, so this module is all that the twins do not share.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 import grpc
 
 from . import _questions as questions
-from ._channel import DEFAULT_TARGET, DEFAULT_TIMEOUT, channel_options, common_metadata
+from ._channel import (
+    DEFAULT_TARGET,
+    DEFAULT_TIMEOUT,
+    channel_options,
+    common_metadata,
+    upstream_remaining,
+)
 from ._rules import check_length
 
 if TYPE_CHECKING:
@@ -19,6 +25,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from types import TracebackType
 
+    from ._channel import Trailers
     from ._questions import Page, Question
 
 Arguments = ParamSpec("Arguments")
@@ -74,6 +81,7 @@ class SyncClient:
         self._channel = channel
         self._timeout = timeout
         self._metadata = common_metadata(metadata)
+        self._upstream_remaining: int | None = None
 
     quote = _asks(questions.quote)
     quotes = _asks(questions.quotes)
@@ -87,6 +95,17 @@ class SyncClient:
     sessions = _asks(questions.sessions)
     codes = _asks(questions.codes)
     status = _asks(questions.status)
+    entitlements = _asks(questions.entitlements)
+    errors = _walks(questions.errors)
+    invalidate_cache = _asks(questions.invalidate_cache)
+
+    @property
+    def upstream_remaining(self) -> int | None:
+        """Requests for market data that the gateway would still admit, by its latest answer.
+
+        All its callers share them. None before the first answer that says so.
+        """
+        return self._upstream_remaining
 
     def close(self) -> None:
         """Close the connection and cancel what is under way."""
@@ -104,20 +123,28 @@ class SyncClient:
         self.close()
 
     def _ask(self, question: Question[Value]) -> Value:
-        call = self._channel.unary_unary(
+        method = self._channel.unary_unary(
             question.path,
             request_serializer=type(question.request).SerializeToString,
             response_deserializer=question.reply.FromString,
         )
         try:
-            reply = call(
+            reply, call = method.with_call(
                 question.request,
                 timeout=question.deadline(self._timeout),
                 metadata=question.metadata(self._metadata),
             )
         except grpc.RpcError as error:
+            # It is the call too, which gRPC's types do not say.
+            self._note(cast("grpc.Call", error).trailing_metadata())
             raise question.failure(error) from error
+        self._note(call.trailing_metadata())
         return question.answer(reply)
+
+    def _note(self, trailers: Trailers | None) -> None:
+        remaining = upstream_remaining(trailers)
+        if remaining is not None:
+            self._upstream_remaining = remaining
 
     def _walk(self, first: Question[Page[Item]]) -> Iterator[Item]:
         question: Question[Page[Item]] | None = first

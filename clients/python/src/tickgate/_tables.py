@@ -10,10 +10,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ._models import Unavailable
+from ._models import Snapshot, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime, timedelta
     from decimal import Decimal
     from enum import StrEnum
@@ -23,22 +23,33 @@ if TYPE_CHECKING:
     from ._models import (
         Asset,
         Bar,
+        BudgetStatus,
+        CircuitStatus,
         Code,
+        Entitlements,
+        ErrorLogStatus,
+        ErrorRecord,
         GatewayStatus,
+        Invalidation,
         MarketClock,
         Provenance,
         Quote,
         QuoteSide,
-        Snapshot,
+        RefusalCount,
+        RuleFlagCount,
+        TierStatus,
         Trade,
         TradingDay,
+        UpstreamStatus,
+        UpstreamWindow,
     )
 
 Value = TypeVar("Value")
 
 ABSENT = "–"
 NUMBERS = frozenset({"Bid", "Ask", "Size", "Price", "Last", "Spread", "Mid", "Quality"}) | {
-    *("Requests", "Failures", "Entries", "Hits", "Misses", "Records")
+    *("Requests", "Failures", "Entries", "Hits", "Misses", "Hit share", "Records"),
+    *("Of", "Left", "Spent", "Refused", "Waiting", "Limit a minute", "Budget a minute"),
 }
 """Headings whose columns are flush right and in one line."""
 
@@ -79,6 +90,13 @@ def age(value: timedelta | None) -> str:
     if hours < 48:
         return f"{hours} h {minutes} min"
     return f"{hours // 24} d {hours % 24} h"
+
+
+def share(value: float | None) -> str:
+    """A share in percent; 100 % is all, never nearly all."""
+    if value is None:
+        return ABSENT
+    return f"{int(value * 1000) / 10:g} %"
 
 
 def moment(value: datetime | None) -> str:
@@ -123,7 +141,7 @@ def _results(
     headings: Sequence[str],
     cells: Callable[[Value], Sequence[str]],
 ) -> RenderableType:
-    """A row per result in the given order, and beneath them why some hold no value."""
+    """A row per result in the given order; beneath them why some hold no value, or are odd."""
     table, notes = _frame("Symbol", *headings), []
     for result in results:
         if isinstance(result, Unavailable):
@@ -133,6 +151,7 @@ def _results(
             notes.append(unavailable(result))
         else:
             table.add_row(*cells(result))
+            notes.extend(_flags(result))
     return Group(table, *([Text()] if notes else []), *notes)
 
 
@@ -145,6 +164,18 @@ def unavailable(why: Unavailable) -> Text:
         sentences.append(f"Request {why.request_id}")
     said = " ".join(f"{sentence.removesuffix('.')}." for sentence in sentences if sentence)
     return Text(said, style="yellow")
+
+
+def _flags(value: Any) -> Iterator[Text]:
+    """What business rules find odd about a value, or about the parts of a snapshot."""
+    parts: tuple[Any, ...] = (value,)
+    if isinstance(value, Snapshot):
+        bars = (value.minute_bar, value.daily_bar, value.previous_daily_bar)
+        parts = (value.latest_trade, value.latest_quote, *bars)
+    for part in filter(None, parts):
+        for flag in part.rule_flags:
+            said = f"{part.symbol}: served, and flagged by rule {flag.rule}: {flag.evidence}."
+            yield Text(said, style="yellow")
 
 
 # --------------------------------------------------------------------------------------- values
@@ -281,42 +312,155 @@ def codes(items: Iterable[Code]) -> RenderableType:
 
 
 def status(gateway: GatewayStatus) -> RenderableType:
-    """The gateway itself, its upstreams and its tiers."""
+    """The gateway itself, its upstreams, its tiers and its budgets."""
     head = _Table.grid(padding=(0, 2))
     head.add_row("Gateway", f"{gateway.version}, {gateway.environment}")
     head.add_row("Source", f"{word(gateway.source)} {gateway.default_stock_feed}")
     head.add_row("Market", f"{moment(gateway.market_time)}, {word(gateway.market_session)}")
     head.add_row("Up for", age(gateway.serve_time - gateway.start_time))
     head.add_row("Calls in flight", count(gateway.calls_in_flight))
+    head.add_row("Error log", _error_log(gateway.error_log))
+    tables = [
+        head,
+        upstreams(gateway.upstreams),
+        tiers(gateway.tiers),
+        budgets(gateway.budgets),
+        *([_counts("Refused by", gateway.refusals)] if gateway.refusals else []),
+        *([_counts("Flagged by", gateway.rule_flags)] if gateway.rule_flags else []),
+    ]
+    return Group(*(Padding(table, (0, 0, 1, 0), expand=False) for table in tables))
 
-    upstreams = _frame("Upstream", "Group", "State", "Requests", "Failures", "Last failure")
-    for each in gateway.upstreams:
-        failure = (
-            ABSENT
-            if each.last_failure_reason is None
-            else f"{word(each.last_failure_reason)}, {moment(each.last_failure_time)}"
-        )
-        upstreams.add_row(
+
+def _error_log(log: ErrorLogStatus) -> str:
+    kept = {"UP": "in PostgreSQL", "OFF": "in memory"}
+    place = kept.get(log.store, f"in PostgreSQL, which is {word(log.store)}")
+    lost = f", {count(log.dropped)} lost" if log.dropped else ""
+    return f"{count(log.written)} records {place}{lost}"
+
+
+def upstreams(groups: Iterable[UpstreamStatus]) -> RenderableType:
+    """Groups of upstream endpoints: their state, and how well they answered of late."""
+    table = _frame(
+        *("Upstream", "Group", "State", "Circuit", "Success 1/5/15 min", "Latency"),
+        *("Requests", "Failures", "Last failure"),
+    )
+    for each in groups:
+        table.add_row(
             each.upstream,
             each.group,
             word(each.state),
+            _circuit(each.circuit),
+            " / ".join(share(window.success_share) for window in each.windows),
+            _latency(each.windows),
             count(each.requests),
             count(each.failures),
-            failure,
+            ABSENT
+            if each.last_failure_reason is None
+            else f"{word(each.last_failure_reason)}, {moment(each.last_failure_time)}",
         )
+    return table
 
-    tiers = _frame("Tier", "State", "Entries", "Hits", "Misses")
-    for tier in gateway.tiers:
-        tiers.add_row(
+
+def _circuit(circuit: CircuitStatus) -> str:
+    if circuit.retry_delay is None:
+        return word(circuit.state)
+    return f"{word(circuit.state)}, {age(circuit.retry_delay)}"
+
+
+def _latency(windows: Sequence[UpstreamWindow]) -> str:
+    """Mean and longest of the longest window, in which most was asked."""
+    longest = max(windows, key=lambda window: window.length_ns, default=None)
+    if longest is None or longest.mean_latency_ns is None or longest.max_latency_ns is None:
+        return ABSENT
+    return f"{longest.mean_latency_ns / 1e6:.0f}, max {longest.max_latency_ns / 1e6:.0f} ms"
+
+
+def tiers(states: Iterable[TierStatus]) -> RenderableType:
+    """Tiers, and what share of the questions put to each it answered."""
+    table = _frame("Tier", "State", "Entries", "Hits", "Misses", "Hit share", "Failures")
+    for tier in states:
+        table.add_row(
             word(tier.tier),
             word(tier.state),
             count(tier.entries),
             count(tier.hits),
             count(tier.misses),
+            share(tier.hit_share),
+            count(tier.failures),
         )
+    return table
 
-    refusals = _frame("Refused by", "Records")
-    for refusal in gateway.refusals:
-        refusals.add_row(refusal.rule, count(refusal.count))
-    tables = [head, upstreams, tiers, *([refusals] if gateway.refusals else [])]
-    return Group(*(Padding(table, (0, 0, 1, 0), expand=False) for table in tables))
+
+def budgets(states: Iterable[BudgetStatus]) -> RenderableType:
+    """Budgets of requests, and what each class must leave of them for the others."""
+    table = _frame(
+        *("Budget", "Of", "Left", "Every", "Shared", "Spent", "Refused", "Waiting"), "Must leave"
+    )
+    for budget in states:
+        floors = (f"{each.priority} {each.floor}" for each in budget.floors if each.floor)
+        table.add_row(
+            budget.upstream,
+            count(budget.limit),
+            count(budget.remaining),
+            age(budget.window),
+            "yes" if budget.shared else "no",
+            count(budget.spent),
+            count(budget.refused),
+            count(budget.waiting),
+            ", ".join(floors) or ABSENT,
+        )
+    return table
+
+
+def _counts(heading: str, rules: Iterable[RefusalCount | RuleFlagCount]) -> RenderableType:
+    table = _frame(heading, "Records")
+    for each in rules:
+        table.add_row(each.rule, count(each.count))
+    return table
+
+
+def entitlements(known: Entitlements) -> RenderableType:
+    """What the gateway's account may read, and how often it may ask."""
+    feeds = _frame("Feed", "State", "Delay", "Learned", "The upstream said")
+    for each in known.feeds:
+        feeds.add_row(
+            each.feed,
+            word(each.state),
+            age(each.delay),
+            moment(each.learn_time),
+            each.message or ABSENT,
+        )
+    limits = _frame("Upstream", "Limit a minute", "Said by", "Budget a minute")
+    for limit in known.limits:
+        limits.add_row(
+            limit.upstream,
+            count(limit.requests_per_minute),
+            "upstream" if limit.confirmed else f"plan {known.plan}",
+            count(limit.budget_per_minute),
+        )
+    return Group(feeds, Text(), limits)
+
+
+# ------------------------------------------------------------------------------------ operators
+
+
+def errors(records: Iterable[ErrorRecord]) -> RenderableType:
+    """Refusals and failures, newest first."""
+    table = _frame("Time", "Reason", "Message", "Request", "Kept in")
+    for each in records:
+        table.add_row(
+            moment(each.time),
+            word(each.reason),
+            each.message,
+            each.request_id or ABSENT,
+            word(each.place),
+        )
+    return table
+
+
+def invalidation(dropped: Invalidation) -> RenderableType:
+    """How much was dropped."""
+    table = _frame("Dropped from", "Entries")
+    table.add_row("memory", count(dropped.memory_entries))
+    table.add_row("redis", count(dropped.redis_entries))
+    return table
