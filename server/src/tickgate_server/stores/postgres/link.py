@@ -16,7 +16,7 @@ from ...errors import StoreUnusable
 from ...observe.counters import ErrorLogCounts
 from . import migrate
 from .address import parse
-from .hang_up import in_time
+from .waiting import answer, outcome
 
 T = TypeVar("T")
 Connection: TypeAlias = psycopg.AsyncConnection[Any]
@@ -24,8 +24,9 @@ Connection: TypeAlias = psycopg.AsyncConnection[Any]
 _OLDEST: Final = 15
 """Major version of PostgreSQL that is asked for at least."""
 
-_SERVER_SHARE: Final = 0.9
-"""Share of the time for a statement after which the server itself gives up, which costs less than hanging up on it."""
+_SHARE: Final = 0.9
+"""Share of the time after which the server gives up a statement, and the pool the wait for a connection: both leave
+PostgreSQL up. Who has waited longer than that hangs up, and takes PostgreSQL for down."""
 
 _log = structlog.get_logger(__name__)
 
@@ -75,9 +76,13 @@ class PostgresLink:
         self._counts = counts
         self._mode = mode
         self._address = parse(url)
+        self._conninfo = self._address.conninfo(limits.timeout, limits.timeout * _SHARE)
         self._pool: AsyncConnectionPool[Connection] | None = None
         self._line: Connection | None = None
         """Held for nothing but to see it end."""
+
+        self._waiting: set[asyncio.Timeout] = set()
+        """Of those who wait for a connection."""
 
         self._doubt = asyncio.Event()
         self._why = ""
@@ -126,10 +131,10 @@ class PostgresLink:
         while True:
             if self._line is not None:
                 await self._watch(self._line)
-                await self.close()
+                await outcome(self.close())
             await asyncio.sleep(self._limits.check_every)
             try:
-                await self.connect()
+                await outcome(self.connect())
             except (PostgresDown, StoreUnusable) as why:
                 self._mark_down(str(why))
 
@@ -143,14 +148,13 @@ class PostgresLink:
         if self._pool is None or not self.up:
             raise PostgresDown(self._why)
         try:
-            async with self._pool.connection() as connection:
-                return await in_time(connection, command(connection), self._limits.timeout)
+            return await outcome(self._ask(self._pool, command))
         except DataError:
             raise
         except (QueryCanceled, PoolTimeout) as error:
             # Slow, or all connections busy; the line shows whether there is more to it.
             self._doubt.set()
-            raise PostgresDown(self._said(error)) from error
+            raise PostgresDown(self._why or self._said(error)) from error
         except (psycopg.Error, OSError) as error:  # TimeoutError is an OSError
             self._lost(error)
             raise PostgresDown(self._why) from error
@@ -164,43 +168,49 @@ class PostgresLink:
         if pool is not None:
             await pool.close(self._limits.timeout)
 
+    async def _ask(
+        self,
+        pool: AsyncConnectionPool[Connection],
+        command: Callable[[Connection], Coroutine[Any, Any, T]],
+    ) -> T:
+        async with asyncio.timeout(self._limits.timeout) as patience:
+            self._waiting.add(patience)
+            try:
+                connection = await pool.getconn()
+            finally:
+                self._waiting.discard(patience)
+            try:
+                if patience.expired():
+                    # Python 3.11 forgets a cancellation that comes together with the connection.
+                    raise TimeoutError
+                patience.reschedule(asyncio.get_running_loop().time() + self._limits.timeout)
+                return await answer(connection, command(connection))
+            finally:
+                await pool.putconn(connection)
+
     async def _new_line(self) -> Connection:
-        conninfo = self._address.conninfo(self._limits.timeout, self._statement_timeout)
         try:
             # libpq's own timeout is for each host and address that the name stands for.
             async with asyncio.timeout(self._limits.timeout):
-                return await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
+                return await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
         except (psycopg.Error, OSError) as error:
             raise PostgresDown(self._said(error)) from error
 
     async def _new_pool(self) -> AsyncConnectionPool[Connection]:
         pool = AsyncConnectionPool[Connection](
-            self._address.conninfo(self._limits.timeout, self._statement_timeout),
+            self._conninfo,
             kwargs={"autocommit": True},
             min_size=0,
             max_size=self._limits.connections,
-            timeout=self._limits.timeout,
+            timeout=self._limits.timeout * _SHARE,
             # A pool is for as long as PostgreSQL is up; to bring it back is not the pool's to try.
             reconnect_timeout=0,
-            check=self._check,
+            check=_check,
             name="tickgate",
             open=False,
         )
         await pool.open(wait=False)
         return pool
-
-    async def _check(self, connection: Connection) -> None:
-        """Look whether a pooled connection still works before it is given out."""
-        try:
-            check = AsyncConnectionPool[Connection].check_connection(connection)
-            await in_time(connection, check, self._limits.timeout)
-        except TimeoutError as error:
-            self._lost(error)
-            raise
-
-    @property
-    def _statement_timeout(self) -> float:
-        return self._limits.timeout * _SERVER_SHARE
 
     async def _inspect(self, line: Connection) -> migrate.Migrated:
         major = line.info.server_version // 10_000
@@ -208,7 +218,8 @@ class PostgresLink:
             msg = f"PostgreSQL {major} is too old: {_OLDEST} or newer is needed"
             raise StoreUnusable(msg)
         try:
-            held = await in_time(line, _version_to_write(line), self._limits.timeout)
+            async with asyncio.timeout(self._limits.timeout):
+                held = await answer(line, _version_to_write(line))
             if not migrate.must_migrate(held):
                 return migrate.Migrated(held, migrate.NEEDED)
             if self._mode == "check":
@@ -234,7 +245,8 @@ class PostgresLink:
                 loop.remove_reader(line.fileno())
             self._doubt.clear()
             try:
-                await in_time(line, line.execute(""), self._limits.timeout)
+                async with asyncio.timeout(self._limits.timeout):
+                    await _check(line)
             except (psycopg.Error, OSError) as error:
                 self._lost(error)
 
@@ -254,11 +266,21 @@ class PostgresLink:
         if (self._counts.store, self._why) != ("down", why):
             self._counts.store, self._why = "down", why
             _log.warning("postgres_state", state="down", why=why)
+        # Whoever waits for a connection has waited long enough.
+        now = asyncio.get_running_loop().time()
+        for patience in self._waiting:
+            if not patience.expired():
+                patience.reschedule(now)
 
     def _said(self, error: Exception) -> str:
         if isinstance(error, TimeoutError):
             return f"no answer within {self._limits.timeout:g} s"
         return self._address.censor(str(error))
+
+
+async def _check(connection: Connection) -> None:
+    """Look whether *connection* still works."""
+    await answer(connection, AsyncConnectionPool[Connection].check_connection(connection))
 
 
 async def _version_to_write(line: Connection) -> str | None:

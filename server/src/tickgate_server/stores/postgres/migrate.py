@@ -13,7 +13,7 @@ import psycopg
 from msgspec import Struct
 
 from ...errors import StoreUnusable
-from .hang_up import hang_up
+from .waiting import hang_up
 
 VERSION_TABLE: Final = "tickgate_schema"
 """Table that holds the version; a name of our own, for others may keep theirs in the same database."""
