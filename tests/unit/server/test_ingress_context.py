@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,10 +20,12 @@ from tickgate_server.market.quote import Quote
 from tickgate_server.market.time import NANOS, parse_rfc3339
 from tickgate_server.market.trade import Trade
 from tickgate_server.market.unavailable import Reason, Unavailable
+from tickgate_server.settings import ValidationSettings
 
 from ...support.context import RULES, Desk, policy
 from ...support.fakes import NOW
 
+ERRORS_PAGE = (Path(__file__).parents[3] / "docs/errors.md").read_text(encoding="utf-8")
 HOUR = 3600 * NANOS
 RECEIPT = Receipt(DataSource.SANDBOX, Feed.IEX, NOW + 3, "up-1")
 QUOTE = RawQuote("AAPL", NOW, Decimal("9.99"), 100, "V", Decimal("10.01"), 200, "Q", ("R",), "C")
@@ -146,6 +150,16 @@ def test_two_empty_sides_are_no_data_at_any_hour() -> None:
     why = let_in(desk, sides("0", "0", AT_NIGHT))
     assert why.reason is Reason.NO_DATA
     assert desk.refused == {}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_page_on_errors_describes_each_rule(rule: str) -> None:
+    """A rule's row names its default verdict and each of its settings, and no other."""
+    fields = ValidationSettings.model_fields
+    (row,) = [line for line in ERRORS_PAGE.splitlines() if line.startswith(f"| `{rule}` |")]
+    assert f"| `{fields[rule].default}` |" in row
+    named = {name for name in re.findall(r"`(\w+)`", row) if name in fields}
+    assert named == {name for name in fields if name.startswith(rule)}
 
 
 # ---------------------------------------------------------------------------- market_context
