@@ -146,11 +146,15 @@ class SharedTill(Till):
 
 @asynccontextmanager
 async def shared_till(
-    url: str, rules: BudgetPolicy | None = None, *, key_id: str = "a key"
+    url: str,
+    rules: BudgetPolicy | None = None,
+    *,
+    key_id: str = "a key",
+    answers_in: float = 5.0,
 ) -> AsyncIterator[SharedTill]:
-    """A budget in the Redis at *url*, of the account of *key_id*."""
+    """A budget in the Redis at *url*, which has *answers_in* seconds for each command, of the account of *key_id*."""
     clock, counters = MarketClock(follows_upstream=False), Counters()
-    limits = LinkLimits(timeout=0.25, check_every=0.05, connections=20)
+    limits = LinkLimits(timeout=answers_in, check_every=0.05, connections=20)
     link = RedisLink(url, limits, TierCounts(), clock)
     buckets = SharedBuckets(link, account_name(key_id))
     budget = AccountBudget(rules or policy(), counters, clock, buckets)

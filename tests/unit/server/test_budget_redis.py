@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from time import monotonic
 
 import pytest
@@ -12,7 +12,8 @@ import redis.asyncio as aioredis
 
 from tickgate_server.errors import BudgetExhausted
 from tickgate_server.ports import Upstream
-from tickgate_server.stores.budget.shared import account_name
+from tickgate_server.stores.budget.budget import BudgetPolicy
+from tickgate_server.stores.budget.shared import Look, Size, account_name
 from tools.embedded import RedisServer, redis_server
 
 from ...support.budget import BACKFILL, DATA, INTERACTIVE, SharedTill, Till, policy, shared_till
@@ -29,6 +30,21 @@ def server() -> Iterator[RedisServer]:
     """A Redis that a test may kill."""
     with redis_server() as running:
         yield running
+
+
+def nearly(expected: int, found: int) -> bool:
+    """Whether it is what was expected, and no more on top than comes back on a machine that is busy."""
+    return expected <= found <= expected + 3
+
+
+@asynccontextmanager
+async def two_tills(
+    rules: BudgetPolicy, other_key: str = "a key"
+) -> AsyncIterator[tuple[SharedTill, SharedTill]]:
+    """Two gateways that share one Redis."""
+    with redis_url() as url:
+        async with shared_till(url, rules) as one, shared_till(url, rules, key_id=other_key) as two:
+            yield one, two
 
 
 async def drained(*tills: Till) -> int:
@@ -54,12 +70,11 @@ async def hammered(tills: list[SharedTill], stop: asyncio.Event) -> int:
 
 async def test_replicas_share_one_bucket_to_the_request() -> None:
     """Two gateways with three hundred requests each at the same time get out exactly what the bucket holds."""
-    with redis_url() as url:
-        async with shared_till(url, SLOW) as one, shared_till(url, SLOW) as other:
-            begun = monotonic()
-            asked = [till.spend() for till in (one, other) for _ in range(300)]
-            outcomes = await asyncio.gather(*asked, return_exceptions=True)
-            came_back = monotonic() - begun
+    async with two_tills(policy(60, replicas=2)) as (one, other):
+        begun = monotonic()
+        asked = [till.spend() for till in (one, other) for _ in range(300)]
+        outcomes = await asyncio.gather(*asked, return_exceptions=True)
+        came_back = monotonic() - begun
     admitted = sum(isinstance(outcome, int) for outcome in outcomes)
     assert 60 <= admitted <= 60 + came_back
     assert all(isinstance(outcome, int | BudgetExhausted) for outcome in outcomes)
@@ -68,25 +83,20 @@ async def test_replicas_share_one_bucket_to_the_request() -> None:
 
 async def test_replicas_keep_a_floor_together() -> None:
     """Not even together do the backfills of two gateways go below their floor."""
-    with redis_url() as url:
-        async with shared_till(url, SLOW) as one, shared_till(url, SLOW) as other:
-            spent = await asyncio.gather(one.drain(BACKFILL), other.drain(BACKFILL))
-            left = await drained(one, other)
-    assert 30 <= sum(spent) <= 31
-    assert 30 <= left <= 31
+    async with two_tills(SLOW) as (one, other):
+        spent = await asyncio.gather(one.drain(BACKFILL), other.drain(BACKFILL))
+        left = await drained(one, other)
+    assert nearly(30, sum(spent))
+    assert nearly(30, left)
 
 
 async def test_other_accounts_and_upstreams_have_their_own() -> None:
     """Gateways of another account, and requests to the other upstream, take nothing from this budget."""
-    with redis_url() as url:
-        async with (
-            shared_till(url, SLOW) as one,
-            shared_till(url, SLOW, key_id="another") as other,
-        ):
-            await one.drain()
-            assert await other.drain() in (60, 61)
-            deadline = one.clock.monotonic()
-            assert await one.budget.spend(Upstream.TRADING, INTERACTIVE, 1, deadline) == 29
+    async with two_tills(SLOW, "another") as (one, other):
+        await one.drain()
+        assert nearly(60, await other.drain())
+        deadline = one.clock.monotonic()
+        assert await one.budget.spend(Upstream.TRADING, INTERACTIVE, 1, deadline) == 29
 
 
 async def test_no_key_is_written_to_redis() -> None:
@@ -102,35 +112,54 @@ async def test_no_key_is_written_to_redis() -> None:
 
 async def test_a_correction_reaches_the_other_replica() -> None:
     """A 429 that one gateway gets empties the bucket of all; it is counted where it lowered something."""
-    with redis_url() as url:
-        async with shared_till(url, SLOW) as one, shared_till(url, SLOW) as other:
-            await asyncio.gather(*(one.budget.correct(DATA, 0) for _ in range(5)))
-            assert await drained(one, other) in (0, 1)
-            await other.budget.correct(DATA, 0)
-            assert (one.counts.corrections, other.counts.corrections) == (1, 0)
+    async with two_tills(SLOW) as (one, other):
+        await asyncio.gather(*(one.budget.correct(DATA, 0) for _ in range(5)))
+        assert nearly(0, await drained(one, other))
+        await other.budget.correct(DATA, 0)
+        assert (one.counts.corrections, other.counts.corrections) == (1, 0)
 
 
-async def test_what_another_replica_spends_delays_who_waits() -> None:
-    """Who waits for a request that another gateway takes first waits for the next, or is told that it is too late."""
-    rules = policy(600)
-    with redis_url() as url:
-        async with shared_till(url, rules) as one, shared_till(url, rules) as other:
-            await one.spend(cost=600)
-            patient, hurried = one.waiting(cost=2, patience=30.0), one.waiting(patience=0.45)
-            assert await other.spend(cost=2, patience=5.0) == 0
-            outcomes = await asyncio.gather(patient, hurried, return_exceptions=True)
-    assert outcomes[0] == 0
-    assert isinstance(outcomes[1], BudgetExhausted)
+@pytest.mark.parametrize(
+    ("per_minute", "patience", "served"), [(600, 30.0, True), (60, 1.5, False)]
+)
+async def test_what_another_replica_takes_delays_who_waits(
+    per_minute: int, patience: float, served: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who finds that another gateway took what it waited for waits on, or is told that it is too late."""
+    async with two_tills(policy(per_minute)) as (one, other):
+        await one.spend(cost=per_minute)
+        take = one.buckets.take
+
+        async def be_late(name: str, size: Size, floor: int, cost: int) -> Look:
+            monkeypatch.setattr(one.buckets, "take", take)
+            # It may be a little early for both.
+            while not (await other.buckets.take(name, size, floor, 1)).taken:
+                pass
+            return await take(name, size, floor, cost)
+
+        monkeypatch.setattr(one.buckets, "take", be_late)
+        (outcome,) = await asyncio.gather(one.waiting(patience=patience), return_exceptions=True)
+        assert isinstance(outcome, int if served else BudgetExhausted)
+        assert one.buckets.take is take
+        assert one.counts.waiting == 0
+
+
+async def test_those_on_their_way_leave_nothing_to_the_next() -> None:
+    """What is being asked of Redis counts as spent: whoever comes meanwhile waits for the answer, or is refused."""
+    async with two_tills(SLOW) as (one, _):
+        await one.spend(cost=58)
+        asked = [one.waiting(patience=patience) for patience in (0.0, 0.0, 0.0, 5.0)]
+        outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert [isinstance(outcome, int) for outcome in outcomes] == [True, True, False, True]
 
 
 async def test_a_day_is_shared_as_well() -> None:
     """A limit of a day that another gateway has used up refuses here, although there is room in the minute."""
     rules = policy(60, per_day=50)
-    with redis_url() as url:
-        async with shared_till(url, rules) as one, shared_till(url, rules) as other:
-            await one.spend(cost=50)
-            assert other.left == 50
-            refusal = await other.refusal()
+    async with two_tills(rules) as (one, other):
+        await one.spend(cost=50)
+        assert other.left == 50
+        refusal = await other.refusal()
     assert refusal.retry_delay == pytest.approx(1728, abs=1)
 
 
@@ -140,7 +169,7 @@ async def test_memory_takes_over_with_what_was_left(server: RedisServer) -> None
         await till.spend(cost=40)
         server.kill()
         begun = monotonic()
-        assert await till.drain() in (20, 21)
+        assert nearly(20, await till.drain())
         assert monotonic() - begun < 1.0
         assert not till.counts.shared
 
@@ -151,22 +180,22 @@ async def test_one_of_several_starts_with_nothing(server: RedisServer) -> None:
     async with shared_till(server.url, rules) as till:
         await till.spend()
         server.kill()
-        refusal = await till.refusal()
-        assert refusal.retry_delay == pytest.approx(0.2, abs=0.1)
-        assert await till.spend(patience=5.0) == 0
-        assert till.counts.limit == 300
+        refusal = await till.refusal(cost=100)
+        assert refusal.retry_delay == pytest.approx(20.0, abs=1.0)
+        await till.spend(patience=5.0)
+        assert (till.counts.limit, till.counts.shared) == (300, False)
 
 
 async def test_a_burst_that_redis_dies_in_is_served_from_the_rest(server: RedisServer) -> None:
     """Of fifty requests on their way to Redis when it hangs, none waits longer than for one command, nor twice."""
-    async with shared_till(server.url, SLOW) as till:
+    async with shared_till(server.url, SLOW, answers_in=0.25) as till:
         await till.spend(cost=10)
         server.pause()
         begun = monotonic()
         outcomes = await asyncio.gather(*(till.spend() for _ in range(60)), return_exceptions=True)
         assert monotonic() - begun < 1.0
         server.resume()
-    assert sum(isinstance(outcome, int) for outcome in outcomes) in (50, 51)
+    assert nearly(50, sum(isinstance(outcome, int) for outcome in outcomes))
 
 
 async def test_a_redis_that_comes_back_empty_is_told_what_was_spent(server: RedisServer) -> None:
@@ -185,7 +214,7 @@ async def test_a_redis_that_comes_back_empty_is_told_what_was_spent(server: Redi
 
 async def test_a_redis_that_was_only_away_is_told_what_was_spent(server: RedisServer) -> None:
     """A Redis that hung and remembers gets told what was spent without it, however many spend at its return."""
-    async with shared_till(server.url, SLOW) as till:
+    async with shared_till(server.url, SLOW, answers_in=0.25) as till:
         begun = monotonic()
         await till.spend(cost=20)
         server.pause()
@@ -207,11 +236,11 @@ async def test_a_redis_that_goes_again_on_its_return_harms_nobody(server: RedisS
         server.start()
         await till.link.check()
         server.kill()
-        assert await till.drain() in (30, 31)
+        assert nearly(30, await till.drain())
         assert not till.counts.shared
         server.start()
         await till.link.check()
-        assert await till.drain() in (0, 1)
+        assert nearly(0, await till.drain())
         assert till.counts.shared
 
 
@@ -221,7 +250,8 @@ async def test_a_correction_counts_when_redis_is_gone(server: RedisServer) -> No
         await till.spend()
         server.kill()
         await till.budget.correct(DATA, 5)
-        assert (await till.drain(), till.counts.shared) == (5, False)
+        assert nearly(5, await till.drain())
+        assert not till.counts.shared
 
 
 async def test_a_redis_that_forgot_unnoticed_is_reminded() -> None:
@@ -241,8 +271,8 @@ async def test_a_clock_of_redis_set_back_refuses_nobody() -> None:
             await till.spend(cost=30)
             full_at = await till.link.client.get(KEY)
             await till.link.client.set(KEY, float(full_at or 0) + 3600)
-            assert await till.spend(patience=1.0) in (28, 29)
-            assert await till.drain() in (28, 29, 30)
+            assert nearly(28, await till.spend(patience=5.0))
+            assert nearly(28, await till.drain())
 
 
 async def test_a_redis_that_takes_nothing_is_done_without(server: RedisServer) -> None:

@@ -33,6 +33,12 @@ class Bucket:
         self._level = level
         self._at = now
 
+    def cap(self, level: float, at: float, now: float) -> None:
+        """Hold no more than *level* was at the moment *at*, and what has come back since."""
+        seen = level + (now - at) * self.rate
+        if seen < self.level(now):
+            self.set(seen, now)
+
     def take(self, cost: float, now: float) -> None:
         """Take *cost* requests out, whether they are there or not."""
         self.set(self.level(now) - cost, now)

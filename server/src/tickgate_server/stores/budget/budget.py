@@ -17,7 +17,7 @@ from ...ports import Clock, Priority, Upstream
 from ..redis.link import RedisDown
 from .line import Waiter
 from .purse import Purse, Window
-from .shared import Look, SharedBuckets, Size
+from .shared import SharedBuckets, Size
 
 Pause: TypeAlias = Callable[[asyncio.Event, float], Awaitable[None]]
 """Waits until the event is set, at most for so many seconds."""
@@ -27,6 +27,9 @@ _DAY: Final = 24 * 3600
 
 _LONGEST_HOLD: Final = float(_MINUTE)
 """Seconds for which nothing is sent at the upstream's wish, at most: a limit of so many a minute is over by then."""
+
+_CLOCKS_DIFFER: Final = 0.1
+"""Seconds by which Redis's clock and ours may drift apart within a window."""
 
 _RANKS: Final = {priority: rank for rank, priority in enumerate(Priority)}
 
@@ -139,16 +142,16 @@ class AccountBudget:
         purse = self._purses[upstream]
         if not purse.shared and not purse.returning and self._buckets and self._buckets.up:
             await self._return(purse, self._buckets)
-        now, rank = self._clock.monotonic(), _RANKS[priority]
-        wait = purse.wait_in_line(rank, cost, now)
-        if wait == 0 and purse.goes_straight(rank):
+        now, rank, number = self._clock.monotonic(), _RANKS[priority], next(purse.line.numbers)
+        if purse.goes_straight(rank) and purse.wait(rank, cost + purse.asked, now) == 0:
             remaining = await self._take(purse, rank, cost)
             if remaining is not None:
                 purse.look_ahead(self._clock.monotonic())
                 return remaining
-        elif now + wait > deadline or not purse.holds(rank, cost):
-            raise _exhausted(purse, rank, cost, wait)
-        return await self._wait_in_line(purse, Waiter(rank, cost, deadline))
+        elif now + purse.wait_in_line(rank, cost, now) > deadline or not purse.holds(rank, cost):
+            raise _exhausted(purse, rank, cost, purse.wait_in_line(rank, cost + purse.asked, now))
+        # Who has asked in vain what is shared has kept its place before those who came meanwhile.
+        return await self._wait_in_line(purse, Waiter(number, rank, cost, deadline))
 
     async def _wait_in_line(self, purse: Purse, waiter: Waiter) -> int:
         purse.line.join(waiter)
@@ -177,13 +180,15 @@ class AccountBudget:
             patience = waiter.deadline - now
             is_first = purse.line.first is waiter
             wait = purse.wait(waiter.rank, waiter.cost, now)
-            if is_first and wait == 0 and patience >= 0:
+            # Those that are on their way to what is shared may find less than is left here.
+            longest = purse.wait(waiter.rank, waiter.cost + purse.asked, now)
+            if is_first and longest == 0 and patience >= 0:
                 return
             if wait > patience or patience <= 0:
-                waiter.late = wait
+                waiter.late = longest
             else:
                 waiter.woken.clear()
-                await self._pause(waiter.woken, wait if is_first else patience)
+                await self._pause(waiter.woken, wait if is_first and wait > 0 else patience)
         raise _exhausted(purse, waiter.rank, waiter.cost, waiter.late)
 
     async def _take(self, purse: Purse, rank: int, cost: int) -> int | None:
@@ -206,38 +211,42 @@ class AccountBudget:
     async def _take_shared(
         self, purse: Purse, buckets: SharedBuckets, rank: int, cost: int
     ) -> bool:
-        # The shortest window is asked first: what is taken there in vain, because a longer one is spent, is soon back.
-        for window in purse.windows:
-            asked_at = self._clock.monotonic()
-            before = window.shared.level(asked_at)
-            look = await buckets.take(window.name, _size(window), window.floors[rank], cost)
-            now = self._clock.monotonic()
-            gained = (now - asked_at) * window.shared.rate
-            expected = min(window.limit, before + gained) - (cost if look.taken else 0)
-            await self._compare(window, buckets, look, expected)
-            if not look.taken:
-                purse.look(self._clock.monotonic())
-                return False
+        purse.asked += cost
+        try:
+            # The shortest window first: what is taken there in vain, because a longer one is spent, is soon back.
+            for window in purse.windows:
+                if not await self._take_from(purse, window, buckets, rank, cost):
+                    purse.look(self._clock.monotonic())
+                    return False
+        finally:
+            purse.asked -= cost
+            purse.line.wake_first()
         return True
 
-    async def _compare(
-        self, window: Window, buckets: SharedBuckets, look: Look, expected: float
-    ) -> None:
-        """Believe what Redis says, unless it cannot be true.
+    async def _take_from(
+        self, purse: Purse, window: Window, buckets: SharedBuckets, rank: int, cost: int
+    ) -> bool:
+        """Return whether *cost* requests were there, and believe what Redis says of the rest unless it cannot be true.
 
-        Others spend as well, so there may be less than *expected*, but never more: then Redis was restarted empty, or
-        its clock was set forward. A level far below zero means that its clock was set back, and it would admit nothing
-        before it has caught up.
+        Others spend as well, so there may be less than this process believes, but never more: then Redis was restarted
+        empty, or its clock was set forward. A level far below zero means that its clock was set back, and that it would
+        admit nothing before it has caught up.
         """
-        # What came back while the answer travelled is no contradiction.
-        slack = 1 + window.shared.rate
-        level = look.level
-        if level < -slack:
-            await buckets.forget(window.name)
-        if not -slack <= level <= expected + slack:
-            _log.warning("budget_forgotten", bucket=window.name, level=level, expected=expected)
-            level = (await buckets.lower(window.name, _size(window), expected)).level
-        window.shared.set(level, self._clock.monotonic())
+        asked_at = self._clock.monotonic()
+        believed = window.shared.level(asked_at)
+        look = await buckets.take(window.name, _size(window), window.floors[rank], cost)
+        now = self._clock.monotonic()
+        most = min(window.limit, believed + (now - asked_at) * window.shared.rate)
+        taken, slack = look.taken, 1 + window.shared.rate * _CLOCKS_DIFFER
+        if not -slack <= look.level <= most - cost * taken + slack:
+            # What others of this process are taking meanwhile may have come out of requests that do not exist.
+            left = window.shared.level(now) - purse.asked
+            _log.warning("budget_forgotten", bucket=window.name, level=look.level, left=left)
+            if look.level < -slack:
+                await buckets.forget(window.name)
+            look = await buckets.lower(window.name, _size(window), left)
+        window.shared.cap(look.level, asked_at, self._clock.monotonic())
+        return taken
 
     async def _return(self, purse: Purse, buckets: SharedBuckets) -> None:
         """Spend together with the others again, once they know what was spent alone; stay alone if Redis goes again."""

@@ -45,7 +45,8 @@ class Window:
 
         self.replicas = replicas
         self.shared = Bucket(limit, seconds, now)
-        """The bucket of all replicas as it was last seen. There may be less in it, for others spend as well."""
+        """The bucket of all replicas as far as it was seen. There may be less in it, for others spend as well, but not
+        more, unless it was lost."""
 
         self.own = Bucket(*self._part(), now)
         """This process's part, from which it spends while it is on its own."""
@@ -117,6 +118,9 @@ class Purse:
         if shared:
             for window in windows:
                 window.unite()
+        self.asked = 0
+        """Requests that are being taken out of what is shared: the answer is under way."""
+
         self.returning = False
         """Whether those who share it are being told what was spent alone."""
 
