@@ -129,9 +129,6 @@ class Effort(Struct):
     on_wire: float = 0.0
     """Seconds for which the upstream was waited for. Waiting for a place or for budget is not among them."""
 
-    resent: int = 0
-    """Requests that the connection pool sent once more by itself, and that nobody has paid for yet."""
-
 
 class Request(Struct, frozen=True):
     """One HTTP request to an upstream."""

@@ -1,4 +1,4 @@
-"""What HTTP tells the budget: the upstream's own count, and what aiohttp sent once more by itself."""
+"""What HTTP tells the budget: the upstream's own count, and one request for each that was paid for."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from tickgate_server.errors import UpstreamUnreachable
 from tickgate_server.jobs.market_clock import MarketClock
-from tickgate_server.ports import Effort, Group, Quota, Reply, Request, Upstream
+from tickgate_server.ports import Group, Quota, Reply, Request, Upstream
 from tickgate_server.upstream.alpaca.http import HttpLimits, HttpRequests, http_session
 
 LIMITS = HttpLimits(
@@ -17,12 +18,11 @@ LIMITS = HttpLimits(
 )
 
 
-async def ask(session: aiohttp.ClientSession, url: str) -> tuple[Reply, Effort]:
-    """Send one request, and return its answer and what it cost."""
+async def ask(session: aiohttp.ClientSession, url: str) -> Reply:
+    """Send one request, and return its answer."""
     clock = MarketClock(follows_upstream=False)
     request = Request(Upstream.DATA, Group.LATEST, "/path", {}, clock.monotonic() + 10)
-    reply = await HttpRequests(session, {Upstream.DATA: url}, clock).send(request)
-    return reply, request.effort
+    return await HttpRequests(session, {Upstream.DATA: url}, clock).send(request)
 
 
 @pytest.mark.parametrize(
@@ -59,14 +59,14 @@ async def test_a_reply_carries_what_the_upstream_says_of_its_limit(
     try:
         host, port = runner.addresses[0][:2]
         async with http_session(LIMITS, "key", "secret") as session:
-            reply, effort = await ask(session, f"http://{host}:{port}")
+            reply = await ask(session, f"http://{host}:{port}")
     finally:
         await runner.cleanup()
-    assert (reply.quota, effort.resent) == (quota, 0)
+    assert reply.quota == quota
 
 
-async def test_what_the_pool_sends_again_is_told() -> None:
-    """A request that aiohttp sends a second time, because a pooled connection was dead, says so in its effort."""
+async def test_nothing_is_sent_again_unasked() -> None:
+    """A request whose pooled connection turns out to be dead is not sent a second time, for which nobody paid."""
     heard = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -82,7 +82,9 @@ async def test_what_the_pool_sends_again_is_told() -> None:
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with http_session(LIMITS, "key", "secret") as session:
-            efforts = [(await ask(session, url))[1].resent for _ in range(2)]
-            async with session.get(f"{url}/path") as untold:
-                await untold.read()
-    assert (efforts, heard) == ([0, 1], 4)
+            await ask(session, url)
+            with pytest.raises(UpstreamUnreachable, match="broke off"):
+                await ask(session, url)
+            heard_by_then = heard
+            await ask(session, url)
+    assert (heard_by_then, heard) == (2, 3)

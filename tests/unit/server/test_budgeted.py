@@ -23,12 +23,10 @@ class Wire:
         self.sent = 0
         self.quota: Quota | None = None
         self.failure: Exception | None = None
-        self.resends = 0
 
     async def send(self, request: Request) -> Reply:
         """Answer one request."""
         self.sent += 1
-        request.effort.resent += self.resends
         if self.failure is not None:
             raise self.failure
         return Reply(b"", "", NOW, self.till.clock.monotonic(), self.quota)
@@ -38,7 +36,7 @@ def paid() -> tuple[BudgetedRequests, Wire, HandTill]:
     """Requests, the wire below them and the budget of sixty a minute beside them."""
     till = hand_till()
     wire = Wire(till)
-    return BudgetedRequests(wire, till.budget, till.clock), wire, till
+    return BudgetedRequests(wire, till.budget), wire, till
 
 
 def request(till: HandTill, patience: float = 0.0, **other: Any) -> Request:
@@ -111,22 +109,3 @@ async def test_a_429_that_names_a_delay_stops_everybody() -> None:
     assert wire.sent == 1
     await till.time.advance(0.2)
     assert (waiting.done(), wire.sent) == (True, 2)
-
-
-@pytest.mark.parametrize("failure", [None, UpstreamBroken("answered 500")])
-async def test_what_the_pool_sent_again_costs_as_well(failure: Exception | None) -> None:
-    """A request that the connection pool sent a second time by itself is paid for twice, and only once."""
-    requests, wire, till = paid()
-    wire.resends, wire.failure = 1, failure
-    asked = request(till)
-    await asyncio.gather(requests.send(asked), return_exceptions=True)
-    assert (till.left, asked.effort.resent) == (58, 0)
-
-
-async def test_what_the_pool_sent_again_fails_no_answer() -> None:
-    """When nothing is left to pay for what was sent again, the answer is handed out all the same."""
-    requests, wire, till = paid()
-    wire.resends = 1
-    await till.spend(cost=59)
-    assert isinstance(await requests.send(request(till)), Reply)
-    assert till.left == 0

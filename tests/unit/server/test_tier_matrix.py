@@ -22,7 +22,7 @@ from tickgate_server.market.session import MarketSession
 from tickgate_server.market.time import NANOS
 from tickgate_server.market.unavailable import Reason, TierOutcome, Unavailable
 from tickgate_server.observe.counters import Counters, TierCounts
-from tickgate_server.ports import Group, Key, Upstream
+from tickgate_server.ports import Effort, Group, Key, Upstream
 
 from ...support.fakes import FakeLatest, HandClock, question, quote
 from ...support.hot_cache import FakeHotCache
@@ -75,10 +75,10 @@ class Setup:
         breakers = Breakers(policy, self.clock, Counters().upstream)
         circuit = breakers.circuit(Upstream.DATA, Group.LATEST)
         if state != "closed":
-            circuit.leave(circuit.enter(), Finding(Outcome.FAILS))
+            circuit.leave(circuit.enter(Effort()), Finding(Outcome.FAILS))
         if state == "half_open":
             self.clock.advance(cool_down)
-            circuit.enter()
+            circuit.enter(Effort())
         return breakers
 
     def _refusal(self, _: Feed) -> UpstreamFailure | None:

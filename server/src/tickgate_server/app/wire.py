@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from msgspec import Struct
 
 from ..errors import UpstreamFailure
-from ..guards.breaker import BreakerRequests, Breakers, Circuit
+from ..guards.breaker import BreakerRequests, Breakers, Circuit, RecheckedRequests
 from ..guards.budgeted import BudgetedRequests
 from ..guards.bulkhead import BulkheadRequests
 from ..guards.counted import CountedRequests
@@ -60,8 +60,9 @@ async def open_wire(
     async with http_session(policies.http_limits(settings), *settings.keys) as session:
         requests: Requests = HttpRequests(session, urls, clock)
         requests = CountedRequests(requests, counters.upstream, clock)
+        requests = RecheckedRequests(requests, breakers)
         requests = BulkheadRequests(requests, settings.alpaca.places, counters.upstream, clock)
-        requests = BudgetedRequests(requests, budget, clock)
+        requests = BudgetedRequests(requests, budget)
         requests = RetriedRequests(
             requests, policies.retries(settings), clock, counters.upstream, breakers.closed
         )

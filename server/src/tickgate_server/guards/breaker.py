@@ -28,7 +28,7 @@ from ..errors import (
 )
 from ..market.unavailable import Reason
 from ..observe.counters import CircuitCounts, CircuitState, UpstreamCounts
-from ..ports import Clock, Group, Reply, Request, Requests, Upstream
+from ..ports import Clock, Effort, Group, Reply, Request, Requests, Upstream
 from .counted import FAIR_WAIT
 from .flights import TIME_IS_UP
 
@@ -260,6 +260,7 @@ class Circuit:
         self._left_alone = f"{name} failed repeatedly and is left alone for now"
         self._clock = clock
         self._counts = counts
+        self._try: Effort | None = None
         self.show()
 
     @property
@@ -282,8 +283,19 @@ class Circuit:
             return CircuitOpen(self._left_alone, retry_delay=delay)
         return None
 
-    def enter(self) -> Permits:
-        """Return the permits of a request that is not refused, to be given back with `leave`."""
+    def late_refusal(self, effort: Effort) -> CircuitOpen | KeyRefused | None:
+        """Return a new failure if the request of *effort*, which has entered, has waited until it must not go any more.
+
+        A circuit that opened meanwhile lets nothing through but its try.
+        """
+        if self.closed or effort is self._try:
+            return None
+        return self.refusal() or CircuitOpen(self._left_alone, retry_delay=0.0)
+
+    def enter(self, effort: Effort) -> Permits:
+        """Return the permits of a request that is not refused, to be given back with `leave`; *effort* is its own."""
+        if not self.closed:
+            self._try = effort
         return self._key.enter(), self._group.enter()
 
     def leave(self, permits: Permits, finding: Finding) -> None:
@@ -388,7 +400,7 @@ class BreakerRequests:
         refusal = circuit.refusal()
         if refusal is not None:
             raise refusal
-        permits, finding = circuit.enter(), _NOTHING
+        permits, finding = circuit.enter(request.effort), _NOTHING
         waited_before = request.effort.on_wire
         try:
             reply = await self._requests.send(request)
@@ -402,6 +414,26 @@ class BreakerRequests:
         finally:
             circuit.leave(permits, finding)
         return reply
+
+
+class RecheckedRequests:
+    """The wrapped `Requests`, which what waited for budget or for a place reaches only if no circuit opened meanwhile.
+
+    Without it a long queue would go on to an upstream that is to be left alone.
+    """
+
+    def __init__(self, requests: Requests, breakers: Breakers) -> None:
+        """Wrap *requests*; stand behind the `BreakerRequests` of the same *breakers*, and behind all that waits."""
+        self._requests = requests
+        self._breakers = breakers
+
+    async def send(self, request: Request) -> Reply:
+        """Send *request*, or raise `CircuitOpen` or `KeyRefused` at once."""
+        circuit = self._breakers.circuit(request.upstream, request.group)
+        refusal = circuit.late_refusal(request.effort)
+        if refusal is not None:
+            raise refusal
+        return await self._requests.send(request)
 
 
 def _judge(failure: UpstreamFailure, waited: float) -> Finding:

@@ -12,6 +12,7 @@ from stamina import AsyncRetryingCaller
 
 from ..errors import (
     BudgetExhausted,
+    CircuitOpen,
     RateLimited,
     UnexpectedStatus,
     UpstreamBroken,
@@ -80,8 +81,8 @@ class RetriedRequests:
         """Send *request*, again where that may help and its deadline allows it.
 
         Raises:
-            UpstreamFailure: the last that the upstream itself gave. That a repetition found no budget, or no answer in
-                time, does not replace it.
+            UpstreamFailure: the last that the upstream itself gave. That a repetition found no budget, an open
+                circuit, or no answer in time, does not replace it.
             asyncio.CancelledError: with that failure as its cause, if there is one.
         """
         last: UpstreamFailure | None = None
@@ -100,7 +101,7 @@ class RetriedRequests:
 
         try:
             return await _CALLER(pause_after, attempt)
-        except (UpstreamTimeout, BudgetExhausted) as unanswered:
+        except (UpstreamTimeout, BudgetExhausted, CircuitOpen) as unanswered:
             if last is None:
                 raise
             raise last from unanswered

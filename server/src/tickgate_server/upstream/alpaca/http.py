@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 import msgspec
@@ -45,23 +45,12 @@ class HttpLimits(msgspec.Struct, frozen=True):
     user_agent: str
 
 
-class _Wire(msgspec.Struct):
-    """What went over the wire for one request."""
-
-    sent: int = 0
-
-
 class _ErrorBody(msgspec.Struct):
     message: str = ""
 
 
 class HttpRequests:
-    """The `Requests` port over a pool of connections. It never follows a redirect and never tries again by itself.
-
-    One exception is aiohttp's: when the upstream had closed a pooled connection before it took the request, aiohttp
-    sends the request once more on another (RFC 9110, section 9.2.2). It has no public switch for that; the request's
-    effort says how often it happened.
-    """
+    """The `Requests` port over a pool of connections. It never follows a redirect and never tries again by itself."""
 
     def __init__(
         self, session: aiohttp.ClientSession, urls: Mapping[Upstream, str], clock: Clock
@@ -77,19 +66,16 @@ class HttpRequests:
         if remaining <= 0:
             raise UpstreamTimeout(_late(request))
         url = self._urls[request.upstream] + request.path
-        wire = _Wire()
         try:
             async with asyncio.timeout(remaining):
                 async with self._session.get(
-                    url, params=request.params, allow_redirects=False, trace_request_ctx=wire
+                    url, params=request.params, allow_redirects=False
                 ) as response:
                     body = await _read(response)
         except TimeoutError as error:
             raise UpstreamTimeout(_late(request)) from error
         except (aiohttp.ClientError, OSError) as error:
             raise UpstreamUnreachable(_cut_off(request, error)) from error
-        finally:
-            request.effort.resent += max(0, wire.sent - 1)
         if response.status != 200:
             raise _failure(request, response, body, self._clock.wall())
         return Reply(
@@ -115,22 +101,35 @@ async def http_session(
         "User-Agent": limits.user_agent,
     }
     timeout = aiohttp.ClientTimeout(total=limits.total, connect=limits.connect)
-    traces = aiohttp.TraceConfig()
-    traces.on_request_headers_sent.append(_count_sent)
     async with aiohttp.ClientSession(
         connector=connector,
         headers=headers,
         timeout=timeout,
-        trace_configs=[traces],
+        middlewares=[_once],
         # A key needs no session, and cookies that were kept would only grow each request.
         cookie_jar=aiohttp.DummyCookieJar(),
     ) as session:
         yield session
 
 
-async def _count_sent(_session: aiohttp.ClientSession, context: Any, _params: object) -> None:
-    if isinstance(context.trace_request_ctx, _Wire):
-        context.trace_request_ctx.sent += 1
+class _BrokeOff(aiohttp.ClientConnectionError):
+    """A connection ended before the head of the answer."""
+
+
+async def _once(
+    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Send *request* once.
+
+    aiohttp repeats a GET whose connection breaks. Nobody would have paid for that, and it would make two requests of the
+    one that tries an open circuit. It does so for errors of two kinds, so whatever breaks is given another.
+    """
+    try:
+        return await send(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _BrokeOff(str(error)) from error
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
