@@ -4,7 +4,7 @@ GatewayError
 ├── InvalidRequest            the caller asked wrongly
 ├── NotPermitted              the caller may not do this
 ├── ShuttingDown              the gateway is stopping
-├── StoreUnusable             the database has a schema that this gateway must not use
+├── StoreUnusable             Redis or PostgreSQL is there, or is said to be, and must not be used
 └── UpstreamFailure           the upstream gave no answer that can be used
     ├── UpstreamTimeout       none before the deadline
     │   └── Crowded           not even sent: no place became free before the deadline
@@ -55,7 +55,7 @@ class NotPermitted(GatewayError):
 
 
 class StoreUnusable(GatewayError):
-    """The database has a schema that this gateway must not use; the message says what to do."""
+    """Redis or PostgreSQL must not be used: a wrong address, a cluster, a foreign schema. The message says why."""
 
 
 class UpstreamFailure(GatewayError):
