@@ -194,6 +194,18 @@ async def test_who_goes_away_spends_nothing() -> None:
     assert (first.cancelled(), second.cancelled()) == (True, True)
 
 
+async def test_who_wakes_too_late_spends_nothing() -> None:
+    """A waiter that a busy process wakes only after its deadline is refused: its request would be of no more use."""
+    till = hand_till()
+    await till.drain()
+    waiting = till.waiting(patience=1.5)
+    await till.time.turns()
+    till.time.clock.advance(2.0)
+    await till.time.advance(0.0)
+    assert await delay_told(waiting) == 0.0
+    assert (till.left, till.counts.spent) == (2, 60)
+
+
 async def test_the_upstream_can_lower_it() -> None:
     """What the upstream says is left is believed when it is less, and ignored when it is more."""
     till = hand_till()
