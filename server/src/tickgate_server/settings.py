@@ -106,10 +106,12 @@ class BudgetSettings(_Section):
     """Requests a minute that the upstream admits for assets, clock and calendar."""
 
     data_per_day: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
-    """Requests for market data of one day at most; 0 sets no such limit."""
+    """Requests for market data that a full budget of the day holds, and that a day brings back evenly; 0 sets no such
+    limit."""
 
     replicas: Annotated[int, Field(ge=1, le=1000)] = 1
-    """Gateways that use the same account: without Redis each takes its part of the budget."""
+    """Gateways that use the same account. Without Redis, and while it is away, each takes its part of the budget: say it
+    also where they share one."""
 
     repair_floor: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the budget that repairs of gaps leave for callers who wait."""
