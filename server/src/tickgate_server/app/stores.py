@@ -10,7 +10,7 @@ from ..market.provenance import DataSource, Tier
 from ..market.quote import Quote
 from ..market.snapshot import Snapshot
 from ..market.trade import Trade
-from ..observe.counters import Counters
+from ..observe.counters import Counters, ErrorLogCounts
 from ..ports import Clock, ErrorLog, HotCache
 from ..settings import Settings
 from ..stores.error_ring import ErrorRing
@@ -109,10 +109,9 @@ async def _redis(
 async def _error_log(
     settings: Settings, counters: Counters, jobs: list[Job]
 ) -> AsyncIterator[ErrorLog]:
-    ring = ErrorRing(settings.error_log.ring, counters.error_log)
     url, store = settings.postgres_url.get_secret_value(), settings.store
     if not url:
-        yield ring
+        yield ErrorRing(settings.error_log.ring, counters.error_log)
         return
     # Without PostgreSQL its library need not be loaded, which takes a while.
     from ..stores.postgres.error_log import LogPolicy, PostgresErrorLog  # noqa: PLC0415
@@ -120,6 +119,8 @@ async def _error_log(
 
     limits = LinkLimits(store.timeout, store.check_every, store.connections)
     link = PostgresLink(url, limits, counters.error_log, store.migrate)
+    # Written is what PostgreSQL has, whatever the ring beside it holds.
+    ring = ErrorRing(settings.error_log.ring, ErrorLogCounts())
     errors = PostgresErrorLog(
         link, ring, LogPolicy(settings.error_log.keep_days), counters.error_log
     )
