@@ -1,0 +1,157 @@
+"""While PostgreSQL is gone, hangs or refuses, callers notice nothing, and what was refused to them is not lost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from itertools import islice
+from statistics import median
+from typing import Any
+from urllib.parse import urlsplit
+
+import grpc
+import pytest
+
+from tickgate.v1 import admin_service_pb2 as pb
+from tickgate.v1 import quote_service_pb2 as quotes
+from tools.embedded import PostgresServer, postgres_server
+
+from ..support.error_log import as_administrator
+from ..support.outages import PATIENCE, QUICK, cold_symbols, nothing_left, own_tasks
+from ..support.proxy import FaultProxy, fault_proxy
+from ..support.running import Stack, running
+from ..support.shown import Shown, postgres_says, status
+
+SYMBOLS = list(islice(cold_symbols(), 20))
+
+SETTINGS: Mapping[str, Any] = {
+    "alpaca": QUICK,
+    "store": {"timeout": 1.0, "check_every": 0.05},
+}
+
+RING, POSTGRES = pb.ERROR_LOG_PLACE_RING, pb.ERROR_LOG_PLACE_POSTGRES
+
+_WRONG = quotes.GetQuoteRequest(symbol="no symbol")
+
+
+class Database:
+    """A database of its own, behind a proxy."""
+
+    def __init__(self, server: PostgresServer, proxy: FaultProxy) -> None:
+        """Make one in *server*, to be reached through *proxy*."""
+        self.server = server
+        self.proxy = proxy
+        self.direct = server.new_database()
+        """Address for its administrator."""
+
+        self.name = urlsplit(self.direct).path[1:]
+        self.url = self.direct.replace(f":{server.port}/", f":{proxy.port}/")
+
+    def run(self, *statements: str) -> None:
+        """Run *statements* in it."""
+        as_administrator(self.direct, *statements)
+
+    def run_beside(self, *statements: str) -> None:
+        """Run *statements* in another database of the same server."""
+        as_administrator(self.server.url, *statements)
+
+
+Act = Callable[[Database], None]
+
+READ_ONLY = (
+    "ALTER SYSTEM SET default_transaction_read_only = {}",
+    "SELECT pg_reload_conf()",
+)
+
+OUTAGES: dict[str, tuple[Act, Act]] = {
+    "killed": (lambda db: db.server.kill(), lambda db: db.server.start()),
+    "hung": (lambda db: db.server.pause(), lambda db: db.server.resume()),
+    "blackhole": (lambda db: db.proxy.blackhole(), lambda db: db.proxy.mend()),
+    "slow": (lambda db: db.proxy.delay(2.0), lambda db: db.proxy.mend()),
+    "reset": (lambda db: db.proxy.reset(), lambda db: db.proxy.mend()),
+    "half-closed": (lambda db: db.proxy.half_close(), lambda db: db.proxy.mend()),
+    "cut-short": (lambda db: db.proxy.cut_after(5), lambda db: db.proxy.mend()),
+    "read-only": (
+        lambda db: db.run(*(one.format("on") for one in READ_ONLY)),
+        lambda db: db.run(*(one.format("off") for one in READ_ONLY)),
+    ),
+    "closed": (
+        lambda db: db.run_beside(
+            f"ALTER DATABASE {db.name} ALLOW_CONNECTIONS false",
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{db.name}'",
+        ),
+        lambda db: db.run_beside(f"ALTER DATABASE {db.name} ALLOW_CONNECTIONS true"),
+    ),
+}
+each_outage = pytest.mark.parametrize(("strike", "mend"), OUTAGES.values(), ids=OUTAGES)
+
+
+async def refuse(stack: Stack, name: str, count: int) -> list[str]:
+    """Ask wrongly *count* times, check that this is told within 100 ms as a rule, and return the ids of the calls."""
+    ids, took = [f"{name}-{number}" for number in range(count)], []
+    for request_id in ids:
+        began = time.monotonic()
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stack.quotes.GetQuote(
+                _WRONG, metadata=(("x-request-id", request_id),), timeout=PATIENCE
+            )
+        took.append(time.monotonic() - began)
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert median(took) < 0.1
+    return ids
+
+
+async def listed(stack: Stack) -> tuple[pb.ErrorLogPlace.ValueType, list[str]]:
+    """Return where the errors are kept now, and the ids of the calls, page by page, oldest first."""
+    ids: list[str] = []
+    request = pb.ListErrorsRequest(page_size=7)
+    while True:
+        page = await stack.admin.ListErrors(request, timeout=PATIENCE)
+        ids += (record.request_id for record in page.errors)
+        if not page.next_page_token:
+            return page.place, ids[::-1]
+        request.page_token = page.next_page_token
+
+
+async def written(stack: Stack, ids: list[str]) -> list[str]:
+    """Wait until PostgreSQL holds *ids*, and return all that it holds."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            place, held = await listed(stack)
+            if place == POSTGRES and set(held) >= set(ids):
+                return held
+            await asyncio.sleep(0.02)
+
+
+@each_outage
+async def test_nothing_is_lost_while_postgres_is_away(strike: Act, mend: Act) -> None:
+    """In an outage the ring lists what calls were refused and no call waits; afterwards PostgreSQL has all of it."""
+    with postgres_server() as server:
+        async with fault_proxy(server.port) as proxy:
+            database = Database(server, proxy)
+            async with running(postgres_url=database.url, **SETTINGS) as one:
+                shown = Shown(one.sandbox)
+                shown.show(SYMBOLS)
+                early = await refuse(one, "before", 10)
+                await written(one, early)
+                before = own_tasks()
+
+                strike(database)
+                ids = early + await refuse(one, "meanwhile", 30)
+                read = await shown.ask_all(one, SYMBOLS)
+                await postgres_says(one, "DOWN")
+                ringing = await listed(one)
+
+                mend(database)
+                await postgres_says(one, "UP")
+                ids += await refuse(one, "after", 10)
+                held = await written(one, ids)
+                await nothing_left(one.gateway, before)
+                log = (await status(one)).error_log
+
+    assert read == {"UPSTREAM": 20}
+    assert ringing == (RING, ids[:40])
+    # A batch whose fate is open is written again.
+    assert list(dict.fromkeys(held)) == ids
+    assert (log.written, log.dropped) == (50, 0)
