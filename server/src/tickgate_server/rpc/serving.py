@@ -36,11 +36,18 @@ SERVICES: Final[tuple[ServiceDescriptor, ...]] = tuple(
 )
 """The services of the contract, as far as they are built."""
 
+_MOST_PENDING: Final = 100_000
+"""Calls that have arrived and that the event loop has not taken yet, each some kilobytes."""
+
 _OPTIONS: Final = (
     # Answers stay far below; a request of more than this is not one of ours.
     ("grpc.max_receive_message_length", 1 << 20),
     # Two gateways on one port would share its calls without knowing of each other.
     ("grpc.so_reuseport", 0),
+    # Calls that wait for the event loop to take them. Beyond 1,000 gRPC drops some by lot, and beyond 3,000 all: with a
+    # bare CANCELLED, for which nobody tries again and nobody knows why.
+    ("grpc.server.max_pending_requests", _MOST_PENDING),
+    ("grpc.server.max_pending_requests_hard_limit", _MOST_PENDING),
 )
 
 

@@ -121,8 +121,8 @@ async def _once(
 ) -> aiohttp.ClientResponse:
     """Send *request* once.
 
-    aiohttp repeats a GET whose connection breaks. Nobody would have paid for that, and it would make two requests of the
-    one that tries an open circuit. It does so for errors of two kinds, so whatever breaks is given another.
+    aiohttp repeats a GET whose connection breaks. Nobody would have paid for that, and it would make two requests of
+    the one that tries an open circuit. It does so for errors of two kinds, so whatever breaks is given another.
     """
     try:
         return await send(request)
