@@ -19,7 +19,11 @@ QUESTIONS: Final = (
     f"grpcurl -plaintext {GATEWAY} list",
     f"grpcurl -plaintext {GATEWAY} describe {_SERVICE}",
     f'grpcurl -plaintext -d \'{{"symbol":"AAPL"}}\' {GATEWAY} {_SERVICE}/GetQuote',
+    f"grpcurl -plaintext {GATEWAY} tickgate.v1.StatusService/GetEntitlements",
+    f"grpcurl -plaintext -d '{{\"page_size\":5}}' {GATEWAY} tickgate.v1.AdminService/ListErrors",
     "tickgate quote AAPL MSFT ZZZZ --view full",
+    "tickgate status",
+    "tickgate errors --since 15m",
 )
 """Lines that a gateway which runs there answers."""
 

@@ -123,13 +123,23 @@ def sandbox_program(*arguments: str, listen: str = "127.0.0.1:0") -> Iterator[Pr
 
 @contextmanager
 def gateway_program(
-    upstream: str, environment: Mapping[str, str] | None = None, listen: str = "127.0.0.1:0"
+    upstream: str,
+    environment: Mapping[str, str] | None = None,
+    listen: str = "127.0.0.1:0",
+    *,
+    redis_url: str = "",
+    postgres_url: str = "",
 ) -> Iterator[Program]:
-    """Run `tickgate-server serve` before *upstream*, on a free port unless told otherwise."""
+    """Run `tickgate-server serve` before *upstream*, on a free port unless told otherwise.
+
+    Without *redis_url* or *postgres_url* it runs without Redis or PostgreSQL.
+    """
     settings = {
         "TICKGATE_LISTEN": listen,
         "TICKGATE_ALPACA__DATA_URL": f"http://{upstream}",
         "TICKGATE_ALPACA__TRADING_URL": f"http://{upstream}",
+        "TICKGATE_REDIS_URL": redis_url,
+        "TICKGATE_POSTGRES_URL": postgres_url,
         "TICKGATE_LOG__FORMAT": "json",
     }
     command = ["-m", "tickgate_server", "serve"]

@@ -1,4 +1,4 @@
-"""`make run`: sandbox and gateway on their default ports, up until Ctrl-C."""
+"""`make run`: sandbox, Redis, PostgreSQL and a gateway before all of them, up until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.text import Text
 
 from . import hints
+from .embedded import ServerFailed, postgres_server, redis_server
 from .programs import ProgramFailed, gateway_program, sandbox_program
 
 
 def main() -> int:
-    """Start both programs, say how to talk to them, and wait."""
+    """Start them all, say how to talk to them, and wait."""
     console = Console()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -22,15 +23,26 @@ def main() -> int:
     try:
         with (
             sandbox_program(listen="127.0.0.1:50080") as sandbox,
-            gateway_program(sandbox.address, listen=hints.GATEWAY) as gateway,
+            redis_server() as redis,
+            postgres_server() as postgres,
+            gateway_program(
+                *(sandbox.address, None, hints.GATEWAY),
+                redis_url=redis.url,
+                postgres_url=postgres.url,
+            ) as gateway,
         ):
-            console.print(f"sandbox  http://{sandbox.address}", highlight=False)
-            console.print(f"gateway  {gateway.address}", highlight=False)
+            for name, address in (
+                ("sandbox", f"http://{sandbox.address}"),
+                ("redis", redis.url),
+                ("postgres", postgres.url),
+                ("gateway", gateway.address),
+            ):
+                console.print(Text(f"{name:<8}  {address}"), soft_wrap=True)
             console.print("\nin another terminal")
             hints.show(console)
-            console.print("\nCtrl-C stops both.")
+            console.print("\nCtrl-C stops them all.")
             stop.wait()
-    except ProgramFailed as failure:
+    except (ProgramFailed, ServerFailed) as failure:
         console.print(Text(f"{failure}", style="red"))
         return 1
     return 0

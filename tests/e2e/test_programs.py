@@ -16,7 +16,7 @@ import pytest
 
 from tickgate.v1 import quote_service_pb2 as pb
 from tickgate.v1 import quote_service_pb2_grpc as services
-from tools import live_check
+from tools import demo, live_check
 from tools.programs import (
     environment_without_settings,
     gateway_program,
@@ -27,6 +27,9 @@ from tools.programs import (
 ROOT = Path(__file__).parents[2]
 OPEN = ("--at", "2026-10-01T15:00:00Z")
 """A sandbox whose market is open."""
+
+SIX_PROGRAMS = pytest.mark.timeout(240)
+"""For a test that starts everything there is, which takes a busy machine a while."""
 
 
 @pytest.fixture(autouse=True)
@@ -179,17 +182,64 @@ def test_programs_do_not_inherit_settings(monkeypatch: pytest.MonkeyPatch, varia
     assert not {variable, "APCA_API_KEY_ID"} & set(inherited)
 
 
+@SIX_PROGRAMS
 def test_demo_runs_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """`make demo`'s program shows every part of itself and exits 0, also for somebody who works with paper."""
     monkeypatch.setenv("TICKGATE_ENVIRONMENT", "paper")
     done = subprocess.run(
         [sys.executable, "-m", "tools.demo"],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
 
     assert done.returncode == 0, done.stdout + done.stderr
-    for shown in ("AAPL", "symbol unknown", "refused by rule crossed", "Next open", "grpcurl"):
+    for shown in (
+        *("AAPL", "symbol unknown", "refused by rule crossed", "Next open"),
+        *("upstream requests for both: 1", "x-upstream-remaining", "one question, 3 requests"),
+        *("CIRCUIT_OPEN", "stale", "answered again", "flagged by rule price_range"),
+        *("refused by rule market_context", "postgres", "Dropped from", "GetEntitlements"),
+    ):
         assert shown in done.stdout
+
+
+@SIX_PROGRAMS
+def test_demo_fails_when_a_promise_is_broken(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A part that does not come out as it says ends the demo with 1, says which, and leaves nothing running."""
+    stages: list[demo._Stage] = []
+
+    def broken(stage: demo._Stage) -> None:
+        stages.append(stage)
+        demo._promise(stage.market.asked() < 0, "less than nothing was asked")
+
+    monkeypatch.setattr(demo, "_PARTS", (broken,))
+
+    assert demo.main() == 1
+    assert "the demo failed: less than nothing was asked" in capsys.readouterr().out
+    (stage,) = stages
+    assert stage.gateway.process.poll() is not None
+    assert not stage.redis.folder.exists()
+
+
+@SIX_PROGRAMS
+def test_run_leaves_all_of_it_up_until_it_is_stopped() -> None:
+    """`make run`'s program says where everything listens, and SIGTERM ends it all with status 0."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tools.run"],
+        cwd=ROOT, env=environment_without_settings(), stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    shown = []
+    for line in process.stdout:
+        shown.append(line)
+        if "Ctrl-C" in line:
+            break
+    process.terminate()
+
+    assert process.wait(60) == 0, shown
+    process.stdout.close()
+    names = [line.split()[0] for line in shown[:4]]
+    assert names == ["sandbox", "redis", "postgres", "gateway"]
 
 
 def test_live_check_accepts_a_true_shape(monkeypatch: pytest.MonkeyPatch) -> None:
