@@ -1,7 +1,7 @@
 """The command line: one question, one table or one JSON object per line.
 
 Exit codes: 0 every value is there, 1 some are unavailable, 2 wrong usage, 3 the gateway cannot be
-reached or failed.
+reached, failed or does not permit it.
 """
 
 from __future__ import annotations
