@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from itertools import count, islice, product
+from itertools import islice, product
 from string import ascii_uppercase
 
 from tickgate.v1 import error_reason_pb2 as reasons
@@ -95,3 +95,14 @@ async def test_replicas_never_exceed_the_plan_together() -> None:
     assert all(budget.shared for budget in budgets)
     assert sum(budget.spent for budget in budgets) == asked
     assert all(budget.remaining <= 5 for budget in budgets)
+
+
+async def test_the_limit_in_force_is_learned_from_the_upstream() -> None:
+    """GetEntitlements names the limit that the upstream's own answers name, and the budget follows it down."""
+    plan = SandboxSettings(at=FROZEN.at, speed=0, rate_limit=100)
+    async with running(plan) as stack:
+        told = await stack.status.GetEntitlements(status_pb.GetEntitlementsRequest())
+
+    data = told.limits[0]
+    assert (data.upstream, data.requests_per_minute, data.confirmed) == ("alpaca.data", 100, True)
+    assert data.budget_per_minute == 95

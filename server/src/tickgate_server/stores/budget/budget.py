@@ -116,7 +116,9 @@ class AccountBudget:
             )
             for name, seconds, limit in limits
         ]
-        return Purse(upstream, windows, now, shared=self._buckets is not None)
+        purse = Purse(upstream, windows, now, shared=self._buckets is not None)
+        purse.counts.upstream_limit = allowance.per_minute
+        return purse
 
     def _part(self, limit: int) -> int:
         # Rounded first, for 0.95 of 20 must not become 18; and a budget of nothing would be an upstream switched off.
@@ -321,6 +323,7 @@ class AccountBudget:
         The settings are not exceeded: an upstream that admits more is only told of, once.
         """
         purse, now = self._purses[upstream], self._clock.monotonic()
+        purse.counts.upstream_limit, purse.counts.confirmed = limit, True
         window = purse.windows[0]
         admitted = self._part(limit)
         if admitted > window.configured and (upstream, limit) not in self._told:
