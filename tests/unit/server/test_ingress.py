@@ -180,6 +180,24 @@ def test_counts_have_bounds(raw: RawQuote | RawTrade | RawBar, field: str) -> No
     assert rule(replace(raw, **{field: -(10**300)})) == "negative_size"
 
 
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"tape": "C" * 16, "conditions": ("@",) * 32}, None),
+        ({"tape": "C" * 17}, "odd_code"),
+        ({"tape": "C\n"}, "odd_code"),
+        ({"conditions": ("@", "C" * 17)}, "odd_code"),
+        ({"conditions": ("@",) * 33}, "odd_code"),
+    ],
+)
+@pytest.mark.parametrize("raw", [QUOTE, TRADE], ids=["quote", "trade"])
+def test_codes_have_bounds(
+    raw: RawQuote | RawTrade, changed: dict[str, Any], expected: str | None
+) -> None:
+    """A code is short and printable, and a record has no more than a few dozen conditions."""
+    assert rule(replace(raw, **changed)) == expected
+
+
 @pytest.mark.parametrize("zero", ["0", "0.00", "-0", "0E+5"])
 def test_a_price_of_zero_empties_its_side(zero: str) -> None:
     """However a zero is written, the side is unset, its size and venue with it."""

@@ -158,9 +158,7 @@ class Endpoint(msgspec.Struct, Generic[V], frozen=True):
         if not strangers:
             return None
         refusal = rules.check_symbol(strangers[0], symbol)
-        if refusal is None:
-            return None
-        return self.gate.refuse(refusal, self.name, symbol, receipt)
+        return None if refusal is None else self.gate.refuse(refusal, self.name, symbol, receipt)
 
 
 def quotes_endpoint(gate: Gate) -> Endpoint[Quote]:
