@@ -325,6 +325,21 @@ async def test_a_crowd_waits_for_its_turn() -> None:
     assert answers == [[(n,)] for n in range(20)]
 
 
+async def test_a_fault_of_ours_does_not_end_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody has thought of is logged and keeps PostgreSQL down, and the next try has more luck."""
+
+    async def broken(_: object) -> str:
+        raise LookupError
+
+    with postgres_url() as url, capture_logs() as logs:
+        async with link_to(url) as link, running_jobs(link.run):
+            with monkeypatch.context() as patch:
+                patch.setattr(module.migrate, "version_of", broken)
+                await until(lambda: any(line["event"] == "postgres_failed" for line in logs))
+                assert not link.up
+            await until(lambda: link.up)
+
+
 async def test_a_connection_that_comes_too_late_is_given_back() -> None:
     """A connection that comes just when the wait for it ends is given back, and nothing is asked over it."""
 

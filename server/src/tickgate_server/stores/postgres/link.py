@@ -137,6 +137,9 @@ class PostgresLink:
                 await outcome(self.connect())
             except (PostgresDown, StoreUnusable) as why:
                 self._mark_down(str(why))
+            except Exception as error:  # noqa: BLE001 - a fault of ours must not take down what can still answer
+                _log.exception("postgres_failed")
+                self._mark_down(type(error).__name__)
 
     async def ask(self, command: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
         """Return what *command* returns, which is given a connection in autocommit mode.
@@ -228,21 +231,21 @@ class PostgresLink:
         except (psycopg.OperationalError, OSError) as error:
             raise PostgresDown(self._said(error)) from error
         except psycopg.Error as error:
-            msg = f"the schema cannot be brought to {migrate.NEEDED}: {self._said(error)}"
+            msg = f"the schema cannot be read, or brought to {migrate.NEEDED}: {self._said(error)}"
             raise StoreUnusable(msg) from error
         _log.warning("postgres_migrated", before=migrated.before, now=migrated.now)
         return migrated
 
     async def _watch(self, line: Connection) -> None:
         """Return when PostgreSQL has gone away."""
-        loop = asyncio.get_running_loop()
+        loop, number = asyncio.get_running_loop(), line.fileno()
         while self.up:
             # Nothing is asked on this line, so whatever comes is either its end or worth a look.
-            loop.add_reader(line.fileno(), self._doubt.set)
+            loop.add_reader(number, self._doubt.set)
             try:
                 await self._doubt.wait()
             finally:
-                loop.remove_reader(line.fileno())
+                loop.remove_reader(number)
             self._doubt.clear()
             try:
                 async with asyncio.timeout(self._limits.timeout):
