@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 from tickgate_server.errors import StoreUnusable
 from tickgate_server.observe.counters import ErrorLogCounts
 from tickgate_server.stores.postgres import link as module
+from tickgate_server.stores.postgres import migrate
 from tickgate_server.stores.postgres.link import LinkLimits, PostgresDown
 from tickgate_server.stores.postgres.migrate import NEEDED, VERSION_TABLE
 from tools.embedded import PostgresServer, postgres_server
@@ -334,7 +335,7 @@ async def test_a_fault_of_ours_does_not_end_the_job(monkeypatch: pytest.MonkeyPa
     with postgres_url() as url, capture_logs() as logs:
         async with link_to(url) as link, running_jobs(link.run):
             with monkeypatch.context() as patch:
-                patch.setattr(module.migrate, "version_of", broken)
+                patch.setattr(migrate, "version_of", broken)
                 await until(lambda: any(line["event"] == "postgres_failed" for line in logs))
                 assert not link.up
             await until(lambda: link.up)
