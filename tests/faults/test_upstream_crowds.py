@@ -6,32 +6,23 @@ import asyncio
 from collections import Counter
 from itertools import islice
 
-from tickgate.v1 import quote_service_pb2 as pb
 from tickgate_sandbox import faults
 
 from ..support.outages import (
     LATEST,
     QUICK,
     ask,
+    ask_for_two,
     cold_symbols,
     latest,
     nothing_left,
     own_tasks,
-    told,
     until,
 )
-from ..support.running import Stack, running
+from ..support.running import running
 
 CROWD = 5_000
 PLACES = 50
-
-
-async def ask_for_two(stack: Stack, pair: tuple[str, str]) -> str:
-    """Ask for two quotes, which costs an upstream request of its own, and return what is told of both."""
-    answer = await stack.quotes.GetQuotes(pb.GetQuotesRequest(symbols=pair), timeout=30)
-    first, second = (told(result) for result in answer.results)
-    assert first == second
-    return first
 
 
 async def test_who_queues_when_the_circuit_opens_is_refused() -> None:

@@ -107,6 +107,14 @@ async def ask(stack: Stack, symbol: str, *, timeout: float = PATIENCE, **freshne
     return told(answer.result)
 
 
+async def ask_for_two(stack: Stack, pair: tuple[str, str]) -> str:
+    """Ask for two quotes, which costs an upstream request of its own, and return what is told of both."""
+    answer = await stack.quotes.GetQuotes(pb.GetQuotesRequest(symbols=pair), timeout=30)
+    first, second = (told(result) for result in answer.results)
+    assert first == second
+    return first
+
+
 async def timed(asked: Any) -> tuple[Any, float]:
     """Return what comes of *asked*, and the seconds it took."""
     began = time.monotonic()

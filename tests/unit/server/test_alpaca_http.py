@@ -196,6 +196,9 @@ async def test_a_refusal_may_be_about_the_feed(said: str, about_feed: bool) -> N
     [
         ({"Retry-After": "7"}, 7, 7),
         ({"X-RateLimit-Reset": "1"}, 0, 0),
+        ({"X-RateLimit-Reset": "12", "Date": "Thu, 01 Jan 1970 00:00:05 GMT"}, 7, 7),
+        ({"X-RateLimit-Reset": "12", "Date": "yesterday"}, 0, 0),
+        ({"X-RateLimit-Reset": "12", "Date": f"Thu, 01 Jan {'9' * 30} 00:00:05 GMT"}, 0, 0),
         ({"Retry-After": "soon"}, None, None),
         ({}, None, None),
     ],

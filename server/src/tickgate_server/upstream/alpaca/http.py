@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 import aiohttp
@@ -183,8 +184,16 @@ def _retry_delay(headers: Mapping[str, str], now: int) -> float | None:
     if _NUMBER.fullmatch(after):
         return float(after)
     if _NUMBER.fullmatch(reset):
-        return max(0.0, int(reset) - now / NANOS)
+        return max(0.0, int(reset) - _upstream_time(headers, now))
     return None
+
+
+def _upstream_time(headers: Mapping[str, str], now: int) -> float:
+    """Return seconds of the upstream's clock, by which its times are meant; *now*, of ours, where it does not tell."""
+    try:
+        return parsedate_to_datetime(headers.get("Date", "")).timestamp()
+    except (ValueError, OverflowError):
+        return now / NANOS
 
 
 def _quota(headers: Mapping[str, str]) -> Quota | None:
