@@ -56,12 +56,12 @@ async def test_an_unknown_symbol_costs_one_request() -> None:
     assert asked == 1
 
 
-async def spend(stack: Stack, stub: pb.QuoteServiceStub, names: Iterator[str], calls: int) -> int:
+async def spend(stack: Stack, names: Iterator[str], calls: int) -> int:
     """Ask for what costs one upstream request each, *calls* times, and return how often the budget was spent."""
     refused = 0
     for _ in range(calls):
         pair = list(islice(names, 2))
-        answer = await stub.GetQuotes(pb.GetQuotesRequest(symbols=pair), timeout=1.0)
+        answer = await stack.quotes.GetQuotes(pb.GetQuotesRequest(symbols=pair), timeout=1.0)
         refused += answer.results[0].unavailable.reason == reasons.ERROR_REASON_BUDGET_EXHAUSTED
     return refused
 
@@ -78,7 +78,7 @@ async def test_replicas_never_exceed_the_plan_together() -> None:
         ):
             refused = sum(
                 await asyncio.gather(
-                    *(spend(one, stub, names, 15) for stub in [one.quotes, other.quotes] * 10)
+                    *(spend(replica, names, 15) for replica in (one, other) for _ in range(10))
                 )
             )
             budgets = [
