@@ -382,6 +382,12 @@ def test_a_real_jump_is_believed_at_the_second_trade(verdict: Verdict) -> None:
     assert desk.refused | desk.flagged == {"price_range": 2}
 
 
+def test_a_sound_trade_between_them_parts_two_bad_ones() -> None:
+    """Only the very next trade is a witness: a bad print that comes back later is as odd as before."""
+    desk = after(TRADE, price("1000", LATER), price("10", LATER + 1))
+    assert flags(let_in(desk, price("1000", LATER + 2))) == ["price_range"]
+
+
 def test_a_bad_first_trade_is_outlived() -> None:
     """When the first trade of a day was the bad one, two good ones set it right."""
     desk = after(price("0.01", NOW))
@@ -455,6 +461,19 @@ def test_what_was_flagged_judges_nothing() -> None:
     for _ in range(3):
         assert flags(let_in(desk, QUOTE)) == []
         assert flags(let_in(desk, price("20", NOW))) == ["consistency"]
+
+
+def test_a_quote_that_any_rule_finds_odd_bounds_no_trade() -> None:
+    """A quote far from the last trade is flagged itself, and the trades after it are not."""
+    desk = after(TRADE)
+    assert flags(let_in(desk, sides("100", "101", LATER))) == ["price_range"]
+    assert flags(let_in(desk, price("10", LATER))) == []
+
+
+def test_an_older_quote_does_not_take_the_place_of_a_newer() -> None:
+    """Answers may overtake each other: a trade is judged by the newest quote."""
+    desk = after(QUOTE, sides("19", "21", NOW - 1), by=BESIDE)
+    assert flags(let_in(desk, price("10", NOW))) == []
 
 
 @pytest.mark.parametrize(
