@@ -11,17 +11,19 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import grpc
+import psycopg
 import pytest
 
 from tickgate.v1 import admin_service_pb2 as pb
 from tickgate.v1 import quote_service_pb2 as quotes
-from tools.embedded import PostgresServer, postgres_server
+from tools.embedded import PostgresServer, postgres_server, redis_server
 
 from ..support.error_log import as_administrator
-from ..support.outages import PATIENCE, QUICK, cold_symbols, nothing_left, own_tasks
+from ..support.outages import PATIENCE, QUICK, cold_symbols, nothing_left, own_tasks, until
 from ..support.proxy import FaultProxy, fault_proxy
 from ..support.running import Stack, running
-from ..support.shown import Shown, postgres_says, status
+from ..support.shown import Shown, postgres_says, postgres_state, redis_says, redis_state, status
+from ..support.stores import postgres_url
 
 SYMBOLS = list(islice(cold_symbols(), 20))
 
@@ -155,3 +157,133 @@ async def test_nothing_is_lost_while_postgres_is_away(strike: Act, mend: Act) ->
     # A batch whose fate is open is written again.
     assert list(dict.fromkeys(held)) == ids
     assert (log.written, log.dropped) == (50, 0)
+
+
+async def test_a_dropped_database_is_made_anew() -> None:
+    """When its database is dropped and made again, the gateway brings the schema there and goes on."""
+    with postgres_server() as server:
+        async with fault_proxy(server.port) as proxy:
+            database = Database(server, proxy)
+            async with running(postgres_url=database.url, **SETTINGS) as one:
+                await written(one, await refuse(one, "gone", 5))
+                database.run_beside(f"DROP DATABASE {database.name} WITH (FORCE)")
+                ids = await refuse(one, "meanwhile", 5)
+                await postgres_says(one, "DOWN")
+                place, _ = await listed(one)
+                database.run_beside(f"CREATE DATABASE {database.name}")
+                await postgres_says(one, "UP")
+                held = await written(one, ids)
+
+    assert place == RING
+    assert list(dict.fromkeys(held)) == ids
+
+
+REFUSED_WRITES = {
+    "disk-full": "53100",
+    "out-of-memory": "53200",
+    "no-rights": "42501",
+    "internal": "XX000",
+}
+
+
+@pytest.mark.parametrize("code", REFUSED_WRITES.values(), ids=REFUSED_WRITES)
+async def test_writes_that_fail_are_tried_again(code: str) -> None:
+    """What PostgreSQL cannot take now, as when its disk is full, is there once it can."""
+    with postgres_url() as url:
+        async with running(postgres_url=url, **SETTINGS) as one:
+            shown = Shown(one.sandbox)
+            shown.show(SYMBOLS)
+            early = await refuse(one, "before", 5)
+            await written(one, early)
+            as_administrator(
+                url,
+                f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql"
+                f" AS $$ BEGIN RAISE 'refused' USING ERRCODE = '{code}'; END $$",
+                "CREATE TRIGGER refuse BEFORE INSERT ON error_log EXECUTE FUNCTION refuse()",
+            )
+            ids = early + await refuse(one, "meanwhile", 20)
+            await postgres_says(one, "DOWN")
+            read = await shown.ask_all(one, SYMBOLS)
+            as_administrator(url, "DROP TRIGGER refuse ON error_log")
+            held = await written(one, ids)
+            log = (await status(one)).error_log
+
+    assert read == {"UPSTREAM": 20}
+    assert held == ids
+    assert (log.written, log.dropped) == (25, 0)
+
+
+async def test_a_locked_table_delays_nobody_but_its_readers() -> None:
+    """While somebody locks the table, calls are answered at once, the ring lists, and what was noted is written later."""
+    with postgres_url() as url:
+        async with running(postgres_url=url, **SETTINGS) as one:
+            early = await refuse(one, "before", 5)
+            await written(one, early)
+            with psycopg.connect(url) as somebody:
+                somebody.execute("LOCK TABLE error_log IN ACCESS EXCLUSIVE MODE")
+                ids = early + await refuse(one, "meanwhile", 20)
+                ringing = await listed(one)
+            held = await written(one, ids)
+
+    assert ringing == (RING, ids)
+    assert list(dict.fromkeys(held)) == ids
+
+
+async def test_stores_that_come_later() -> None:
+    """A gateway that starts with neither Redis nor PostgreSQL serves, and uses each as soon as it is there."""
+    with redis_server() as cache, postgres_server() as server:
+        cache.kill()
+        server.kill()
+        async with running(
+            redis_url=cache.url, postgres_url=server.url, redis={"check_every": 0.05}, **SETTINGS
+        ) as one:
+            shown = Shown(one.sandbox)
+            shown.show(SYMBOLS)
+            ids = await refuse(one, "early", 10)
+            read = await shown.ask_all(one, SYMBOLS)
+            states = await redis_state(one), await postgres_state(one)
+            place, _ = await listed(one)
+            server.start()
+            cache.start()
+            await postgres_says(one, "UP")
+            await redis_says(one, "UP")
+            held = await written(one, ids)
+            await shown.until_shared(one, SYMBOLS[0])
+
+    assert read == {"UPSTREAM": 20}
+    assert (states, place) == (("DOWN", "DOWN"), RING)
+    assert held == ids
+
+
+async def test_the_default_settings_recover_in_time() -> None:
+    """With the settings as they are delivered, a PostgreSQL that is back is in use again within five seconds."""
+    with postgres_server() as server:
+        async with running(postgres_url=server.url) as one:
+            server.kill()
+            await postgres_says(one, "DOWN")
+            ids = await refuse(one, "meanwhile", 5)
+            server.start()
+            began = time.monotonic()
+            await written(one, ids)
+
+            assert time.monotonic() - began < 5
+
+
+async def test_a_gateway_stops_while_its_stores_hang() -> None:
+    """A gateway whose stores hang stops within seconds, counts what it could not write, and leaves no task behind."""
+    before = own_tasks()
+    with redis_server() as cache, postgres_server() as server:
+        async with running(redis_url=cache.url, postgres_url=server.url, **SETTINGS) as one:
+            await written(one, await refuse(one, "before", 5))
+            counts = one.gateway.counters.error_log
+            cache.pause()
+            server.pause()
+            await refuse(one, "unwritten", 5)
+            began = time.monotonic()
+        took = time.monotonic() - began
+        cache.resume()
+        server.resume()
+
+    assert took < 6
+    assert (counts.written, counts.dropped) == (5, 5)
+    await until(lambda: own_tasks() <= before)
