@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
+from msgspec.structs import replace
 
 from tickgate_server.errors import (
     KeyRefused,
@@ -216,6 +217,25 @@ async def test_429_names_a_pause_only_if_one_was_sent(
     assert (delay is None) is (least is None)
     if delay is not None and least is not None and most is not None:
         assert least <= delay <= most
+
+
+async def test_idle_connections_are_not_kept_for_long() -> None:
+    """A connection that nobody uses is closed after `idle`: it may be dead, and whoever is lent it would find out."""
+    ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        await reader.read()
+        ended.set()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with asking(url, replace(LIMITS, idle=0.05)) as ask:
+            await ask()
+            async with asyncio.timeout(5):
+                await ended.wait()
 
 
 async def test_cookies_are_not_kept() -> None:

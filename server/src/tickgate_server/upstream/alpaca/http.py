@@ -44,6 +44,9 @@ class HttpLimits(msgspec.Struct, frozen=True):
     per_host: int
     dns_cache: int
     user_agent: str
+    idle: float = 3.0
+    """For which a connection that nobody uses is kept. It may have died without a word, as all do when a router forgets
+    them, and each costs a request its deadline before it is given up. A whole pool of them must soon be forgotten."""
 
 
 class _ErrorBody(msgspec.Struct):
@@ -94,7 +97,10 @@ async def http_session(
 ) -> AsyncIterator[aiohttp.ClientSession]:
     """Open a pool that authenticates every request with a key pair, and close it after use."""
     connector = aiohttp.TCPConnector(
-        limit=limits.connections, limit_per_host=limits.per_host, ttl_dns_cache=limits.dns_cache
+        limit=limits.connections,
+        limit_per_host=limits.per_host,
+        ttl_dns_cache=limits.dns_cache,
+        keepalive_timeout=limits.idle,
     )
     headers = {
         "APCA-API-KEY-ID": key_id,
