@@ -27,6 +27,9 @@ from ..support.running import Stack, running
 SAMPLE = 1000
 """Points in time that are asked about."""
 
+PLENTY = {"budget": {"data_per_minute": 1_000_000, "trading_per_minute": 1_000_000}}
+"""A thousand instants are a thousand settings of the market's clock, and as many requests, within seconds."""
+
 IBM = REAL_RECORDINGS / "quotes" / "IBM-2013-10-07.jsonl.gz"
 needs_recordings = pytest.mark.skipif(
     not IBM.exists(), reason="the real recordings are not part of the project and not beside it"
@@ -150,7 +153,7 @@ async def test_generated_recording_is_served_exactly(tmp_path: Path) -> None:
         for time, text in recording.quotes
     ]
     market = SandboxSettings(replay=tmp_path, speed=0, plan=Plan.PLUS)
-    async with running(market) as stack:
+    async with running(market, alpaca=PLENTY) as stack:
         kinds = await check_points(stack, "AAPL", lines, seed=1)
 
     assert min(kinds[kind] for kind in ("good", "locked", "crossed", "one-sided")) > 0
@@ -164,7 +167,7 @@ async def test_cut_of_ibm_is_served_exactly() -> None:
         replay=REAL_RECORDINGS, symbols=("IBM",), at="2013-10-07T14:00:00Z", speed=0,
         max_records=20_000, plan=Plan.PLUS,
     )  # fmt: skip
-    async with running(market) as stack:
+    async with running(market, alpaca=PLENTY) as stack:
         kinds = await check_points(stack, "IBM", lines, seed=2)
 
     assert kinds["good"] > 0
@@ -180,7 +183,7 @@ async def test_day_of_ibm_is_served_exactly() -> None:
         replay=REAL_RECORDINGS, symbols=("IBM",), at="2013-10-07T14:00:00Z", speed=0,
         plan=Plan.PLUS,
     )  # fmt: skip
-    async with running(market) as stack:
+    async with running(market, alpaca=PLENTY) as stack:
         kinds = await check_points(stack, "IBM", lines, seed=3)
 
     assert sum(kinds.values()) == SAMPLE
