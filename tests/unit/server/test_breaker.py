@@ -24,12 +24,19 @@ from tickgate_server.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from tickgate_server.guards.breaker import Breaker, BreakerPolicy, BreakerRequests, Breakers
+from tickgate_server.guards.breaker import (
+    Breaker,
+    BreakerPolicy,
+    BreakerRequests,
+    Breakers,
+    RecheckedRequests,
+)
+from tickgate_server.guards.bulkhead import BulkheadRequests
 from tickgate_server.guards.counted import CountedRequests
 from tickgate_server.guards.flights import TIME_IS_UP
 from tickgate_server.market.unavailable import Reason
 from tickgate_server.observe.counters import CircuitCounts, Counters
-from tickgate_server.ports import Group, Request, Upstream
+from tickgate_server.ports import Group, Request, Requests, Upstream
 
 from ...support.fakes import NOW, HandClock, settle
 from ...support.requests import StagedRequests, Step, request
@@ -639,3 +646,58 @@ async def test_refusals_keep_no_traceback() -> None:
     assert first is not None
     assert first.__traceback__ is not None
     assert first.__context__ is None
+
+
+# ----------------------------------------------------------------------- behind all that waits
+
+
+def behind_a_queue(setup: Setup) -> Requests:
+    """The requests of *setup* with a single place, and a second look behind it."""
+    rechecked = RecheckedRequests(setup.upstream, setup.breakers)
+    queue = BulkheadRequests(rechecked, 1, setup.counters.upstream, setup.clock)
+    return BreakerRequests(queue, setup.breakers)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "delay"), [(0.0, 1.0), (2.0, 0.0)], ids=["cooling", "cooled-down"]
+)
+async def test_who_waited_is_refused_once_the_circuit_is_open(seconds: float, delay: float) -> None:
+    """A request that has waited for its place while the circuit opened goes nowhere, even if a try would be due."""
+    setup = Setup()
+    requests = behind_a_queue(setup)
+    setup.upstream.held = True
+    going = asyncio.ensure_future(requests.send(request()))
+    waiting = asyncio.ensure_future(requests.send(request()))
+    await setup.under_way(1)
+    setup.upstream.held = False
+    await setup.open()
+    setup.clock.advance(seconds)
+    setup.upstream.end(0)
+    await going
+    with pytest.raises(CircuitOpen) as refused:
+        await waiting
+    assert refused.value.retry_delay == delay
+
+
+async def test_the_try_passes_the_second_look() -> None:
+    """The one request that tries whether an upstream is back is not taken for one that has waited."""
+    setup = Setup()
+    requests = behind_a_queue(setup)
+    await setup.open()
+    setup.clock.advance(1.0)
+    await requests.send(request())
+    assert setup.circuit().state == "closed"
+
+
+async def test_who_waited_while_the_key_was_refused() -> None:
+    """A request that has waited while the key was found to be wrong is refused for that, in whatever group it is."""
+    setup = Setup()
+    requests = behind_a_queue(setup)
+    setup.upstream.held = True
+    going = asyncio.ensure_future(requests.send(request()))
+    waiting = asyncio.ensure_future(requests.send(request(group=Group.REFERENCE)))
+    await setup.under_way(1)
+    setup.upstream.end(0, WRONG_KEY)
+    outcomes = await asyncio.gather(going, waiting, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [KeyRefused, KeyRefused]
+    assert len(setup.upstream.sent) == 1
