@@ -10,19 +10,26 @@ from statistics import median
 from typing import Any
 from urllib.parse import urlsplit
 
-import grpc
 import psycopg
 import pytest
 
 from tickgate.v1 import admin_service_pb2 as pb
-from tickgate.v1 import quote_service_pb2 as quotes
 from tools.embedded import PostgresServer, postgres_server, redis_server
 
 from ..support.error_log import as_administrator
 from ..support.outages import PATIENCE, QUICK, cold_symbols, nothing_left, own_tasks, until
 from ..support.proxy import FaultProxy, fault_proxy
 from ..support.running import Stack, running
-from ..support.shown import Shown, postgres_says, postgres_state, redis_says, redis_state, status
+from ..support.shown import (
+    Shown,
+    listed,
+    postgres_says,
+    postgres_state,
+    redis_says,
+    redis_state,
+    refuse,
+    status,
+)
 from ..support.stores import postgres_url
 
 SYMBOLS = list(islice(cold_symbols(), 20))
@@ -33,8 +40,6 @@ SETTINGS: Mapping[str, Any] = {
 }
 
 RING, POSTGRES = pb.ERROR_LOG_PLACE_RING, pb.ERROR_LOG_PLACE_POSTGRES
-
-_WRONG = quotes.GetQuoteRequest(symbol="no symbol")
 
 
 class Database:
@@ -89,40 +94,20 @@ OUTAGES: dict[str, tuple[Act, Act]] = {
 each_outage = pytest.mark.parametrize(("strike", "mend"), OUTAGES.values(), ids=OUTAGES)
 
 
-async def refuse(stack: Stack, name: str, count: int) -> list[str]:
+async def refuse_all(stack: Stack, name: str, count: int) -> list[str]:
     """Ask wrongly *count* times, check that this is told within 100 ms as a rule, and return the ids of the calls."""
-    ids, took = [f"{name}-{number}" for number in range(count)], []
-    for request_id in ids:
-        began = time.monotonic()
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await stack.quotes.GetQuote(
-                _WRONG, metadata=(("x-request-id", request_id),), timeout=PATIENCE
-            )
-        took.append(time.monotonic() - began)
-        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert median(took) < 0.1
+    ids = [f"{name}-{number}" for number in range(count)]
+    assert median([await refuse(stack, request_id) for request_id in ids]) < 0.1
     return ids
-
-
-async def listed(stack: Stack) -> tuple[pb.ErrorLogPlace.ValueType, list[str]]:
-    """Return where the errors are kept now, and the ids of the calls, page by page, oldest first."""
-    ids: list[str] = []
-    request = pb.ListErrorsRequest(page_size=7)
-    while True:
-        page = await stack.admin.ListErrors(request, timeout=PATIENCE)
-        ids += (record.request_id for record in page.errors)
-        if not page.next_page_token:
-            return page.place, ids[::-1]
-        request.page_token = page.next_page_token
 
 
 async def written(stack: Stack, ids: list[str]) -> list[str]:
     """Wait until PostgreSQL holds *ids*, and return all that it holds."""
     async with asyncio.timeout(PATIENCE):
         while True:
-            place, held = await listed(stack)
-            if place == POSTGRES and set(held) >= set(ids):
-                return held
+            held = await listed(stack)
+            if held.place == POSTGRES and set(held.ids) >= set(ids):
+                return held.ids
             await asyncio.sleep(0.02)
 
 
@@ -135,25 +120,25 @@ async def test_nothing_is_lost_while_postgres_is_away(strike: Act, mend: Act) ->
             async with running(postgres_url=database.url, **SETTINGS) as one:
                 shown = Shown(one.sandbox)
                 shown.show(SYMBOLS)
-                early = await refuse(one, "before", 10)
+                early = await refuse_all(one, "before", 10)
                 await written(one, early)
                 before = own_tasks()
 
                 strike(database)
-                ids = early + await refuse(one, "meanwhile", 30)
+                ids = early + await refuse_all(one, "meanwhile", 30)
                 read = await shown.ask_all(one, SYMBOLS)
                 await postgres_says(one, "DOWN")
                 ringing = await listed(one)
 
                 mend(database)
                 await postgres_says(one, "UP")
-                ids += await refuse(one, "after", 10)
+                ids += await refuse_all(one, "after", 10)
                 held = await written(one, ids)
                 await nothing_left(one.gateway, before)
                 log = (await status(one)).error_log
 
     assert read == {"UPSTREAM": 20}
-    assert ringing == (RING, ids[:40])
+    assert (ringing.place, ringing.ids) == (RING, ids[:40])
     # A batch whose fate is open is written again.
     assert list(dict.fromkeys(held)) == ids
     assert (log.written, log.dropped) == (50, 0)
@@ -165,11 +150,11 @@ async def test_a_dropped_database_is_made_anew() -> None:
         async with fault_proxy(server.port) as proxy:
             database = Database(server, proxy)
             async with running(postgres_url=database.url, **SETTINGS) as one:
-                await written(one, await refuse(one, "gone", 5))
+                await written(one, await refuse_all(one, "gone", 5))
                 database.run_beside(f"DROP DATABASE {database.name} WITH (FORCE)")
-                ids = await refuse(one, "meanwhile", 5)
+                ids = await refuse_all(one, "meanwhile", 5)
                 await postgres_says(one, "DOWN")
-                place, _ = await listed(one)
+                place = (await listed(one)).place
                 database.run_beside(f"CREATE DATABASE {database.name}")
                 await postgres_says(one, "UP")
                 held = await written(one, ids)
@@ -193,7 +178,7 @@ async def test_writes_that_fail_are_tried_again(code: str) -> None:
         async with running(postgres_url=url, **SETTINGS) as one:
             shown = Shown(one.sandbox)
             shown.show(SYMBOLS)
-            early = await refuse(one, "before", 5)
+            early = await refuse_all(one, "before", 5)
             await written(one, early)
             as_administrator(
                 url,
@@ -201,7 +186,7 @@ async def test_writes_that_fail_are_tried_again(code: str) -> None:
                 f" AS $$ BEGIN RAISE 'refused' USING ERRCODE = '{code}'; END $$",
                 "CREATE TRIGGER refuse BEFORE INSERT ON error_log EXECUTE FUNCTION refuse()",
             )
-            ids = early + await refuse(one, "meanwhile", 20)
+            ids = early + await refuse_all(one, "meanwhile", 20)
             await postgres_says(one, "DOWN")
             read = await shown.ask_all(one, SYMBOLS)
             as_administrator(url, "DROP TRIGGER refuse ON error_log")
@@ -214,18 +199,18 @@ async def test_writes_that_fail_are_tried_again(code: str) -> None:
 
 
 async def test_a_locked_table_delays_nobody_but_its_readers() -> None:
-    """While somebody locks the table, calls are answered at once, the ring lists, and what was noted is written later."""
+    """While somebody locks the table, calls are answered at once, the ring lists, and PostgreSQL has it all later."""
     with postgres_url() as url:
         async with running(postgres_url=url, **SETTINGS) as one:
-            early = await refuse(one, "before", 5)
+            early = await refuse_all(one, "before", 5)
             await written(one, early)
             with psycopg.connect(url) as somebody:
                 somebody.execute("LOCK TABLE error_log IN ACCESS EXCLUSIVE MODE")
-                ids = early + await refuse(one, "meanwhile", 20)
+                ids = early + await refuse_all(one, "meanwhile", 20)
                 ringing = await listed(one)
             held = await written(one, ids)
 
-    assert ringing == (RING, ids)
+    assert (ringing.place, ringing.ids) == (RING, ids)
     assert list(dict.fromkeys(held)) == ids
 
 
@@ -239,10 +224,10 @@ async def test_stores_that_come_later() -> None:
         ) as one:
             shown = Shown(one.sandbox)
             shown.show(SYMBOLS)
-            ids = await refuse(one, "early", 10)
+            ids = await refuse_all(one, "early", 10)
             read = await shown.ask_all(one, SYMBOLS)
             states = await redis_state(one), await postgres_state(one)
-            place, _ = await listed(one)
+            place = (await listed(one)).place
             server.start()
             cache.start()
             await postgres_says(one, "UP")
@@ -261,7 +246,7 @@ async def test_the_default_settings_recover_in_time() -> None:
         async with running(postgres_url=server.url) as one:
             server.kill()
             await postgres_says(one, "DOWN")
-            ids = await refuse(one, "meanwhile", 5)
+            ids = await refuse_all(one, "meanwhile", 5)
             server.start()
             began = time.monotonic()
             await written(one, ids)
@@ -274,11 +259,11 @@ async def test_a_gateway_stops_while_its_stores_hang() -> None:
     before = own_tasks()
     with redis_server() as cache, postgres_server() as server:
         async with running(redis_url=cache.url, postgres_url=server.url, **SETTINGS) as one:
-            await written(one, await refuse(one, "before", 5))
+            await written(one, await refuse_all(one, "before", 5))
             counts = one.gateway.counters.error_log
             cache.pause()
             server.pause()
-            await refuse(one, "unwritten", 5)
+            await refuse_all(one, "unwritten", 5)
             began = time.monotonic()
         took = time.monotonic() - began
         cache.resume()

@@ -6,10 +6,13 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
+import grpc
+import pytest
 import redis.asyncio as aioredis
 
+from tickgate.v1 import admin_service_pb2 as admin_pb
 from tickgate.v1 import error_reason_pb2 as reasons
 from tickgate.v1 import freshness_pb2, provenance_pb2, quote_pb2
 from tickgate.v1 import quote_service_pb2 as pb
@@ -165,3 +168,40 @@ async def held_in_redis(url: str, symbols: Iterable[str]) -> None:
     async with aioredis.Redis.from_url(url) as client, asyncio.timeout(PATIENCE):
         while await client.exists(*keys) < len(keys):  # noqa: ASYNC110 - only asking tells
             await asyncio.sleep(0.005)
+
+
+async def refuse(stack: Stack, request_id: str, symbol: str = "no symbol") -> float:
+    """Ask under *request_id* for what cannot be had, and return the seconds in which that was told."""
+    began = time.monotonic()
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await stack.quotes.GetQuote(
+            pb.GetQuoteRequest(symbol=symbol, strict=True),
+            metadata=(("x-request-id", request_id),),
+            timeout=PATIENCE,
+        )
+    assert refused.value.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)
+    return time.monotonic() - began
+
+
+class Listed(NamedTuple):
+    """What an operator finds in the error log."""
+
+    ids: list[str]
+    """Of the calls, oldest first."""
+
+    place: admin_pb.ErrorLogPlace.ValueType
+    pages: int
+
+
+async def listed(stack: Stack, request: admin_pb.ListErrorsRequest | None = None) -> Listed:
+    """Return what *request* selects, page by page, all of it from one place."""
+    following = admin_pb.ListErrorsRequest(page_size=7)
+    if request is not None:
+        following.CopyFrom(request)
+    pages: list[admin_pb.ListErrorsResponse] = []
+    while not pages or following.page_token:
+        pages.append(await stack.admin.ListErrors(following, timeout=PATIENCE))
+        following.page_token = pages[-1].next_page_token
+    ids = [record.request_id for page in pages for record in page.errors]
+    (place,) = {page.place for page in pages}
+    return Listed(ids[::-1], place, len(pages))
