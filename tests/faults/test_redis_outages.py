@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
+import grpc
 import pytest
 
 from tools.embedded import RedisServer, redis_server
 
-from ..support.outages import QUICK, cold_symbols, nothing_left, own_tasks, timed
+from ..support.outages import PATIENCE, QUICK, cold_symbols, nothing_left, own_tasks, timed
 from ..support.proxy import FaultProxy, fault_proxy
 from ..support.running import Stack, running, second_gateway
 from ..support.shown import (
@@ -205,3 +207,25 @@ async def test_a_redis_that_hung_brings_no_old_value_back() -> None:
 
     assert newer == ("UPSTREAM", 2)
     assert shown.editions[symbol] == 2
+
+
+async def test_callers_in_a_hurry_do_not_wait_for_a_hung_redis_for_ever() -> None:
+    """Redis that hangs is left out also where no caller waits as long as it may take: they get their values."""
+    with redis_server() as server:
+        async with running(redis_url=server.url, **SETTINGS) as one:
+            shown = Shown(one.sandbox)
+            shown.show(SYMBOLS)
+            await shown.ask(one, WARM[0])
+            await held_in_redis(server.url, [WARM[0]])
+            before = own_tasks()
+            server.pause()
+            async with asyncio.timeout(PATIENCE):
+                while await redis_state(one) != "DOWN":
+                    with suppress(grpc.aio.AioRpcError):
+                        await shown.ask(one, COLD[0], SHARED, timeout=TIMEOUT / 2)
+            told = await shown.ask(one, COLD[0], timeout=TIMEOUT / 2)
+            server.resume()
+            await redis_says(one, "UP")
+            await nothing_left(one.gateway, before)
+
+    assert told == "UPSTREAM"

@@ -272,6 +272,33 @@ async def test_a_password_opens_and_is_never_told() -> None:
     assert any(line.get("why") == "AuthenticationError" for line in logs)
 
 
+async def test_callers_in_a_hurry_raise_doubt() -> None:
+    """A Redis that hangs goes down also where every caller leaves before it is clear; one that is merely slow stays."""
+    counts = TierCounts()
+    with redis_server() as server:
+        async with link_to(server.url, PATIENT, counts) as link, kept_up(link):
+            await leave(link)
+            assert await link.ask(echo(link, "here")) == b"here"
+            assert counts.state == "up"
+        async with link_to(server.url, HASTY, counts) as link, kept_up(link):
+            await link.validate()
+            server.pause()
+            await leave(link)
+            await until(lambda: counts.state == "down")
+            server.resume()
+            await until(lambda: link.up)
+    assert counts.failures == 0
+
+
+async def leave(link: RedisLink) -> None:
+    """Ask, and go away before there is an answer."""
+    asking = asyncio.create_task(link.ask(wait_for_ever(link)))
+    await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+
+
 async def test_a_unix_socket_is_as_good() -> None:
     """The address may be that of a Unix socket."""
     with redis_server() as server:

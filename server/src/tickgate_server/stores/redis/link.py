@@ -58,7 +58,9 @@ class RedisLink:
         self._limits = limits
         self._counts = counts
         self._clock = clock
-        self._went_down = asyncio.Event()
+        self._doubt = asyncio.Event()
+        """Set while it is down, and when a caller has left without an answer."""
+
         # A burst waits for a connection here, where that is not taken for a Redis that does not answer.
         self._places = asyncio.Semaphore(limits.connections)
         self._waiting: set[asyncio.Timeout] = set()
@@ -93,9 +95,9 @@ class RedisLink:
                 raise RedisDown from error
 
     async def run(self) -> None:
-        """Bring a Redis that went down back, until cancelled."""
+        """Bring a Redis that went down back, and look after one that is in doubt, until cancelled."""
         while True:
-            await self._went_down.wait()
+            await self._doubt.wait()
             await asyncio.sleep(self._limits.check_every)
             await self.check()
 
@@ -145,6 +147,10 @@ class RedisLink:
             if asyncio.get_running_loop().time() > due + _LATE:
                 raise _TooBusy from error
             raise
+        except asyncio.CancelledError:
+            # Were all callers in such a hurry, nobody would ever learn that it hangs.
+            self._doubt.set()
+            raise
 
     async def _look(self) -> bool:
         """Return whether it is a cluster."""
@@ -160,12 +166,12 @@ class RedisLink:
         return bool(info.get("cluster_enabled"))
 
     def _mark_up(self) -> None:
-        self._went_down.clear()
+        self._doubt.clear()
         self._told.clear()
         self._change("up")
 
     def _mark_down(self, why: Exception) -> None:
-        self._went_down.set()
+        self._doubt.set()
         self._change("down", why=type(why).__name__)
         # Whoever else waits has waited long enough.
         now = asyncio.get_running_loop().time()
