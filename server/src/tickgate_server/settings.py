@@ -84,6 +84,10 @@ class HttpSettings(_Section):
     per_host: Annotated[int, Field(ge=1, le=1000)] = 50
     """Connections at once to one host."""
 
+    idle: PositiveSeconds = 3.0
+    """Seconds that a connection which nobody uses is kept. It may have died without a word, and costs whoever is lent it
+    the deadline."""
+
     dns_cache: Annotated[int, Field(ge=0, le=86400)] = 300
     """Seconds that a host's address is kept."""
 

@@ -31,7 +31,13 @@ from tickgate_server.upstream.alpaca.http import HttpLimits, HttpRequests, http_
 
 KEY, SECRET = "PKTESTKEY", "very-secret-value"
 LIMITS = HttpLimits(
-    total=30, connect=10, connections=10, per_host=5, dns_cache=10, user_agent="tickgate/test"
+    total=30,
+    connect=10,
+    connections=10,
+    per_host=5,
+    dns_cache=10,
+    user_agent="tickgate/test",
+    idle=3,
 )
 PATH = "/v2/stocks/quotes/latest"
 

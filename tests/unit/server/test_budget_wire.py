@@ -14,7 +14,13 @@ from tickgate_server.ports import Group, Quota, Reply, Request, Upstream
 from tickgate_server.upstream.alpaca.http import HttpLimits, HttpRequests, http_session
 
 LIMITS = HttpLimits(
-    total=30, connect=10, connections=10, per_host=5, dns_cache=10, user_agent="tickgate/test"
+    total=30,
+    connect=10,
+    connections=10,
+    per_host=5,
+    dns_cache=10,
+    user_agent="tickgate/test",
+    idle=3,
 )
 
 

@@ -244,9 +244,12 @@ async def check_what_is_left(
         allow_stale=allow_stale,
     )
 
-    bridged = reason in OUTAGES and memory and age is not None
-    fresh = bridged and age is not None and age < (30 if max_age is None else max_age)
-    stale = bridged and not fresh and allow_stale and age is not None and age <= 900
+    held = memory and age is not None
+    says_nothing = reason in OUTAGES or reason is Reason.UPSTREAM_UNAUTHENTICATED
+    fresh = held and says_nothing and age is not None and age < (30 if max_age is None else max_age)
+    stale = (
+        held and not fresh and reason in OUTAGES and allow_stale and age is not None and age <= 900
+    )
     if fresh or stale:
         assert isinstance(outcome, Answer)
         assert (outcome.served_from, outcome.stale) == (MEMORY, stale)

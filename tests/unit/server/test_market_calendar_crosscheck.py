@@ -42,7 +42,13 @@ pytestmark = pytest.mark.filterwarnings(r"ignore:(Series|DatetimeIndex)\.values 
 async def ask() -> Calendar:
     """Read all years from a sandbox as the gateway does."""
     limits = HttpLimits(
-        total=30, connect=10, connections=1, per_host=1, dns_cache=10, user_agent="tickgate/test"
+        total=30,
+        connect=10,
+        connections=1,
+        per_host=1,
+        dns_cache=10,
+        user_agent="tickgate/test",
+        idle=3,
     )
     clock = MarketClock(follows_upstream=False)
     async with (

@@ -37,6 +37,7 @@ def http_limits(settings: Settings) -> HttpLimits:
         per_host=http.per_host,
         dns_cache=http.dns_cache,
         user_agent=http.user_agent,
+        idle=http.idle,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from msgspec.structs import replace
 
@@ -29,6 +29,10 @@ class Timed(Protocol):
 
 
 V = TypeVar("V", bound=Timed)
+
+_SAYS_NOTHING: Final = OUTAGES | {Reason.UPSTREAM_UNAUTHENTICATED}
+"""Reasons that say nothing about a value: one that is as fresh as asked for stays an answer. A refused key is no outage,
+though: it is mended by us, and stale values must not hide it."""
 
 
 class Tiers(Generic[V]):
@@ -237,8 +241,8 @@ class CachedLatest(Generic[V]):
         if remembered is not None and search.bounds.memory:
             # It may have come while the upstream was asked.
             search.pass_over(symbol, remembered)
-        if why.reason in OUTAGES:
-            return self._bridge(search, symbol) or self._explain(
+        if why.reason in _SAYS_NOTHING:
+            return self._bridge(search, symbol, why) or self._explain(
                 search, symbol, self._with_age(search, symbol, why), TierOutcome.FAILED
             )
         if why.reason in (Reason.SYMBOL_UNKNOWN, Reason.NO_DATA):
@@ -256,7 +260,7 @@ class CachedLatest(Generic[V]):
         if self._tiers.shared is not None:
             self._tiers.shared.supersede(key)
 
-    def _bridge(self, search: _Search[V], symbol: str) -> Answer[V] | None:
+    def _bridge(self, search: _Search[V], symbol: str, why: Unavailable) -> Answer[V] | None:
         answer, bounds = search.passed_over.get(symbol), search.bounds
         if answer is None:
             return None
@@ -264,7 +268,7 @@ class CachedLatest(Generic[V]):
         if age < bounds.max_age and not self._is_too_old(answer, bounds.max_event_age):
             # As fresh as asked for; the tiers only meant to ask for something fresher first.
             return answer
-        if not bounds.allow_stale or age > bounds.stale_cap:
+        if not bounds.allow_stale or age > bounds.stale_cap or why.reason not in OUTAGES:
             return None
         return Answer(answer.held, answer.served_from, stale=True)
 

@@ -44,7 +44,7 @@ class HttpLimits(msgspec.Struct, frozen=True):
     per_host: int
     dns_cache: int
     user_agent: str
-    idle: float = 3.0
+    idle: float
     """For which a connection that nobody uses is kept. It may have died without a word, as all do when a router forgets
     them, and each costs a request its deadline before it is given up. A whole pool of them must soon be forgotten."""
 
