@@ -304,7 +304,7 @@ class StoreSettings(_Section):
     connections: Annotated[int, Field(ge=1, le=1000)] = 5
     """Connections at most."""
 
-    timeout: PositiveSeconds = 5.0
+    timeout: PositiveSeconds = 3.0
     """Seconds that one statement, or getting a connection, may take."""
 
     check_every: PositiveSeconds = 1.0

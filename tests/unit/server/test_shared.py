@@ -165,13 +165,25 @@ async def test_a_tier_known_to_be_down_is_not_asked() -> None:
     assert pair.cache.asked == []
 
 
-async def test_a_hung_redis_leaves_the_deadline() -> None:
-    """Who runs out of time while Redis does not answer is told by the upstream's own deadline, not later."""
+async def test_a_hung_redis_leaves_time_for_the_upstream() -> None:
+    """A Redis that does not answer takes half of a caller's time at most; the upstream answers in the other half."""
     pair = Pair()
     pair.cache.open.clear()
-    why = await pair.two.ask("ZZZZ", deadline=pair.clock.monotonic() + 0.02)
-    assert passed(why)[Tier.REDIS] is TierOutcome.FAILED
+    deadline = pair.clock.monotonic() + 0.02
+    answer = await pair.two.ask("AAPL", deadline=deadline)
+    assert isinstance(answer, Answer)
+    assert answer.served_from is Tier.UPSTREAM
+    assert passed(await pair.two.ask("ZZZZ", deadline=deadline))[Tier.REDIS] is TierOutcome.FAILED
     pair.cache.open.set()
+
+
+async def test_what_was_just_written_is_not_believed_to_be_missing() -> None:
+    """Who finds nothing in Redis and then writes it is told of it when Redis alone is asked."""
+    pair = Pair()
+    await pair.one.ask()
+    answer = await pair.one.ask(allowed_tiers=frozenset({Tier.REDIS}))
+    assert isinstance(answer, Answer)
+    assert answer.served_from is Tier.REDIS
 
 
 async def test_what_redis_lacked_is_believed_for_a_moment() -> None:

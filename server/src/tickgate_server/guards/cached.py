@@ -19,6 +19,10 @@ from .memory import MemoryTier
 from .shared import SharedTier
 
 
+_TIERS_SHARE: Final = 0.5
+"""Share of a caller's time that the tier which replicas share may take."""
+
+
 class Timed(Protocol):
     """A value that knows when it happened."""
 
@@ -196,8 +200,11 @@ class CachedLatest(Generic[V]):
         if bounds.keep <= 0 and bounds.upstream and not bounds.allow_stale:
             # Whatever it holds is too old for somebody who wants to hear it from the upstream.
             return {}
+        now = self._clock.monotonic()
+        # Half of the caller's time: the other half must do for the upstream.
+        patience = max(0.0, search.question.deadline - now) * _TIERS_SHARE
         looks = await shared.recall(
-            [search.key(symbol) for symbol in search.missing], search.question.deadline
+            [search.key(symbol) for symbol in search.missing], now + patience
         )
         answers: dict[str, Answer[V] | Unavailable] = {}
         after = self._clock.monotonic() - bounds.keep

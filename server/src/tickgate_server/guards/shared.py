@@ -92,6 +92,8 @@ class SharedTier(Generic[V]):
 
     def put(self, values: Mapping[Key, Held[V]]) -> None:
         """Hold *values* for all replicas, soon."""
+        for key in values:
+            self._looks.pop(key, None)
         self._cache.put(values)
 
     async def forget(
