@@ -85,8 +85,8 @@ class HttpSettings(_Section):
     """Connections at once to one host."""
 
     idle: PositiveSeconds = 3.0
-    """Seconds that a connection which nobody uses is kept. It may have died without a word, and costs whoever is lent it
-    the deadline."""
+    """Seconds that a connection which nobody uses is kept. It may have died without a word, and costs whoever is lent
+    it the deadline."""
 
     dns_cache: Annotated[int, Field(ge=0, le=86400)] = 300
     """Seconds that a host's address is kept."""
@@ -114,8 +114,8 @@ class BudgetSettings(_Section):
     limit."""
 
     replicas: Annotated[int, Field(ge=1, le=1000)] = 1
-    """Gateways that use the same account. Without Redis, and while it is away, each takes its part of the budget: say it
-    also where they share one."""
+    """Gateways that use the same account. Without Redis, and while it is away, each takes its part of the budget: say
+    it also where they share one."""
 
     repair_floor: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the budget that repairs of gaps leave for callers who wait."""

@@ -18,7 +18,6 @@ from .freshness import Bounds, FreshnessPolicy, bounds_by
 from .memory import MemoryTier
 from .shared import SharedTier
 
-
 _TIERS_SHARE: Final = 0.5
 """Share of a caller's time that the tier which replicas share may take."""
 
@@ -35,8 +34,8 @@ class Timed(Protocol):
 V = TypeVar("V", bound=Timed)
 
 _SAYS_NOTHING: Final = OUTAGES | {Reason.UPSTREAM_UNAUTHENTICATED}
-"""Reasons that say nothing about a value: one that is as fresh as asked for stays an answer. A refused key is no outage,
-though: it is mended by us, and stale values must not hide it."""
+"""Reasons that say nothing about a value: one that is as fresh as asked for stays an answer. But a refused key is no
+outage: it is ours to mend, and stale values must not hide it."""
 
 
 class Tiers(Generic[V]):
