@@ -10,6 +10,7 @@ from typing import Final
 import grpc
 import msgspec
 
+from tickgate.v1 import provenance_pb2, status_service_pb2
 from tickgate.v1 import quote_service_pb2 as pb
 
 from .load import Question
@@ -23,6 +24,11 @@ _LINE_PATIENCE: Final = 5.0
 
 _WRITTEN_WITHIN: Final = 0.25
 """Seconds after a call in which its line is written while the gateway is idle: it writes ten times a second."""
+
+
+_STATUS: Final = Question(
+    "/tickgate.v1.StatusService/GetStatus", status_service_pb2.GetStatusRequest()
+)
 
 
 def ask(server: Process, question: Question) -> bytes:
@@ -54,9 +60,29 @@ def expect_quotes(server: Process, question: Question) -> None:
         raise BrokenMeasurement(msg)
 
 
-class _CallLine(msgspec.Struct):
+def status_of(gateway: Process) -> status_service_pb2.GetStatusResponse:
+    """Return what *gateway* says of itself."""
+    return status_service_pb2.GetStatusResponse.FromString(ask(gateway, _STATUS))
+
+
+def tier_hits(gateway: Process, tier: provenance_pb2.Tier.ValueType) -> int:
+    """Return how many questions *gateway* says that *tier* has answered."""
+    return next((counts.hits for counts in status_of(gateway).tiers if counts.tier == tier), 0)
+
+
+def circuit_of_latest(gateway: Process) -> status_service_pb2.CircuitStatus:
+    """Return the circuit before the endpoints of latest values."""
+    upstreams = status_of(gateway).upstreams
+    return next(one.circuit for one in upstreams if one.group == "latest")
+
+
+class CallLine(msgspec.Struct):
+    """What matters here of a call's line in the log."""
+
     endpoint: str = ""
     code: str = ""
+    reason: str = ""
+    response_time_ms: float = 0.0
     real_data_available: bool = False
     cache_hit: bool = False
 
@@ -77,27 +103,35 @@ class CallLog:
         Raises:
             BrokenMeasurement: they do not come, or say otherwise.
         """
+        well = sum(
+            line.code == "OK" and line.real_data_available and (line.cache_hit or not cached)
+            for line in self.wait_for(question, calls)
+        )
+        if well != calls:
+            msg = f"of {calls} calls of {question.path} the gateway logged {well} as it should"
+            raise BrokenMeasurement(msg)
+
+    def wait_for(self, question: Question, calls: int) -> list[CallLine]:
+        """Return the lines of so many calls of *question*, whatever became of them.
+
+        Raises:
+            BrokenMeasurement: they do not come, or more do.
+        """
         endpoint = question.path.rpartition(".")[2]
         give_up = time.monotonic() + _LINE_PATIENCE
-        lines: list[_CallLine] = []
+        lines: list[CallLine] = []
         while len(lines) < calls and time.monotonic() < give_up:
             # As above: the round is over, and its numbers are taken.
             time.sleep(_WRITTEN_WITHIN)
             lines = [line for line in self._lines() if line.endpoint == endpoint]
-        well = sum(
-            line.code == "OK" and line.real_data_available and (line.cache_hit or not cached)
-            for line in lines
-        )
-        if not calls == len(lines) == well:
-            msg = (
-                f"of {calls} calls of {endpoint} the gateway logged {len(lines)},"
-                f" {well} of them as it should"
-            )
+        if len(lines) != calls:
+            msg = f"of {calls} calls of {endpoint} the gateway logged {len(lines)}"
             raise BrokenMeasurement(msg)
+        return lines
 
-    def _lines(self) -> Iterator[_CallLine]:
+    def _lines(self) -> Iterator[CallLine]:
         with self._log.open("rb") as log:
             log.seek(self._start)
             for line in log:
                 if line.endswith(b"\n"):
-                    yield msgspec.json.decode(line, type=_CallLine)
+                    yield msgspec.json.decode(line, type=CallLine)

@@ -59,11 +59,16 @@ class Pressure:
         apart = max(1, round(1000 / (self.rate * self.connections)))
         return (f"--rps={self.rate}", "-r1", f"--rate-period={apart}ms")
 
+    @property
+    def calls_a_second(self) -> int | None:
+        """Calls begun in a second over all connections; None where there is no rate."""
+        return None if self.rate is None else self.rate * self.connections
+
     def __str__(self) -> str:
         """Say it as the tables do."""
         if self.rate is None:
-            return f"{self.connections * self.streams} calls at once over {self.connections} connections"
-        return f"{self.rate * self.connections:,} calls/s over {self.connections} connections"
+            return f"{self.connections * self.streams:,} calls at once over {self.connections} connections"
+        return f"{self.calls_a_second:,} calls/s over {self.connections} connections"
 
 
 @dataclass(frozen=True, slots=True)

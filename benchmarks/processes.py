@@ -26,6 +26,13 @@ class BrokenMeasurement(Exception):
     """What was measured is not what the table would say. The message says why."""
 
 
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that all threads of a process have used so far, in the kernel too."""
+    # The name in parentheses may hold spaces; what follows it does not. Fields 14 and 15 of proc(5).
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @dataclass(frozen=True, slots=True)
 class Process:
     """A server that runs and takes calls."""
@@ -38,9 +45,7 @@ class Process:
 
     def cpu_seconds(self) -> float:
         """Return the CPU time that all its threads have used so far, in the kernel too."""
-        # The name in parentheses may hold spaces; what follows it does not. Fields 14 and 15 of proc(5).
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.pid)
 
 
 @dataclass(frozen=True, slots=True)

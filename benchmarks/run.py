@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from . import unary
+from . import tiers, unary
 from .h2load import NoLoadGenerator, find
 from .load import Load
 from .processes import BrokenMeasurement, Cores
@@ -33,6 +33,7 @@ BENCHMARKS: Final[tuple[Callable[[Stage, Effort], Table], ...]] = (
     unary.cached_batch,
     unary.unhurried,
     unary.uncached,
+    tiers.tiers,
 )
 """Each makes a table of its own; its name is what --only takes."""
 

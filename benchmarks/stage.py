@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +18,14 @@ KEPT: Final[Mapping[str, str]] = {
     "TICKGATE_MEMORY__KEEP_OTHERWISE": "3600",
     "TICKGATE_FRESHNESS__MAX_AGE": "3600",
 }
-"""Settings that keep a value in memory for a whole run, so that no row mixes hits and misses. All others are the
-defaults."""
+"""Settings that keep a value in memory for a whole run, so that no row mixes hits and misses."""
+
+UNBOUND: Final[Mapping[str, str]] = {
+    "TICKGATE_ALPACA__BUDGET__DATA_PER_MINUTE": "1000000",
+    "TICKGATE_PROBE__IDLE": "0",
+}
+"""Settings of every gateway here: no plan's budget slows the asking, and nothing goes upstream that nobody has asked.
+All others are the defaults."""
 
 _PREFIX: Final = 5
 """Bytes before a message in gRPC's HTTP/2 body."""
@@ -59,9 +65,21 @@ class Stage:
         """
         log = CallLog(self.gateway.log)
         before = self.sandbox.requests()
-        done = _ask(self.load, self.gateway, question, calls, pressure)
+        done = self.press(question, calls, pressure)
         log.expect(question, calls, cached=cached)
-        return Round(done.run, done.cpu, self.sandbox.requests() - before)
+        return replace(done, upstream=self.sandbox.requests() - before)
+
+    def press(self, question: Question, calls: int, pressure: Pressure) -> Round:
+        """Ask the gateway, whatever it answers."""
+        return _ask(self.load, self.gateway, question, calls, pressure)
+
+    @contextmanager
+    def beside(self, name: str, settings: Mapping[str, str]) -> Iterator[Stage]:
+        """Run another gateway before the same sandbox, and stand on its stage. It has *settings* instead of `KEPT`."""
+        with running_gateway(
+            name, self.sandbox, self.folder, self.cores, settings=settings
+        ) as gateway:
+            yield replace(self, gateway=gateway)
 
     @contextmanager
     def bare(self, question: Question) -> Iterator[Bare]:
@@ -145,9 +163,9 @@ def running_gateway(
     cores: Cores,
     *,
     command: Sequence[str] = _GATEWAY,
-    environment: Mapping[str, str] | None = None,
+    settings: Mapping[str, str] = KEPT,
 ) -> Iterator[Process]:
-    """Run a gateway before *sandbox*, its settings the defaults but for `KEPT` and *environment*."""
+    """Run a gateway before *sandbox*, its settings the defaults but for `UNBOUND` and *settings*."""
     places = {
         "TICKGATE_LISTEN": "127.0.0.1:0",
         "TICKGATE_ALPACA__DATA_URL": sandbox.url,
@@ -159,6 +177,6 @@ def running_gateway(
         ready=r'"listen":"127\.0\.0\.1:(\d+)"',
         folder=folder,
         core=cores.server,
-        environment={**places, **KEPT, **(environment or {})},
+        environment={**places, **UNBOUND, **settings},
     ) as process:
         yield process

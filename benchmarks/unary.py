@@ -138,7 +138,7 @@ def uncached(stage: Stage, effort: Effort) -> Table:
     alone = take_turns({"": ask}, Effort(1, effort.seconds), _ALONE)[""].rounds[0]
     stage.sandbox.delay(_CROWD_WAIT)
     crowd = ask(_CROWD_CALLS, _CROWD)
-    stage.sandbox.be_quick()
+    stage.sandbox.be_well()
     named = (
         ("one after another", alone),
         (f"{_CROWD_CALLS:,} at once, upstream at {_CROWD_WAIT:g} s", crowd),
