@@ -170,7 +170,9 @@ class Parts:
 
     def status(self) -> StatusServicer:
         """Return the servicer of status."""
-        return StatusServicer(ABOUT, self.counters, {}, self.entitlements, self.moment)
+        return StatusServicer(
+            ABOUT, self.counters, {}, lambda _: self.remaining, self.entitlements, self.moment
+        )
 
     def quote_servicer(self) -> QuoteServicer:
         """Return the servicer of quotes."""

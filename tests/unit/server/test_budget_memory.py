@@ -212,7 +212,7 @@ async def test_the_upstream_can_lower_it() -> None:
     await till.budget.correct(DATA, 70)
     assert (till.left, till.counts.corrections) == (60, 0)
     await till.budget.correct(DATA, 10)
-    assert (till.left, till.counts.remaining, till.counts.corrections) == (10, 10, 1)
+    assert (till.left, till.counts.corrections) == (10, 1)
     await till.budget.correct(DATA, 20)
     assert await till.drain() == 10
 
@@ -235,13 +235,14 @@ async def test_a_correction_tells_those_who_would_come_too_late() -> None:
 
 
 async def test_nothing_goes_before_the_upstream_wants_it() -> None:
-    """When the upstream asks for a pause, whoever has time waits for its end; others are refused with its length."""
+    """When the upstream asks for a pause, nothing is left until its end: whoever has time waits, others are refused."""
     till = hand_till()
     await till.budget.correct(DATA, 0, 20.0)
     assert (await till.refusal(patience=19.0)).retry_delay == 20.0
     patient = till.waiting(patience=21.0)
     await till.time.advance(19.9)
     assert not patient.done()
+    assert till.left == 0
     await till.time.advance(0.2)
     assert await patient == 19
 
@@ -277,15 +278,16 @@ async def test_every_window_must_admit() -> None:
     assert (till.left, await till.drain()) == (40, 40)
     refusal = await till.refusal(patience=600.0)
     assert refusal.retry_delay == pytest.approx(864.0 - 60.0, abs=0.1)
+    await till.time.advance(60.0)
+    assert till.left == 0
 
 
 async def test_status_is_kept_up_to_date() -> None:
-    """What GetStatus shows is there after every spending: limit, window, rest, when that was, and the sums."""
+    """What GetStatus shows is there after every spending: limit, window, and the sums."""
     till = hand_till(policy(100))
     await till.spend(cost=2)
     counts = till.counts
-    assert (counts.limit, counts.window, counts.remaining, counts.spent) == (100, 60, 98, 2)
-    assert (counts.looked_at, counts.shared) == (till.clock.monotonic(), False)
+    assert (counts.limit, counts.window, counts.spent, counts.shared) == (100, 60, 2, False)
     assert counts.floors == {"interactive": 0, "repair": 10, "history": 30, "backfill": 50}
 
 

@@ -6,8 +6,6 @@ from collections.abc import Callable
 
 import pytest
 from google.protobuf.message import Message
-from hypothesis import given
-from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tickgate.v1 import error_reason_pb2 as reasons
@@ -24,6 +22,7 @@ from tickgate_server.observe.counters import (
     TierCounts,
     UpstreamCounts,
 )
+from tickgate_server.ports import Upstream
 from tickgate_server.rpc.call import Call
 from tickgate_server.rpc.gateway_status import StatusServicer
 
@@ -31,6 +30,7 @@ from ...support.admin import ABOUT, FakeEntitlements, Parts
 from ...support.fakes import NOW
 
 CALL = Call("StatusService/GetStatus", "id", 1010.0, "unix:", 1000.0)
+REMAINING = {Upstream.DATA: 29, Upstream.TRADING: 150}
 
 
 async def told(
@@ -38,7 +38,12 @@ async def told(
 ) -> pb.GetStatusResponse:
     """The status of *parts*."""
     servicer = StatusServicer(
-        ABOUT, parts.counters, entries or {}, parts.entitlements, parts.moment
+        ABOUT,
+        parts.counters,
+        entries or {},
+        REMAINING.__getitem__,
+        parts.entitlements,
+        parts.moment,
     )
     return pb.GetStatusResponse.FromString(await servicer.GetStatus(pb.GetStatusRequest(), CALL))
 
@@ -79,6 +84,7 @@ async def test_an_unknown_session_is_unset() -> None:
         ABOUT,
         parts.counters,
         {},
+        REMAINING.__getitem__,
         parts.entitlements,
         lambda request_id: replace(parts.moment(request_id), session=None),
     )
@@ -225,13 +231,11 @@ async def test_tiers_tell_state_use_and_size() -> None:
 
 
 def budget(**changed: object) -> BudgetCounts:
-    """The budget of a basic plan, looked at when a `HandClock` starts."""
+    """The budget of a basic plan."""
     floors = {"backfill": 95, "interactive": 0, "repair": 19, "history": 57}
     given: dict[str, object] = {
         "limit": 190,
         "window": 60.0,
-        "remaining": 10,
-        "looked_at": 1000.0,
         "shared": True,
         "floors": floors,
     }
@@ -239,13 +243,12 @@ def budget(**changed: object) -> BudgetCounts:
 
 
 async def test_budgets_are_told_as_they_stand_now() -> None:
-    """What came back since the last look counts, what the classes must leave stands most urgent first."""
+    """What is left is asked for, and what the classes must leave stands most urgent first."""
     parts = Parts()
     parts.counters.budgets = {
         "alpaca.trading": budget(shared=False),
         "alpaca.data": budget(spent=7, refused=3, waiting=2, corrections=1),
     }
-    parts.clock.advance(6)
     data, trading = (await told(parts)).budgets
     assert (data.upstream, trading.upstream) == ("alpaca.data", "alpaca.trading")
     assert (data.limit, data.window.seconds, data.remaining, data.shared) == (190, 60, 29, True)
@@ -256,21 +259,7 @@ async def test_budgets_are_told_as_they_stand_now() -> None:
         ("history", 57),
         ("backfill", 95),
     ]
-    assert not trading.shared
-    parts.clock.advance(3600)
-    assert (await told(parts)).budgets[0].remaining == 190
-
-
-@given(
-    st.integers(1, 10_000), st.floats(1, 86_400), st.integers(-10, 10_000), st.floats(-10, 10**6)
-)
-def test_a_level_stays_between_nothing_and_full(
-    limit: int, window: float, remaining: int, since: float
-) -> None:
-    """However long ago the last look was, the level is none of less than nothing or more than full."""
-    counts = budget(limit=limit, window=window, remaining=remaining)
-    assert 0 <= counts.level(1000.0 + since) <= limit
-    assert counts.level(1000.0 + since) <= counts.level(1001.0 + since)
+    assert (trading.remaining, trading.shared) == (150, False)
 
 
 async def test_rules_and_the_error_log_are_told() -> None:

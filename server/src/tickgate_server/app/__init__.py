@@ -103,6 +103,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
                 about,
                 counters,
                 {Tier.MEMORY: lambda: sum(len(tiers.memory) for tiers in questions.tiers.values())},
+                wire.budget.remaining,
                 questions.entitlements,
                 moment,
             ),

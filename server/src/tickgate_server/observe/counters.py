@@ -94,19 +94,13 @@ class TierCounts(Struct):
 
 
 class BudgetCounts(Struct):
-    """The budget of one upstream."""
+    """The budget of one upstream. What is left of it changes with the time: `Budget.remaining` tells."""
 
     limit: int
     """Requests that it holds when full."""
 
     window: float
     """Seconds that bring back as many."""
-
-    remaining: int
-    """By the last look."""
-
-    looked_at: float
-    """When that was, seconds of the monotonic clock."""
 
     shared: bool
     """Whether all replicas spend from it together."""
@@ -123,11 +117,6 @@ class BudgetCounts(Struct):
 
     confirmed: bool = False
     """Whether the upstream itself has said so."""
-
-    def level(self, now: float) -> int:
-        """Return what is left at *now*, seconds of the monotonic clock: the last look, and what came back since."""
-        back = (now - self.looked_at) * self.limit / self.window
-        return max(0, min(self.limit, int(self.remaining + back)))
 
 
 class ErrorLogCounts(Struct):

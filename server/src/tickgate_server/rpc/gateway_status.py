@@ -22,7 +22,7 @@ from ..observe.counters import (
     TierCounts,
     UpstreamCounts,
 )
-from ..ports import EntitlementSource, Priority
+from ..ports import EntitlementSource, Priority, Upstream
 from . import convert
 from .call import Call
 from .convert import Moment
@@ -77,6 +77,7 @@ class StatusServicer:
         about: About,
         counters: Counters,
         entries: Mapping[Tier, Callable[[], int]],
+        remaining: Callable[[Upstream], int],
         entitlements: EntitlementSource,
         moment: Callable[[str], Moment],
     ) -> None:
@@ -86,12 +87,14 @@ class StatusServicer:
             about: what this gateway is.
             counters: everything that was counted.
             entries: tells how many values each tier of this process holds.
+            remaining: tells how many requests to an upstream would be admitted now.
             entitlements: knows what the account may read.
             moment: makes the moment of one call's answer.
         """
         self._about = about
         self._counters = counters
         self._entries = entries
+        self._remaining = remaining
         self._entitlements = entitlements
         self._moment = moment
 
@@ -120,7 +123,7 @@ class StatusServicer:
                 for rule, count in sorted(counters.rule_flags.items())
             ],
             budgets=[
-                _budget(upstream, counts, moment)
+                _budget(upstream, counts, self._remaining(Upstream(upstream)))
                 for upstream, counts in sorted(counters.budgets.items())
             ],
             error_log=_error_log(counters.error_log),
@@ -221,12 +224,12 @@ def _probe(counts: ProbeCounts) -> pb.UpstreamProbe:
     return message
 
 
-def _budget(upstream: str, counts: BudgetCounts, moment: Moment) -> pb.BudgetStatus:
+def _budget(upstream: str, counts: BudgetCounts, remaining: int) -> pb.BudgetStatus:
     return pb.BudgetStatus(
         upstream=upstream,
         limit=counts.limit,
         window=_duration(counts.window),
-        remaining=counts.level(moment.monotonic),
+        remaining=remaining,
         shared=counts.shared,
         spent=counts.spent,
         refused=counts.refused,

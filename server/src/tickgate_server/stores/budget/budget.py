@@ -218,7 +218,6 @@ class AccountBudget:
             # The shortest window first: what is taken there in vain, because a longer one is spent, is soon back.
             for window in purse.windows:
                 if not await self._take_from(purse, window, buckets, rank, cost):
-                    purse.look(self._clock.monotonic())
                     return False
         finally:
             purse.asked -= cost
@@ -285,7 +284,7 @@ class AccountBudget:
 
     def _spent(self, purse: Purse, cost: int) -> int:
         purse.counts.spent += cost
-        return purse.look(self._clock.monotonic())
+        return purse.remaining(self._clock.monotonic())
 
     async def correct(self, upstream: Upstream, remaining: int, hold: float = 0.0) -> None:
         """Lower the budget of a minute to *remaining*, and send nothing for *hold* seconds, a minute at most."""
@@ -296,9 +295,7 @@ class AccountBudget:
         level = remaining if purse.shared else remaining / window.replicas
         if window.bucket.level(now) > level and await self._lower(purse, window, level):
             purse.counts.corrections += 1
-        now = self._clock.monotonic()
-        purse.look(now)
-        purse.look_ahead(now)
+        purse.look_ahead(self._clock.monotonic())
 
     async def _lower(self, purse: Purse, window: Window, level: float) -> bool:
         """Return whether there was more than *level*: others may have taken it already."""
@@ -334,7 +331,7 @@ class AccountBudget:
             return
         _log.warning("budget_resized", upstream=upstream.value, limit=limit, budget=within)
         window.resize(within, now)
-        purse.count_anew(now)
+        purse.count_anew()
         purse.look_ahead(now)
         purse.line.wake_first()
 

@@ -127,11 +127,13 @@ class Purse:
         self.held_until = -math.inf
         """Nothing goes before, seconds of the monotonic clock: the upstream asked for it."""
 
-        self.counts = BudgetCounts(0, self._minute.seconds, 0, now, shared, {})
-        self.count_anew(now)
+        self.counts = BudgetCounts(0, self._minute.seconds, shared, {})
+        self.count_anew()
 
     def remaining(self, now: float) -> int:
         """Return the requests that would be admitted now."""
+        if now < self.held_until:
+            return 0
         level = self._minute.bucket.level(now)
         for window in self._longer:
             level = min(level, window.bucket.level(now))
@@ -199,18 +201,11 @@ class Purse:
 
     def _turn(self, now: float, *, shared: bool) -> None:
         self.shared = shared
-        self.count_anew(now)
+        self.count_anew()
         self.look_ahead(now)
         self.line.wake_first()
 
-    def look(self, now: float) -> int:
-        """Keep for status what remains *now*, and return it."""
-        remaining = self.remaining(now)
-        self.counts.remaining = remaining
-        self.counts.looked_at = now
-        return remaining
-
-    def count_anew(self, now: float) -> None:
+    def count_anew(self) -> None:
         """Keep for status what has changed with the limit, or with those who share it."""
         self.counts.limit = int(self._minute.bucket.limit)
         self.counts.shared = self.shared
@@ -218,4 +213,3 @@ class Purse:
             priority.value: floor
             for priority, floor in zip(Priority, self._minute.floors, strict=True)
         }
-        self.look(now)
