@@ -409,6 +409,17 @@ async def test_too_old_an_event_names_the_tiers() -> None:
     ]
 
 
+async def test_what_memory_says_names_a_book_that_was_not_allowed() -> None:
+    """A refusal out of memory says that the book was not asked, where the request did not allow it."""
+    setup = Setup()
+    setup.clock.advance(400)
+    allowed = frozenset({MEMORY, UPSTREAM})
+    for symbol, remembered in (("AAPL", TOO_OLD), ("ZZZZ", EMPTY)):
+        await setup.why(symbol)
+        why = await setup.why(symbol, allowed_tiers=allowed)
+        assert tiers(why) == [(BOOK, NOT_ALLOWED), (MEMORY, remembered)]
+
+
 @pytest.mark.parametrize("feed", list(Feed))
 async def test_a_feeds_own_delay_is_no_fault(feed: Feed) -> None:
     """The default bound on event age begins after the delay that a feed has by design."""

@@ -8,7 +8,7 @@ from typing import Final, Generic, Protocol, TypeVar
 from msgspec.structs import replace
 
 from ..market.answer import Answer, Held, Question
-from ..market.provenance import Tier
+from ..market.provenance import Feed, Tier
 from ..market.session import MarketSession
 from ..market.time import NANOS
 from ..market.unavailable import OUTAGES, Reason, TierAttempt, TierOutcome, Unavailable
@@ -110,9 +110,7 @@ class CachedLatest(Generic[V]):
             search = _Search[V](question, bounds, missing)
             answers.update(await self._look_further(search))
             trail = search.trail
-        if bounds.max_event_age is None:
-            return answers
-        return self._judge_events(answers, bounds.max_event_age, trail)
+        return self._judge_events(answers, question.feed, bounds, trail)
 
     # ------------------------------------------------------------------------------- near tiers
 
@@ -155,8 +153,7 @@ class CachedLatest(Generic[V]):
         if self._clock.monotonic() - at >= keep:
             return None
         return why.after(
-            self._attempt(Tier.BOOK, TierOutcome.EMPTY),
-            self._attempt(Tier.MEMORY, TierOutcome.EMPTY),
+            self._left_book(key, bounds), self._attempt(Tier.MEMORY, TierOutcome.EMPTY)
         )
 
     # -------------------------------------------------------------------------------- far tiers
@@ -184,7 +181,7 @@ class CachedLatest(Generic[V]):
         if remembered is not None and bounds.memory:
             search.pass_over(symbol, remembered)
         search.trail[symbol] = (
-            self._passed(Tier.BOOK, allowed=bounds.book, holds=live is not None),
+            self._left_book(key, bounds),
             self._passed(Tier.MEMORY, allowed=bounds.memory, holds=remembered is not None),
         )
 
@@ -323,6 +320,9 @@ class CachedLatest(Generic[V]):
             tiers=tiers,
         )
 
+    def _left_book(self, key: Key, bounds: Bounds) -> TierAttempt:
+        return self._passed(Tier.BOOK, allowed=bounds.book, holds=key in self._tiers.book)
+
     def _passed(self, tier: Tier, *, allowed: bool, holds: bool) -> TierAttempt:
         if not allowed:
             return self._attempt(tier, TierOutcome.NOT_ALLOWED)
@@ -334,24 +334,25 @@ class CachedLatest(Generic[V]):
     def _judge_events(
         self,
         answers: dict[str, Answer[V] | Unavailable],
-        max_event_age: int,
+        feed: Feed,
+        bounds: Bounds,
         trail: Mapping[str, tuple[TierAttempt, ...]],
     ) -> dict[str, Answer[V] | Unavailable]:
+        max_event_age = bounds.max_event_age
+        if max_event_age is None:
+            return answers
         oldest = self._clock.market() - max_event_age
         for symbol, answer in answers.items():
             if isinstance(answer, Unavailable) or answer.stale:
                 continue
             event_time = answer.held.value.event_time
             if event_time is not None and event_time < oldest:
-                answers[symbol] = self._too_old(symbol, answer, event_time, max_event_age).after(
-                    *self._tiers_before(answer.served_from, trail.get(symbol, ()))
-                )
+                before = trail.get(symbol, ())
+                if answer.served_from is Tier.MEMORY:
+                    before = (self._left_book((feed, symbol), bounds),)
+                too_old = self._too_old(symbol, answer, event_time, max_event_age)
+                answers[symbol] = too_old.after(*before)
         return answers
-
-    def _tiers_before(self, tier: Tier, trail: Sequence[TierAttempt]) -> Sequence[TierAttempt]:
-        if tier is Tier.MEMORY:
-            return (self._attempt(Tier.BOOK, TierOutcome.EMPTY),)
-        return trail
 
     def _too_old(
         self, symbol: str, answer: Answer[V], event_time: int, max_event_age: int
