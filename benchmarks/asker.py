@@ -72,7 +72,9 @@ class Asker:
     def __init__(self, plan: Plan, channels: list[grpc.aio.Channel]) -> None:
         """Ask as *plan* says over *channels*, in turn."""
         self._plan = plan
-        self._asks = [channel.unary_unary(plan.path) for channel in channels]
+        self._asks: list[grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = [
+            channel.unary_unary(plan.path) for channel in channels
+        ]
         self._times = [0.0] * len(plan.order)
         self._answers = [b""] * len(plan.order)
 

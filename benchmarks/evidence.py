@@ -72,8 +72,16 @@ def tier_hits(gateway: Process, tier: provenance_pb2.Tier.ValueType) -> int:
 
 def circuit_of_latest(gateway: Process) -> status_service_pb2.CircuitStatus:
     """Return the circuit before the endpoints of latest values."""
-    upstreams = status_of(gateway).upstreams
-    return next(one.circuit for one in upstreams if one.group == "latest")
+    return _latest(gateway).circuit
+
+
+def retries_of_latest(gateway: Process) -> int:
+    """Return how many requests for latest values *gateway* says it has repeated."""
+    return _latest(gateway).retries
+
+
+def _latest(gateway: Process) -> status_service_pb2.UpstreamStatus:
+    return next(one for one in status_of(gateway).upstreams if one.group == "latest")
 
 
 class CallLine(msgspec.Struct):

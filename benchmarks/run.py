@@ -1,6 +1,6 @@
 """Runs the benchmarks, prints their tables and writes them to benchmarks/RESULTS.md.
 
-python -m benchmarks.run                           everything, in about two minutes
+python -m benchmarks.run                           everything, in about six minutes
 python -m benchmarks.run --rounds 9 --seconds 4    the same, steadier
 python -m benchmarks.run --only cached_quote       one table, written nowhere
 """
@@ -11,18 +11,18 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from . import tiers, unary
+from . import circuit, guards, spared, tiers, unary
 from .h2load import NoLoadGenerator, find
 from .load import Load
 from .processes import BrokenMeasurement, Cores
 from .report import Table, machine
 from .rounds import Effort
-from .stage import KEPT, Stage, stage
+from .stage import KEPT, UNBOUND, Stage, stage
 
 _HERE: Final = Path(__file__).parent
 _RESULTS: Final = _HERE / "RESULTS.md"
@@ -34,6 +34,11 @@ BENCHMARKS: Final[tuple[Callable[[Stage, Effort], Table], ...]] = (
     unary.unhurried,
     unary.uncached,
     tiers.tiers,
+    guards.added,
+    circuit.refusals,
+    spared.mix,
+    spared.crowds,
+    unary.slow_upstream,
 )
 """Each makes a table of its own; its name is what --only takes."""
 
@@ -43,13 +48,16 @@ formed pair by pair and written as its median, its least and its largest. {cores
 all its threads, from /proc.
 
 The gateway is the program `tickgate-server serve` with its default settings, its log of calls going to a file. Only
-these differ, so that values stay in memory for the length of a run: {kept}. Behind it stands `tickgate-sandbox serve`
-with a market that stands still. The bare echo is a grpc.aio server that sends the gateway's own bytes and does nothing
-else (`benchmarks/echo.py`). The load comes from h2load.
+these differ: {unbound}, so that no budget slows the asking and nothing goes upstream that nobody asks for; and, where a
+table does not say otherwise, {kept}, so that values stay in memory for the length of a run. Behind it stands
+`tickgate-sandbox serve` with a market that stands still. The bare echo is a grpc.aio server that sends the gateway's
+own bytes and does nothing else (`benchmarks/echo.py`). The load comes from h2load where every call asks the same, and
+from `benchmarks/asker.py` where they differ.
 
-A round counts only if each call was answered with HTTP 200 and a message, the gateway logged each as OK with every
-value given, nothing went upstream where memory was to answer, and the answers were of one size. A real gRPC client asks
-before and after."""
+A round of h2load counts only if each call was answered with HTTP 200 and a message, the gateway logged each as it was
+to end, nothing went upstream where memory was to answer, and the answers were of one size. A real gRPC client asks
+before and after. The asker keeps every answer, and each is read when the round is over: how many values it holds, and
+from which tier."""
 
 
 def measure(only: str | None, effort: Effort) -> list[Table]:
@@ -82,9 +90,14 @@ def page(tables: Sequence[Table], command: str, effort: Effort) -> str:
         rounds=effort.rounds,
         seconds=effort.seconds,
         cores=cores,
-        kept=", ".join(f"`{name}={value}`" for name, value in KEPT.items()),
+        unbound=_listed(UNBOUND),
+        kept=_listed(KEPT),
     )
     return "\n\n".join(["# Benchmarks", about, method, *map(str, tables)]) + "\n"
+
+
+def _listed(settings: Mapping[str, str]) -> str:
+    return ", ".join(f"`{name}={value}`" for name, value in settings.items())
 
 
 def main() -> int:

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from google.protobuf import duration_pb2
-
-from tickgate.v1 import freshness_pb2
 from tickgate.v1 import quote_service_pb2 as pb
 
-from .evidence import expect_quotes
-from .load import Pressure, Question
+from .evidence import expect_quotes, retries_of_latest
+from .load import Pressure, Question, Run
 from .processes import BrokenMeasurement
 from .report import Table, count, micros, millis, spread
 from .rounds import Contestant, Effort, Score, cpu_of, percentile_of, rate_of, take_turns
-from .sandbox import SYMBOLS
+from .sandbox import LISTED, SYMBOLS
 from .stage import Round, Stage
+from .tiers import ASK_UPSTREAM, SERVICE, batches, singles
+from .various import UPSTREAM, VariousLoad
 
-_SERVICE: Final = "/tickgate.v1.QuoteService"
-ONE: Final = Question(f"{_SERVICE}/GetQuote", pb.GetQuoteRequest(symbol=SYMBOLS[0]))
-MANY: Final = Question(f"{_SERVICE}/GetQuotes", pb.GetQuotesRequest(symbols=SYMBOLS), len(SYMBOLS))
+ONE: Final = Question(f"{SERVICE}/GetQuote", pb.GetQuoteRequest(symbol=SYMBOLS[0]))
+MANY: Final = Question(f"{SERVICE}/GetQuotes", pb.GetQuotesRequest(symbols=SYMBOLS), len(SYMBOLS))
 FRESH: Final = Question(
-    f"{_SERVICE}/GetQuote",
-    pb.GetQuoteRequest(
-        symbol=SYMBOLS[0], freshness=freshness_pb2.Freshness(max_age=duration_pb2.Duration())
-    ),
+    f"{SERVICE}/GetQuote",
+    pb.GetQuoteRequest(symbol=SYMBOLS[0], freshness=ASK_UPSTREAM),
 )
-"""A max_age of zero always asks the upstream."""
 
 BUSY: Final = Pressure(connections=4, streams=4)
 _UNHURRIED: Final = Pressure(connections=100, streams=10, rate=10)
@@ -38,6 +35,12 @@ _CROWD: Final = Pressure(connections=10, streams=100)
 _CROWD_CALLS: Final = 1000
 _CROWD_WAIT: Final = 2.0
 """Seconds that the upstream takes for its answer, so that every caller has asked before it comes."""
+
+_COLD: Final = Pressure(connections=100, streams=10, rate=10)
+_SLOW_WAIT: Final = 0.15
+_SOME: Final = 20
+_SOME_BATCHES: Final = 10
+_REPAIRED: Final = 40
 
 _BARE: Final = "bare grpc.aio echo"
 _GATEWAY: Final = "gateway"
@@ -159,6 +162,68 @@ def uncached(stage: Stage, effort: Effort) -> Table:
         ],
         notes=["Target: one upstream request for all who ask at once."],
     )
+
+
+def slow_upstream(stage: Stage, effort: Effort) -> Table:
+    """Measure what the replaced systems promised for questions that memory cannot answer."""
+    load = VariousLoad(stage.cores.others, stage.folder)
+    some = batches(_SOME, ASK_UPSTREAM)
+    asks = (
+        ("GetQuote, cold", singles(ASK_UPSTREAM), "500 ms"),
+        (
+            f"GetQuotes of {_SOME}, cold",
+            replace(some, requests=some.requests[:_SOME_BATCHES]),
+            "2 s",
+        ),
+    )
+    stage.sandbox.delay(_SLOW_WAIT)
+    rows = []
+    for name, questions, target in asks:
+        before = stage.sandbox.requests()
+        calls = round(effort.seconds * 2) * (_COLD.calls_a_second or 0)
+        reply = load.run(stage.gateway, questions, _COLD, calls=calls)
+        reply.expect(UPSTREAM, questions.values)
+        rows.append((name, list(reply.run.times), stage.sandbox.requests() - before, target))
+    stage.sandbox.be_well()
+    before = stage.sandbox.requests()
+    repaired = [_with_one_retry(stage) for _ in range(_REPAIRED)]
+    rows.append(("GetQuote with one retry", repaired, stage.sandbox.requests() - before, "2 s"))
+    return Table(
+        title="What the replaced systems promised where the upstream is asked",
+        head=("", "calls", "upstream requests", "p50 ms", "p95 ms", "p99 ms", "target"),
+        rows=[
+            (
+                name,
+                count(len(times)),
+                count(asked),
+                *(millis(Run(len(times), 0, tuple(times), 0).percentile(p)) for p in (50, 95, 99)),
+                target,
+            )
+            for name, times, asked, target in rows
+        ],
+        notes=[
+            (
+                f"Cold: {_COLD}, max_age 0, the upstream at {_SLOW_WAIT * 1e3:.0f} ms; single questions go through"
+                f" {len(LISTED):,} symbols, those of {_SOME} through {_SOME * _SOME_BATCHES}, and whoever asks for what"
+                " is being asked for shares the answer."
+            ),
+            (
+                "One retry: one call after another, the upstream answers the first request of each with a 503 and the"
+                " second at once."
+            ),
+        ],
+    )
+
+
+def _with_one_retry(stage: Stage) -> float:
+    retries, asked = retries_of_latest(stage.gateway), stage.sandbox.requests()
+    stage.sandbox.fail(times=1)
+    start = time.perf_counter()
+    expect_quotes(stage.gateway, FRESH)
+    took = time.perf_counter() - start
+    if retries_of_latest(stage.gateway) - retries != 1 or stage.sandbox.requests() - asked != 2:
+        raise BrokenMeasurement("the question was to be answered by one repetition")
+    return took
 
 
 @contextmanager
