@@ -62,9 +62,9 @@ class EntitlementSource(Protocol):
     """Knows what the account may read."""
 
     async def entitlements(self, deadline: float) -> Sequence[Entitlement]:
-        """Return one entry for each stock feed; a feed that nobody has asked yet is asked for this, before *deadline*.
+        """Return one entry for each stock feed; a feed of which nothing was learned lately is asked, before *deadline*.
 
-        Never raises for lack of an answer: what cannot be asked is `Standing.UNKNOWN`.
+        Never raises for lack of an answer: what cannot be asked stays as it was, `Standing.UNKNOWN` at first.
         """
         ...
 

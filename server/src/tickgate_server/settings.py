@@ -250,7 +250,7 @@ class MemorySettings(_Section):
     """The memory tier."""
 
     capacity: Annotated[int, Field(ge=1, le=10_000_000)] = 50_000
-    """Values of each kind held at most; the one unused for longest makes room."""
+    """Values of each kind held at most; the one confirmed longest ago makes room."""
 
     keep_open: Seconds = 5.0
     """Seconds that a value answers further calls, without the upstream being asked again, while the market is open or

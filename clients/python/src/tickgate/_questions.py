@@ -755,7 +755,7 @@ def invalidate_cache(
     """Drop values from memory and Redis, so that the next question asks the upstream. For operators.
 
     What is dropped is also forgotten as a bridge over an outage. Other replicas keep what their own
-    memory holds, for some seconds.
+    memory holds, until they are called as well.
 
     Args:
         symbols: Symbols, at most 200; every symbol when left out.

@@ -55,8 +55,8 @@ class AdminServiceServicer(object):
 
     def InvalidateCache(self, request, context):
         """Drops values from memory and Redis, so that the next question asks the upstream. What it drops is also forgotten as
-        a bridge over an outage. Other replicas keep what their own memory holds, for `memory.keep_open` seconds at most
-        while the market is open. Fails with INVALID_REQUEST, PERMISSION_DENIED.
+        a bridge over an outage. Other replicas keep what their own memory holds, until they are called as well. Fails with
+        INVALID_REQUEST, PERMISSION_DENIED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

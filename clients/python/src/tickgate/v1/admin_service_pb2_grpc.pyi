@@ -88,8 +88,8 @@ class AdminServiceStub(typing.Generic[_AdminServiceInvalidateCacheType, _AdminSe
 
     InvalidateCache: _AdminServiceInvalidateCacheType
     """Drops values from memory and Redis, so that the next question asks the upstream. What it drops is also forgotten as
-    a bridge over an outage. Other replicas keep what their own memory holds, for `memory.keep_open` seconds at most
-    while the market is open. Fails with INVALID_REQUEST, PERMISSION_DENIED.
+    a bridge over an outage. Other replicas keep what their own memory holds, until they are called as well. Fails with
+    INVALID_REQUEST, PERMISSION_DENIED.
     """
 
     ListErrors: _AdminServiceListErrorsType
@@ -121,8 +121,8 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[tickgate.v1.admin_service_pb2.InvalidateCacheResponse, collections.abc.Awaitable[tickgate.v1.admin_service_pb2.InvalidateCacheResponse]]:
         """Drops values from memory and Redis, so that the next question asks the upstream. What it drops is also forgotten as
-        a bridge over an outage. Other replicas keep what their own memory holds, for `memory.keep_open` seconds at most
-        while the market is open. Fails with INVALID_REQUEST, PERMISSION_DENIED.
+        a bridge over an outage. Other replicas keep what their own memory holds, until they are called as well. Fails with
+        INVALID_REQUEST, PERMISSION_DENIED.
         """
 
     @abc.abstractmethod

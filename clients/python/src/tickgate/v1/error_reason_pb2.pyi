@@ -9,7 +9,8 @@ there is no value now: the call succeeds and the result is a DataUnavailable wit
 
 A failed call carries google.rpc.Status details: ErrorInfo (domain "tickgate", reason = the name below without the
 prefix ERROR_REASON_, metadata with `request_id` and what the reason names), BadRequest for INVALID_REQUEST,
-RetryInfo where waiting helps. Example, strict GetQuote for a symbol that does not exist:
+RetryInfo where waiting helps and the delay is known, QuotaFailure where a limit was reached. Example, strict
+GetQuote for a symbol that does not exist:
 
     code: NOT_FOUND
     message: "ZZZZ: not in the upstream's list of assets"
@@ -89,13 +90,18 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     ERROR_REASON_UPSTREAM_ERROR: _ErrorReason.ValueType  # 14
     """The upstream failed: a 5xx, an unexpected status, a connection refused or reset. Status UNAVAILABLE. Retry."""
     ERROR_REASON_UPSTREAM_TIMEOUT: _ErrorReason.ValueType  # 15
-    """The upstream did not answer before the deadline. Status UNAVAILABLE. Retry, with a longer deadline if it was short."""
+    """The upstream did not answer before the deadline, or too many requests were waiting to reach it. Status UNAVAILABLE.
+    Retry, with a longer deadline if it was short.
+    """
     ERROR_REASON_UPSTREAM_UNAUTHENTICATED: _ErrorReason.ValueType  # 16
     """The upstream refuses the gateway's credentials. Status UNAVAILABLE: nothing the caller did. Tell the operator. The
     gateway tries again by itself, at longer and longer intervals up to a minute; until then it refuses at once.
     """
     ERROR_REASON_CIRCUIT_OPEN: _ErrorReason.ValueType  # 17
-    """The upstream has failed repeatedly and is not being asked for now. Status UNAVAILABLE, with the cool-down as delay."""
+    """The upstream has failed repeatedly and is not being asked for now. What the tiers hold within the freshness asked
+    for is answered all the same, and `allow_stale` may bridge the rest. Status UNAVAILABLE, with the cool-down as
+    delay.
+    """
     ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 18
     """The gateway is stopping. Status UNAVAILABLE, never inside an OK answer. Retry at once: another replica answers."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 19
@@ -154,13 +160,18 @@ ERROR_REASON_NOT_SUPPORTED: ErrorReason.ValueType  # 13
 ERROR_REASON_UPSTREAM_ERROR: ErrorReason.ValueType  # 14
 """The upstream failed: a 5xx, an unexpected status, a connection refused or reset. Status UNAVAILABLE. Retry."""
 ERROR_REASON_UPSTREAM_TIMEOUT: ErrorReason.ValueType  # 15
-"""The upstream did not answer before the deadline. Status UNAVAILABLE. Retry, with a longer deadline if it was short."""
+"""The upstream did not answer before the deadline, or too many requests were waiting to reach it. Status UNAVAILABLE.
+Retry, with a longer deadline if it was short.
+"""
 ERROR_REASON_UPSTREAM_UNAUTHENTICATED: ErrorReason.ValueType  # 16
 """The upstream refuses the gateway's credentials. Status UNAVAILABLE: nothing the caller did. Tell the operator. The
 gateway tries again by itself, at longer and longer intervals up to a minute; until then it refuses at once.
 """
 ERROR_REASON_CIRCUIT_OPEN: ErrorReason.ValueType  # 17
-"""The upstream has failed repeatedly and is not being asked for now. Status UNAVAILABLE, with the cool-down as delay."""
+"""The upstream has failed repeatedly and is not being asked for now. What the tiers hold within the freshness asked
+for is answered all the same, and `allow_stale` may bridge the rest. Status UNAVAILABLE, with the cool-down as
+delay.
+"""
 ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 18
 """The gateway is stopping. Status UNAVAILABLE, never inside an OK answer. Retry at once: another replica answers."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 19

@@ -38,13 +38,15 @@ class Freshness(google.protobuf.message.Message):
     ALLOW_STALE_FIELD_NUMBER: builtins.int
     allow_stale: builtins.bool
     """During an upstream outage (timeout, connection fault, 5xx, 429, open circuit, spent budget) answer with the last
-    value held, within a cap set by the gateway, marked `stale`. Never used for an unknown symbol, invalid data or a
-    missing entitlement.
+    value held, within a cap set by the gateway (15 minutes by default), marked `stale`. Never used for an unknown
+    symbol, invalid data or a missing entitlement.
     """
     @property
     def max_age(self) -> google.protobuf.duration_pb2.Duration:
         """Longest time since the upstream last confirmed the value as the latest (receive age). A tier that holds something
-        older is passed over; zero asks the upstream every time.
+        older is passed over; zero asks the upstream every time. A younger value may be confirmed anew all the same: the
+        gateway's tiers answer for 5 s while the market is open and for 30 s otherwise, and up to `max_age` where the
+        upstream cannot be had or `allowed_tiers` leaves it out.
         """
 
     @property

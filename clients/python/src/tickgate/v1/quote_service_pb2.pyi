@@ -17,6 +17,8 @@ DataUnavailable; in a batch the first such symbol decides.
 
 Metadata. Send `x-request-id` (1 to 128 printable ASCII characters) to give the call your own id; otherwise one is
 made. It comes back in the trailer `x-request-id`. A call without a deadline gets 10 s.
+The trailer `x-upstream-remaining` tells how many requests for market data the gateway's budget would admit now, for
+all its callers together.
 """
 
 import builtins

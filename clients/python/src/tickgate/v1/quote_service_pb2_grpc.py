@@ -74,8 +74,9 @@ class QuoteServiceServicer(object):
     def GetQuote(self, request, context):
         """Returns the latest quote of one symbol.
 
-        Served from memory while a quote there is fresh enough, otherwise from the upstream; simultaneous questions for one
-        symbol share one upstream request. A quote whose both sides are empty is NO_DATA.
+        Served from the nearest tier that holds a quote fresh enough: the live book, memory, Redis, the upstream.
+        Simultaneous questions for one symbol share one upstream request, and single questions that come together travel as
+        one. A quote whose both sides are empty is NO_DATA.
 
         Fails with INVALID_REQUEST. Unavailable with SYMBOL_UNKNOWN, NO_DATA, TOO_STALE, LOW_QUALITY, RULE_VIOLATION,
         INVALID_DATA, NOT_ENTITLED, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT,
@@ -86,7 +87,8 @@ class QuoteServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetQuotes(self, request, context):
-        """Returns the latest quotes of 1 to 200 symbols, asking the upstream once for all that memory cannot answer.
+        """Returns the latest quotes of 1 to 200 symbols, asking the upstream once for all that nearer tiers cannot
+        answer.
 
         Fails with INVALID_REQUEST. Unavailable, per symbol, with the reasons of GetQuote.
         """

@@ -17,6 +17,8 @@ DataUnavailable; in a batch the first such symbol decides.
 
 Metadata. Send `x-request-id` (1 to 128 printable ASCII characters) to give the call your own id; otherwise one is
 made. It comes back in the trailer `x-request-id`. A call without a deadline gets 10 s.
+The trailer `x-upstream-remaining` tells how many requests for market data the gateway's budget would admit now, for
+all its callers together.
 """
 
 import abc
@@ -199,8 +201,9 @@ class QuoteServiceStub(typing.Generic[_QuoteServiceGetQuoteType, _QuoteServiceGe
     GetQuote: _QuoteServiceGetQuoteType
     """Returns the latest quote of one symbol.
 
-    Served from memory while a quote there is fresh enough, otherwise from the upstream; simultaneous questions for one
-    symbol share one upstream request. A quote whose both sides are empty is NO_DATA.
+    Served from the nearest tier that holds a quote fresh enough: the live book, memory, Redis, the upstream.
+    Simultaneous questions for one symbol share one upstream request, and single questions that come together travel as
+    one. A quote whose both sides are empty is NO_DATA.
 
     Fails with INVALID_REQUEST. Unavailable with SYMBOL_UNKNOWN, NO_DATA, TOO_STALE, LOW_QUALITY, RULE_VIOLATION,
     INVALID_DATA, NOT_ENTITLED, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT,
@@ -208,7 +211,8 @@ class QuoteServiceStub(typing.Generic[_QuoteServiceGetQuoteType, _QuoteServiceGe
     """
 
     GetQuotes: _QuoteServiceGetQuotesType
-    """Returns the latest quotes of 1 to 200 symbols, asking the upstream once for all that memory cannot answer.
+    """Returns the latest quotes of 1 to 200 symbols, asking the upstream once for all that nearer tiers cannot
+    answer.
 
     Fails with INVALID_REQUEST. Unavailable, per symbol, with the reasons of GetQuote.
     """
@@ -277,8 +281,9 @@ class QuoteServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[tickgate.v1.quote_service_pb2.GetQuoteResponse, collections.abc.Awaitable[tickgate.v1.quote_service_pb2.GetQuoteResponse]]:
         """Returns the latest quote of one symbol.
 
-        Served from memory while a quote there is fresh enough, otherwise from the upstream; simultaneous questions for one
-        symbol share one upstream request. A quote whose both sides are empty is NO_DATA.
+        Served from the nearest tier that holds a quote fresh enough: the live book, memory, Redis, the upstream.
+        Simultaneous questions for one symbol share one upstream request, and single questions that come together travel as
+        one. A quote whose both sides are empty is NO_DATA.
 
         Fails with INVALID_REQUEST. Unavailable with SYMBOL_UNKNOWN, NO_DATA, TOO_STALE, LOW_QUALITY, RULE_VIOLATION,
         INVALID_DATA, NOT_ENTITLED, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT,
@@ -291,7 +296,8 @@ class QuoteServiceServicer(metaclass=abc.ABCMeta):
         request: tickgate.v1.quote_service_pb2.GetQuotesRequest,
         context: _ServicerContext,
     ) -> typing.Union[tickgate.v1.quote_service_pb2.GetQuotesResponse, collections.abc.Awaitable[tickgate.v1.quote_service_pb2.GetQuotesResponse]]:
-        """Returns the latest quotes of 1 to 200 symbols, asking the upstream once for all that memory cannot answer.
+        """Returns the latest quotes of 1 to 200 symbols, asking the upstream once for all that nearer tiers cannot
+        answer.
 
         Fails with INVALID_REQUEST. Unavailable, per symbol, with the reasons of GetQuote.
         """

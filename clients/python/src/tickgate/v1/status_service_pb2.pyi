@@ -494,7 +494,7 @@ class BudgetStatus(google.protobuf.message.Message):
     limit: builtins.int
     """Requests that the budget holds when full, and that a window brings back."""
     remaining: builtins.int
-    """Requests that would be admitted now, by this process's last look."""
+    """Requests that would be admitted now, as far as this process knows; 0 while the upstream has asked for a pause."""
     shared: builtins.bool
     """Whether all replicas spend from it together. False without Redis, and while Redis is down."""
     spent: builtins.int
@@ -779,7 +779,7 @@ class RequestLimit(google.protobuf.message.Message):
     upstream: builtins.str
     """Upstream, such as "alpaca.data"."""
     requests_per_minute: builtins.int
-    """Requests a minute: what the upstream says in its answers, or the plan's before the first of them."""
+    """Requests a minute: what the upstream says in its answers, or what the settings say before the first of them."""
     confirmed: builtins.bool
     """Whether the upstream itself has said so."""
     budget_per_minute: builtins.int

@@ -60,8 +60,8 @@ class StatusServiceServicer(object):
 
     def GetEntitlements(self, request, context):
         """Returns what the upstream account may read: feeds with their delays, and the request limits in force. Found by
-        asking each feed once, and corrected by every answer since. A feed that has not been asked yet is asked for this
-        call, within its deadline; one that cannot be asked stays UNKNOWN.
+        asking each feed once, and corrected by every answer since. A feed of which nothing was learned for an hour is
+        asked for this call, within its deadline; one that cannot be asked stays as it was, UNKNOWN at first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

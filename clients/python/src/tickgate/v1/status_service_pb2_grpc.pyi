@@ -89,8 +89,8 @@ class StatusServiceStub(typing.Generic[_StatusServiceGetStatusType, _StatusServi
 
     GetEntitlements: _StatusServiceGetEntitlementsType
     """Returns what the upstream account may read: feeds with their delays, and the request limits in force. Found by
-    asking each feed once, and corrected by every answer since. A feed that has not been asked yet is asked for this
-    call, within its deadline; one that cannot be asked stays UNKNOWN.
+    asking each feed once, and corrected by every answer since. A feed of which nothing was learned for an hour is
+    asked for this call, within its deadline; one that cannot be asked stays as it was, UNKNOWN at first.
     """
 
 StatusServiceAsyncStub: typing_extensions.TypeAlias = StatusServiceStub[
@@ -122,8 +122,8 @@ class StatusServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[tickgate.v1.status_service_pb2.GetEntitlementsResponse, collections.abc.Awaitable[tickgate.v1.status_service_pb2.GetEntitlementsResponse]]:
         """Returns what the upstream account may read: feeds with their delays, and the request limits in force. Found by
-        asking each feed once, and corrected by every answer since. A feed that has not been asked yet is asked for this
-        call, within its deadline; one that cannot be asked stays UNKNOWN.
+        asking each feed once, and corrected by every answer since. A feed of which nothing was learned for an hour is
+        asked for this call, within its deadline; one that cannot be asked stays as it was, UNKNOWN at first.
         """
 
 def add_StatusServiceServicer_to_server(servicer: StatusServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -67,7 +67,7 @@ class PostgresLink:
             url: any form of address that libpq takes.
             limits: bounds.
             counts: where it says whether PostgreSQL is up, and with which schema.
-            mode: what becomes of a schema that is too old: "auto" brings it up to date, "check" does without it.
+            mode: what becomes of a schema that is too old: "auto" brings it up to date, "check" refuses it.
 
         Raises:
             StoreUnusable: *url* is no address.
