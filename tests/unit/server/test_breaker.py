@@ -461,13 +461,14 @@ async def test_asking_whether_it_would_pass_takes_nobodys_turn() -> None:
     """`refusal` tells what would happen, before and after the cool-down, and leaves the try to who sends."""
     setup = Setup()
     await setup.open()
-    refusals = [setup.breakers.refusal(Upstream.DATA, Group.LATEST) for _ in range(2)]
+    circuit = setup.breakers.circuit(Upstream.DATA, Group.LATEST)
+    refusals = [circuit.refusal() for _ in range(2)]
     assert all(isinstance(refusal, CircuitOpen) for refusal in refusals)
     assert refusals[0] is not refusals[1]
     assert setup.circuit().refused == 2
     setup.clock.advance(1.0)
     for _ in range(3):
-        assert setup.breakers.refusal(Upstream.DATA, Group.LATEST) is None
+        assert circuit.refusal() is None
     assert await setup.ask() == [None]
 
 

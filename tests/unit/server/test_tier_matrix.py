@@ -82,7 +82,7 @@ class Setup:
         return breakers
 
     def _refusal(self, _: Feed) -> UpstreamFailure | None:
-        return self.breakers.refusal(Upstream.DATA, Group.LATEST)
+        return self.breakers.circuit(Upstream.DATA, Group.LATEST).refusal()
 
     def _put(self, holder: Tier | None) -> None:
         value = quote("AAPL", at=self.clock.wall(), received=self.clock.wall())

@@ -269,7 +269,10 @@ class Circuit:
         return self._key.retry_at is None and self._group.retry_at is None
 
     def refusal(self) -> CircuitOpen | KeyRefused | None:
-        """Return a new failure if a request would be refused now, and count it; None where it would pass."""
+        """Return a new failure if a request would be refused now, and count it; None where it would pass.
+
+        It names the delay after which to ask again. Asking takes nobody's turn to try.
+        """
         if self.closed:
             return None
         # A new exception each time: one that is raised again and again would grow a traceback without end.
@@ -351,13 +354,6 @@ class Breakers:
         """Return the circuit of *group* at *upstream*."""
         circuit = self._circuits.get((upstream, group))
         return self._new(upstream, group) if circuit is None else circuit
-
-    def refusal(self, upstream: Upstream, group: Group) -> UpstreamFailure | None:
-        """Return a new failure if a request would be refused now, and count it; None where it would pass.
-
-        It names the delay after which to ask again. Asking costs about a microsecond and takes nobody's turn to try.
-        """
-        return self.circuit(upstream, group).refusal()
 
     def closed(self, upstream: Upstream, group: Group) -> bool:
         """Return whether nothing is held back: only then is a request worth repeating."""
