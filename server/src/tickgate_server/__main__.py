@@ -1,4 +1,4 @@
-"""`tickgate-server`: serve, or show the settings that would be served with."""
+"""`tickgate-server`: serve, show the settings that would be served with, or bring the schema up to date."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ import structlog
 from cyclopts import App, Parameter
 
 from . import __version__
-from .app import gateway
+from .app import gateway, stores
 from .app.calls_log import log_format
 from .errors import StoreUnusable
-from .observe.counters import ErrorLogCounts
 from .observe.logs import start_logs
 from .settings import Settings, SettingsError, load
 
@@ -119,19 +118,7 @@ async def _migrate(settings: Settings, mode: Literal["auto", "check"]) -> str:
     Raises:
         StoreUnusable: the schema is not what it should be, and the message says why.
     """
-    # Nobody else needs PostgreSQL's library before its address is known, and it takes a while to import.
-    from .stores.postgres.link import LinkLimits, PostgresDown, PostgresLink  # noqa: PLC0415
-
-    store = settings.store
-    limits = LinkLimits(store.timeout, store.check_every, store.connections)
-    link = PostgresLink(settings.postgres_url.get_secret_value(), limits, ErrorLogCounts(), mode)
-    try:
-        done = await link.connect()
-    except PostgresDown as down:
-        msg = f"PostgreSQL cannot be had: {down}"
-        raise StoreUnusable(msg) from down
-    finally:
-        await link.close()
+    done = await stores.migrate(settings, mode)
     if done.before == done.now:
         return f"schema {done.now} is up to date"
     before = "nothing" if done.before is None else f"schema {done.before}"

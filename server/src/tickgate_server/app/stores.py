@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
+from ..errors import StoreUnusable
 from ..market.provenance import DataSource, Tier
 from ..market.quote import Quote
 from ..market.snapshot import Snapshot
@@ -17,6 +18,10 @@ from ..stores.error_ring import ErrorRing
 from ..stores.redis.hot_cache import RedisHotCache
 from ..stores.redis.link import RedisLink
 from . import policies
+
+if TYPE_CHECKING:
+    from ..stores.postgres.link import PostgresLink
+    from ..stores.postgres.migrate import Migrated
 
 V = TypeVar("V", Quote, Trade, Snapshot)
 
@@ -109,16 +114,13 @@ async def _redis(
 async def _error_log(
     settings: Settings, counters: Counters, jobs: list[Job]
 ) -> AsyncIterator[ErrorLog]:
-    url, store = settings.postgres_url.get_secret_value(), settings.store
-    if not url:
+    if not settings.postgres_url.get_secret_value():
         yield ErrorRing(settings.error_log.ring, counters.error_log)
         return
     # Without PostgreSQL its library need not be loaded, which takes a while.
     from ..stores.postgres.error_log import LogPolicy, PostgresErrorLog  # noqa: PLC0415
-    from ..stores.postgres.link import LinkLimits, PostgresLink  # noqa: PLC0415
 
-    limits = LinkLimits(store.timeout, store.check_every, store.connections)
-    link = PostgresLink(url, limits, counters.error_log, store.migrate)
+    link = _postgres(settings, counters.error_log, settings.store.migrate)
     # Written is what PostgreSQL has, whatever the ring beside it holds.
     ring = ErrorRing(settings.error_log.ring, ErrorLogCounts())
     errors = PostgresErrorLog(
@@ -131,3 +133,31 @@ async def _error_log(
     finally:
         await errors.close()
         await link.close()
+
+
+async def migrate(settings: Settings, mode: Literal["auto", "check"]) -> Migrated:
+    """Bring the schema of the PostgreSQL that *settings* name up to date, or only check it; return what became of it.
+
+    Raises:
+        StoreUnusable: it cannot be had, or its schema is not what it should be.
+    """
+    from ..stores.postgres.link import PostgresDown  # noqa: PLC0415 - as above
+
+    link = _postgres(settings, ErrorLogCounts(), mode)
+    try:
+        return await link.connect()
+    except PostgresDown as down:
+        msg = f"PostgreSQL cannot be had: {down}"
+        raise StoreUnusable(msg) from down
+    finally:
+        await link.close()
+
+
+def _postgres(
+    settings: Settings, counts: ErrorLogCounts, mode: Literal["auto", "check"]
+) -> PostgresLink:
+    from ..stores.postgres.link import LinkLimits, PostgresLink  # noqa: PLC0415 - as above
+
+    store = settings.store
+    limits = LinkLimits(store.timeout, store.check_every, store.connections)
+    return PostgresLink(settings.postgres_url.get_secret_value(), limits, counts, mode)
