@@ -44,8 +44,9 @@ BENCHMARKS: Final[tuple[Callable[[Stage, Effort], Table], ...]] = (
 
 _METHOD: Final = """\
 Contestants take turns (A B A B …), {rounds} rounds of {seconds:g} s each. Numbers are medians of the rounds. A ratio is
-formed pair by pair and written as its median, its least and its largest. {cores} Server CPU is user and system time of
-all its threads, from /proc.
+formed pair by pair and written as its median, its least and its largest; tables of many contestants take three rounds.
+{cores} Server CPU is user and system time of
+all its threads.
 
 The gateway is the program `tickgate-server serve` with its default settings, its log of calls going to a file. Only
 these differ: {unbound}, so that no budget slows the asking and nothing goes upstream that nobody asks for; and, where a
@@ -64,7 +65,7 @@ def measure(only: str | None, effort: Effort) -> list[Table]:
     """Run the benchmarks and print each table as soon as it is there."""
     if sys.platform != "linux":
         sys.exit(
-            "The benchmarks read CPU times from /proc and keep servers on one core: they need Linux."
+            "The benchmarks read other processes' CPU clocks and keep servers on one core: they need Linux."
         )
     tables = []
     cores = Cores.divide()

@@ -31,7 +31,9 @@ ASK_UPSTREAM: Final = freshness_pb2.Freshness(max_age=duration_pb2.Duration())
 
 _BATCH: Final = 200
 _SINGLE_PRESSURE: Final = Pressure(connections=10, streams=100, rate=100)
-_BATCH_PRESSURE: Final = Pressure(connections=10, streams=100, rate=5)
+_BATCH_PRESSURE: Final = Pressure(connections=5, streams=100, rate=5)
+"""So slow that nobody asks for a batch that is still being asked for, and would share its answer."""
+
 _MOST_ROUNDS: Final = 3
 """Eight contestants take their time."""
 
@@ -98,7 +100,7 @@ class _Tier:
         reply.expect(self.tier, self.questions.values)
         values, asked = calls * self.questions.values, self.stage.sandbox.asked().since(before)
         if self.tier == UPSTREAM:
-            if asked.symbols != values:
+            if not 0 < asked.symbols <= values:
                 msg = f"{values} quotes were to come from the upstream, which was asked for {asked.symbols}"
                 raise BrokenMeasurement(msg)
         elif asked.requests or self._hits() - hits != values:
