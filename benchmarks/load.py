@@ -17,6 +17,9 @@ from .processes import BrokenMeasurement, on_core
 _PATIENCE: Final = 120.0
 """Seconds after which a run that hangs is broken off."""
 
+PREFIX: Final = 5
+"""Bytes before a message in gRPC's HTTP/2 body."""
+
 _RATE: Final = re.compile(r"finished in .*?, ([\d.]+) req/s")
 _DONE: Final = re.compile(r"requests: (\d+) total, .* (\d+) succeeded")
 _DATA: Final = re.compile(r"\((\d+)\) data$", re.MULTILINE)

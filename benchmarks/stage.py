@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from .evidence import CallLog, ask
-from .load import Load, Pressure, Question, Run
+from .load import PREFIX, Load, Pressure, Question, Run
 from .processes import BrokenMeasurement, Cores, Process, running
 from .sandbox import MARKET_TIME, Sandbox
 
@@ -26,9 +26,6 @@ UNBOUND: Final[Mapping[str, str]] = {
 }
 """Settings of every gateway here: no plan's budget slows the asking, and nothing goes upstream that nobody has asked.
 All others are the defaults."""
-
-_PREFIX: Final = 5
-"""Bytes before a message in gRPC's HTTP/2 body."""
 
 _GATEWAY: Final = ("-m", "tickgate_server", "serve")
 
@@ -115,7 +112,7 @@ class Bare:
             BrokenMeasurement: it does not.
         """
         done = _ask(self.load, self.process, self.question, calls, pressure)
-        if done.run.answer_bytes != len(self.answer) + _PREFIX:
+        if done.run.answer_bytes != len(self.answer) + PREFIX:
             msg = f"the bare server sent {done.run.answer_bytes} bytes for an answer of {len(self.answer)}"
             raise BrokenMeasurement(msg)
         return done

@@ -18,14 +18,11 @@ from tickgate.v1 import quote_service_pb2 as pb
 from tools.programs import environment_without_settings
 
 from .asker import Heard, Plan
-from .load import Pressure, Run
+from .load import PREFIX, Pressure, Run
 from .processes import BrokenMeasurement, Process, on_core
 
 _PATIENCE: Final = 180.0
 """Seconds after which a run that hangs is broken off."""
-
-_PREFIX: Final = 5
-"""Bytes before a message in gRPC's HTTP/2 body, which h2load counts as well."""
 
 MEMORY: Final = provenance_pb2.TIER_MEMORY
 REDIS: Final = provenance_pb2.TIER_REDIS
@@ -137,6 +134,6 @@ class VariousLoad:
 
 def _reply(heard: Heard) -> Reply:
     calls = len(heard.times)
-    sent = sum(map(len, heard.answers)) / calls + _PREFIX
+    sent = sum(map(len, heard.answers)) / calls + PREFIX
     run = Run(calls, calls / heard.seconds, tuple(heard.times), sent)
     return Reply(run, heard.cpu / calls, heard.answers)
