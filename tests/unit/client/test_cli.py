@@ -158,13 +158,13 @@ def test_status_says_where_errors_are_kept(
 
 
 def test_entitlements_say_who_said_so(address: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A limit that the upstream confirmed is told apart from the plan's."""
+    """A limit that the upstream confirmed is told apart from what the settings say."""
     run("entitlements", "--address", address)
     rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line}
     assert rows["IEX"] == "IEX granted 0.0 s 2026-03-06 15:30:00 UTC –".split()
     assert rows["OTC"] == "OTC unknown – – –".split()
     assert rows["alpaca.data"] == "alpaca.data 200 upstream 190".split()
-    assert rows["alpaca.trading"] == "alpaca.trading 100 plan basic 95".split()
+    assert rows["alpaca.trading"] == "alpaca.trading 100 settings, plan basic 95".split()
 
 
 def asked_for_errors(*tokens: str) -> tuple[list[Any], int]:

@@ -63,6 +63,6 @@ def test_old_slots_are_used_over_again() -> None:
     """What a slot held hours ago does not come back when it is filled again."""
     recent = Recent()
     recent.succeeded(1000.0, 5.0)
-    later = 1000.0 + 91 * SLOT
+    later = 1000.0 + 90 * SLOT
     recent.failed(later)
     assert recent.within(later, 900.0) == Sum(requests=1, failures=1)

@@ -592,7 +592,8 @@ class BudgetStatus:
     window_ns: int
     """Length of the window."""
     remaining: int
-    """Requests that would be admitted now, by the gateway process's last look."""
+    """Requests that would be admitted now, as far as the gateway's process knows; 0 while the
+    upstream has asked for a pause."""
     shared: bool
     """All replicas spend from it together. False without Redis, and while Redis is down."""
     spent: int
@@ -731,7 +732,7 @@ class RequestLimit:
     upstream: str
     """Upstream, such as "alpaca.data"."""
     requests_per_minute: int
-    """What the upstream admits: by its own answers, or the plan's before the first of them."""
+    """What the upstream admits: by its own answers, or by the gateway's settings before the first."""
     confirmed: bool
     """The upstream itself has said so."""
     budget_per_minute: int

@@ -435,7 +435,7 @@ def entitlements(known: Entitlements) -> RenderableType:
         limits.add_row(
             limit.upstream,
             count(limit.requests_per_minute),
-            "upstream" if limit.confirmed else f"plan {known.plan}",
+            "upstream" if limit.confirmed else f"settings, plan {known.plan}",
             count(limit.budget_per_minute),
         )
     return Group(feeds, Text(), limits)

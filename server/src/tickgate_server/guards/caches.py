@@ -24,7 +24,7 @@ class AllCaches:
         symbols: Collection[str] | None,
         kinds: Collection[ValueKind] | None,
     ) -> Dropped:
-        """Forget values; None stands for all. Where one kind of Redis cannot be had, none is counted."""
+        """Forget values; None stands for all. What Redis forgot is counted only where it answered for every kind."""
         chosen = [tiers for kind, tiers in self._tiers.items() if kinds is None or kind in kinds]
         memory = sum(tiers.memory.forget(feeds, symbols) for tiers in chosen)
         counts = [

@@ -7,8 +7,8 @@ from msgspec import Struct
 SLOT = 10.0
 """Seconds of one slot."""
 
-_SLOTS = 91
-"""Fifteen minutes, and the slot that is being filled."""
+_SLOTS = 90
+"""Fifteen minutes, the slot that is being filled among them."""
 
 
 class Sum(Struct):

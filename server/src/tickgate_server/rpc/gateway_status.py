@@ -70,7 +70,7 @@ class About(Struct, frozen=True):
 
 
 class StatusServicer:
-    """Answers StatusService: the state of the gateway from counters alone, and what its account may read."""
+    """Answers StatusService: the state of the gateway without asking anybody, and what its account may read."""
 
     def __init__(
         self,
