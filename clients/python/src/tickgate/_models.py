@@ -556,7 +556,7 @@ class TierStatus:
     entries: int
     """Values held by the gateway's process. Zero for a tier that lies outside of it."""
     hits: int
-    """Questions it answered."""
+    """Questions it answered; a batch is one for each symbol."""
     misses: int
     """Questions it could not answer."""
     hit_share: float | None
@@ -588,7 +588,8 @@ class BudgetStatus:
     upstream: str
     """Upstream, such as "alpaca.data"."""
     limit: int
-    """Requests that the budget holds when full, and that a window brings back."""
+    """Requests that the budget holds when full, and that a window brings back; the gateway process's
+    part where it is not shared."""
     window_ns: int
     """Length of the window."""
     remaining: int

@@ -492,7 +492,9 @@ class BudgetStatus(google.protobuf.message.Message):
     upstream: builtins.str
     """Upstream, such as "alpaca.data"."""
     limit: builtins.int
-    """Requests that the budget holds when full, and that a window brings back."""
+    """Requests that the budget holds when full, and that a window brings back; this process's part where it is not
+    shared.
+    """
     remaining: builtins.int
     """Requests that would be admitted now, as far as this process knows; 0 while the upstream has asked for a pause."""
     shared: builtins.bool
@@ -605,7 +607,7 @@ class TierStatus(google.protobuf.message.Message):
     entries: builtins.int
     """Values held by this process. Zero for a tier that lies outside of it."""
     hits: builtins.int
-    """Questions it answered."""
+    """Questions it answered; a batch is one for each symbol."""
     misses: builtins.int
     """Questions it could not answer."""
     hit_share: builtins.float
