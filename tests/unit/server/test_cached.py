@@ -176,11 +176,12 @@ async def test_keeping_nothing_is_possible() -> None:
 
 
 async def test_memory_may_be_forbidden() -> None:
-    """Who allows only the upstream is answered by it, and what it said is kept for others."""
+    """Who allows only the upstream is answered by it, and what it said is kept for others; memory missed nothing."""
     setup = Setup()
     await setup.value()
     assert (await setup.value(allowed_tiers=ONLY_UPSTREAM)).served_from is UPSTREAM
     assert (await setup.value()).served_from is MEMORY
+    assert (setup.counts.hits, setup.counts.misses) == (1, 1)
 
 
 async def test_the_upstream_may_be_forbidden() -> None:

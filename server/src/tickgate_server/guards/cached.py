@@ -104,7 +104,6 @@ class CachedLatest(Generic[V]):
         bounds = self._bounds(question.freshness, question.feed, strict_session)
         answers = self._recall(question, bounds)
         trail: Mapping[str, tuple[TierAttempt, ...]] = {}
-        self._tiers.memory_counts.hits += len(answers)
         if len(answers) < len(question.symbols):
             missing = [symbol for symbol in question.symbols if symbol not in answers]
             search = _Search[V](question, bounds, missing)
@@ -122,17 +121,12 @@ class CachedLatest(Generic[V]):
         if bounds.book and self._tiers.book:
             self._recall_live(question, after, answers)
             symbols = [symbol for symbol in symbols if symbol not in answers]
-        if not bounds.memory:
-            return answers
-        feed, remembered = question.feed, self._tiers.memory.answers
-        for symbol in symbols:
-            answer = remembered.get((feed, symbol))
-            if answer is None:
-                nothing = self._recall_nothing((feed, symbol), bounds)
-                if nothing is not None:
-                    answers[symbol] = nothing
-            elif answer.held.confirmed_at > after:
-                answers[symbol] = answer
+        if bounds.memory:
+            live = len(answers)
+            self._recall_remembered(question.feed, symbols, bounds, after, answers)
+            hits = len(answers) - live
+            self._tiers.memory_counts.hits += hits
+            self._tiers.memory_counts.misses += len(symbols) - hits
         return answers
 
     def _recall_live(
@@ -142,6 +136,24 @@ class CachedLatest(Generic[V]):
             live = self._tiers.book.get((question.feed, symbol))
             if live is not None and live.confirmed_at > after:
                 answers[symbol] = Answer(live, Tier.BOOK)
+
+    def _recall_remembered(
+        self,
+        feed: Feed,
+        symbols: Sequence[str],
+        bounds: Bounds,
+        after: float,
+        answers: dict[str, Answer[V] | Unavailable],
+    ) -> None:
+        remembered = self._tiers.memory.answers
+        for symbol in symbols:
+            answer = remembered.get((feed, symbol))
+            if answer is None:
+                nothing = self._recall_nothing((feed, symbol), bounds)
+                if nothing is not None:
+                    answers[symbol] = nothing
+            elif answer.held.confirmed_at > after:
+                answers[symbol] = answer
 
     def _recall_nothing(self, key: Key, bounds: Bounds) -> Unavailable | None:
         nothing = self._tiers.memory.nothing.get(key)
@@ -159,7 +171,6 @@ class CachedLatest(Generic[V]):
     # -------------------------------------------------------------------------------- far tiers
 
     async def _look_further(self, search: _Search[V]) -> dict[str, Answer[V] | Unavailable]:
-        self._tiers.memory_counts.misses += len(search.missing)
         for symbol in search.missing:
             self._leave_near_tiers(search, symbol)
         answers: dict[str, Answer[V] | Unavailable] = {}
