@@ -226,7 +226,7 @@ class Budget(Protocol):
         ...
 
     def remaining(self, upstream: Upstream) -> int:
-        """Return what is left by the last look and the time since. Never waits."""
+        """Return how many requests would be admitted now, as far as this process knows; 0 in a pause. Never waits."""
         ...
 
 

@@ -125,7 +125,7 @@ class AccountBudget:
         return max(1, int(round(limit * self._policy.share, 6)))
 
     def remaining(self, upstream: Upstream) -> int:
-        """Return what is left by the last look and the time since."""
+        """Return how many requests would be admitted now, as far as this process knows; 0 in a pause."""
         return self._purses[upstream].remaining(self._clock.monotonic())
 
     async def spend(
