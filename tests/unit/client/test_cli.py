@@ -283,6 +283,8 @@ def test_json_is_exact(address: str, capsys: pytest.CaptureFixture[str]) -> None
     [
         *("quote AAPL --feed nope", "codes", "sessions today tomorrow", "qoute AAPL"),
         *("errors --reason unrecognized", "errors --limit 0", "errors --since yesterday"),
+        *("errors --limit 99999999999999999999", "errors --since 99999999d"),
+        "errors --since 0001-01-01T00:00:00",
         "invalidate --kind bar",
     ],
 )

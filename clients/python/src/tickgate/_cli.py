@@ -41,6 +41,26 @@ StockFeed = Annotated[
     # What can be asked for: OPRA and INDICATIVE are option feeds, UNRECOGNIZED is none at all.
     Parameter(choices=["sip", "iex", "delayed-sip", "boats", "overnight", "otc"]),
 ]
+MOST_RECORDS = 1_000_000
+"""Records of a list at most: all of them are held before the first is shown."""
+
+
+def _instant(since: timedelta | datetime | None) -> datetime | None:
+    if isinstance(since, timedelta):
+        return datetime.now(UTC) - since
+    # A time without a zone is the terminal's.
+    return since.astimezone() if since and since.tzinfo is None else since
+
+
+def _check_since(_: object, since: timedelta | datetime | None) -> None:
+    try:
+        _instant(since)
+    except (OverflowError, ValueError) as error:
+        msg = "No calendar goes back that far."
+        raise ValueError(msg) from error
+
+
+Since = Annotated[timedelta | datetime | None, Parameter(validator=_check_since)]
 KnownReasons = Annotated[tuple[Reason, ...], Parameter(choices=REASONS, negative="")]
 Kinds = Annotated[tuple[ValueKind, ...], Parameter(negative="")]
 KnownStatus = Annotated[AssetStatus, Parameter(choices=["active", "inactive"])]
@@ -230,8 +250,8 @@ def errors(
     *,
     reason: KnownReasons = (),
     of_call: str = "",
-    since: timedelta | datetime | None = None,
-    limit: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 50,
+    since: Since = None,
+    limit: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=MOST_RECORDS))] = 50,
     options: Options = DEFAULTS,
 ) -> int:
     """The gateway's newest refusals and failures. For operators, on the gateway's machine.
@@ -249,13 +269,6 @@ def errors(
         )
         records = list(islice(found, limit))
     return _show(records, tables.errors(records), options)
-
-
-def _instant(since: timedelta | datetime | None) -> datetime | None:
-    if isinstance(since, timedelta):
-        return datetime.now(UTC) - since
-    # A time without a zone is the terminal's.
-    return since.astimezone() if since and since.tzinfo is None else since
 
 
 @app.command
