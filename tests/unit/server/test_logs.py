@@ -190,11 +190,13 @@ def test_nothing_dropped_is_not_mentioned() -> None:
 @pytest.fixture
 def _logging_as_before() -> Iterator[None]:
     """Leave the process's logging as it was found."""
-    root = logging.getLogger()
-    handlers, level, configured = root.handlers[:], root.level, structlog.get_config()
+    root, ours = logging.getLogger(), logging.getLogger("tickgate_server")
+    handlers, configured = root.handlers[:], structlog.get_config()
+    levels = {logger: logger.level for logger in (root, ours)}
     yield
     root.handlers = handlers
-    root.setLevel(level)
+    for logger, level in levels.items():
+        logger.setLevel(level)
     structlog.configure(**configured)
 
 
@@ -203,15 +205,29 @@ def test_events_are_json_lines() -> None:
     """Events of ours and of libraries are lines of one form, from the level on that was asked for."""
     stream = io.StringIO()
     start_logs(stream, "json", "info")
-    structlog.get_logger("ours").info(
+    structlog.get_logger("tickgate_server.part").info(
         "serving", listen="127.0.0.1:1", feed=("iex",), odd=io.StringIO
     )
-    structlog.get_logger("ours").debug("too quiet")
+    structlog.get_logger("tickgate_server.part").debug("too quiet")
     logging.getLogger("theirs").warning("careful: %s", "really")
     first, second = (json.loads(text) for text in stream.getvalue().splitlines())
     assert (first["event"], first["level"], first["listen"]) == ("serving", "info", "127.0.0.1:1")
     assert (second["event"], second["level"]) == ("careful: really", "warning")
     assert first["timestamp"].endswith("Z")
+
+
+@pytest.mark.parametrize("level", ["debug", "info", "error"])
+@pytest.mark.usefixtures("_logging_as_before")
+def test_libraries_are_heard_from_warnings_on(level: str) -> None:
+    """What a library does by itself is no event of the gateway; what worries it is, where warnings are wanted."""
+    stream = io.StringIO()
+    start_logs(stream, "json", level)
+    theirs = logging.getLogger("alembic.runtime.migration")
+    theirs.debug("looking")
+    theirs.info("Will assume transactional DDL.")
+    theirs.warning("careful")
+    events = [json.loads(text)["event"] for text in stream.getvalue().splitlines()]
+    assert events == ([] if level == "error" else ["careful"])
 
 
 @pytest.mark.usefixtures("_logging_as_before")
@@ -222,7 +238,7 @@ def test_an_exception_is_logged_whole() -> None:
     try:
         int("inside")
     except ValueError:
-        structlog.get_logger("ours").exception("call_failed")
+        structlog.get_logger("tickgate_server.part").exception("call_failed")
     (text,) = stream.getvalue().splitlines()
     assert "ValueError: invalid literal" in json.loads(text)["exception"]
 
@@ -232,7 +248,7 @@ def test_events_for_people_are_plain() -> None:
     """Where the stream is no terminal the console form carries no colors."""
     stream = io.StringIO()
     start_logs(stream, "console", "info")
-    structlog.get_logger("ours").info("draining", seconds=2)
+    structlog.get_logger("tickgate_server.part").info("draining", seconds=2)
     assert "draining" in stream.getvalue()
     assert "seconds=2" in stream.getvalue()
     assert "\x1b" not in stream.getvalue()

@@ -17,6 +17,9 @@ from ..market.time import format_rfc3339
 LogFormat = Literal["json", "console"]
 E = TypeVar("E")
 
+_OURS = __name__.partition(".")[0]
+"""Name below which all loggers of the gateway are."""
+
 
 class CallLine(Struct, omit_defaults=True):
     """One call as it stands in the log. Field names are those that operators of the replaced services know."""
@@ -139,7 +142,10 @@ class CallLog(Generic[E]):
 
 
 def start_logs(stream: IO[str], form: LogFormat, level: str) -> None:
-    """Send events, of structlog and of the standard library, to *stream* as lines in *form*."""
+    """Send events from *level* on to *stream* as lines in *form*.
+
+    Libraries are heard from warnings on: what they do by themselves would drown what the gateway does.
+    """
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -163,12 +169,14 @@ def start_logs(stream: IO[str], form: LogFormat, level: str) -> None:
             ],
         )
     )
+    least = logging.getLevelNamesMapping()[level.upper()]
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(level.upper())
+    root.setLevel(max(least, logging.WARNING))
+    logging.getLogger(_OURS).setLevel(least)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
+        wrapper_class=structlog.make_filtering_bound_logger(least),
         cache_logger_on_first_use=True,
     )
