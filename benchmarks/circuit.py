@@ -17,6 +17,7 @@ from .report import Table, count, micros, millis, spread
 from .rounds import Contestant, Effort, Score, percentile_of, take_turns
 from .sandbox import LISTED
 from .stage import Round, Stage
+from .unary import BUSY
 
 _LENIENT: Final = Question(
     "/tickgate.v1.QuoteService/GetQuote", pb.GetQuoteRequest(symbol=LISTED[0])
@@ -33,6 +34,8 @@ _STEADY: Final = {
 """A cool-down that stays at a second, so that each round holds as many tries as another."""
 
 _MOST_ROUNDS: Final = 3
+_WARM_UP_CALLS: Final = 2000
+"""Of each kind, which nobody counts."""
 
 _MOST_TO_OPEN: Final = 50
 """Questions that may fail until the circuit opens; by default five in a row do it."""
@@ -97,6 +100,8 @@ def refusals(stage: Stage, effort: Effort) -> Table:
         effort = Effort(min(_MOST_ROUNDS, effort.rounds), effort.seconds)
         stage.sandbox.fail()
         _open(failing)
+        for question in (_LENIENT, _STRICT):
+            failing.press(question, _WARM_UP_CALLS, BUSY)
         lenient, strict = _Refused(failing, _LENIENT), _Refused(failing, _STRICT)
         with failing.bare(_LENIENT) as bare:
             contestants: dict[str, Contestant] = {
