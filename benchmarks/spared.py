@@ -118,8 +118,8 @@ def crowds(stage: Stage, effort: Effort) -> Table:
             (
                 "A gateway with the default settings; between rounds it is told to forget everything. The upstream"
                 f" takes {_UPSTREAM_WAIT * 1e3:.0f} ms. Within: median time from the first call to the last answer."
-                " The callers are one process on a core of its own. A batch leaves once nobody has joined it for 5 ms, or"
-                " after 25 ms, 50 where the event loop does not keep up with those who arrive."
+                " The callers are one process on a core of its own. A batch leaves once nobody has joined it for 5 ms,"
+                " or after 25 ms, 50 where the event loop does not keep up with those who arrive."
             ),
         ],
     )
