@@ -126,6 +126,22 @@ async def test_nobody_waits_longer_than_the_longest() -> None:
     await stuck
 
 
+async def test_a_loop_that_lags_hears_everybody_first() -> None:
+    """While somebody joins in every few turns of the loop a call does not leave without those who come next."""
+    airport = Airport(longest=SOON, most=10**6)
+    stuck = await airport.take_off("A")
+    loop = asyncio.get_running_loop()
+    began, askers = loop.time(), [airport.ask("B0")]
+    while loop.time() < began + 3 * SOON:
+        askers.append(airport.ask(f"B{len(askers)}"))
+        await asyncio.sleep(0)
+    await settle(lambda: len(airport.begun) == 2)
+    airport.land("A")
+    airport.land("B0")
+    await asyncio.gather(stuck, *askers)
+    assert len(airport.begun) == 2
+
+
 async def test_each_landing_sends_off_one_call_not_many() -> None:
     """While two calls are under way the return of one does not send off who waits."""
     airport = Airport(window=0.0001, longest=NEVER, most=2)

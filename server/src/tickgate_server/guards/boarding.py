@@ -23,7 +23,7 @@ class Boarding(Struct, frozen=True):
 
     longest: float
     """Seconds that anybody waits at most, also behind a call that is under way. Only an event loop that cannot keep up
-    with those who arrive takes longer, twice as long at most."""
+    with those who arrive takes longer, ten times as long at most."""
 
     most: int
     """Keys of one call; with so many it leaves at once."""
@@ -33,9 +33,13 @@ _QUIET = 1.0
 """Seconds without another call on a line after which one counts as alone and does not wait: at one call a second there
 is no company to wait for."""
 
-_LAST_CALL = 3
-"""Turns of the event loop for which a call looks around before it leaves, some ten microseconds: whoever has arrived
+_LAST_CALL = 10
+"""Turns of the event loop for which a call looks around before it leaves, a tenth of a millisecond: whoever has arrived
 already and only waits for the loop's attention gets it within them."""
+
+_LAGGING = 9
+"""How many times `longest` a call may wait on top of it, while somebody joins in each look around: in a burst the loop
+hears of new callers late, and answers of earlier ones would be no sooner if it left without them."""
 
 
 class Flight(Generic[K, T]):
@@ -141,8 +145,8 @@ class Line(Generic[K, T]):
         self._timer = loop.call_at(min(self._leave_by, nobody_comes), self._due, flight)
 
     def _due(self, flight: Flight[K, T]) -> None:
-        # A loop that does not keep up has not heard everybody yet. It gets as long again.
-        if asyncio.get_running_loop().time() >= self._leave_by + self._boarding.longest:
+        # A loop that does not keep up has not heard everybody yet.
+        if asyncio.get_running_loop().time() >= self._leave_by + _LAGGING * self._boarding.longest:
             flight.depart()
         else:
             self._last_call(flight, len(flight.keys), _LAST_CALL)
