@@ -12,6 +12,7 @@ from tickgate.v1 import admin_service_pb2, error_reason_pb2
 from tickgate.v1 import quote_service_pb2 as pb
 
 from .evidence import ask
+from .flood import flood
 from .load import Pressure, Question
 from .processes import BrokenMeasurement
 from .report import Table, count, micros, millis
@@ -92,13 +93,19 @@ def crowds(stage: Stage, effort: Effort) -> Table:
     """Count the upstream requests that a crowd over cold symbols costs, and one that asks for a symbol there is not."""
     stage.sandbox.delay(_UPSTREAM_WAIT)
     with stage.beside("gateway-crowd", _DEFAULTS) as cold:
+        at_once = [_flood(cold) for _ in range(_CROWD_ROUNDS)]
         in_turn = [_crowd(cold, None) for _ in range(_CROWD_ROUNDS)]
         shuffled = [_crowd(cold, random.Random(number)) for number in range(_CROWD_ROUNDS)]
         unknown = [_strangers(cold, number) for number in range(min(2, effort.rounds))]
     stage.sandbox.be_well()
     named = (
-        (f"{_CROWD_CALLS:,} calls, {len(SYMBOLS)} cold symbols in turn", in_turn, 4),
-        (f"{_CROWD_CALLS:,} calls, {len(SYMBOLS)} cold symbols in no order", shuffled, 4),
+        (f"{_CROWD_CALLS:,} calls written at once, {len(SYMBOLS)} cold symbols", at_once, 4),
+        (f"{_CROWD_CALLS:,} calls of a client, {len(SYMBOLS)} cold symbols in turn", in_turn, 4),
+        (
+            f"{_CROWD_CALLS:,} calls of a client, {len(SYMBOLS)} cold symbols in no order",
+            shuffled,
+            4,
+        ),
         (f"{_STRANGERS_CALLS:,} calls, one unknown symbol", unknown, 1),
     )
     return Table(
@@ -118,11 +125,33 @@ def crowds(stage: Stage, effort: Effort) -> Table:
             (
                 "A gateway with the default settings; between rounds it is told to forget everything. The upstream"
                 f" takes {_UPSTREAM_WAIT * 1e3:.0f} ms. Within: median time from the first call to the last answer."
-                " The callers are one process on a core of its own. A batch leaves once nobody has joined it for 5 ms,"
-                " or after 25 ms, 50 where the event loop does not keep up with those who arrive."
+                " A batch leaves once nobody has joined it for 5 ms, or after 25 ms, later only where the event loop"
+                " does not keep up with those who have arrived."
+            ),
+            (
+                "Written at once: all calls are in the gateway's socket before it answers the first. A client is one"
+                " asyncio process on a core of its own and takes most of the time to send its calls: over what it"
+                " takes to name all symbols nobody is kept waiting for the last."
             ),
         ],
     )
+
+
+def _flood(stage: Stage) -> tuple[int, float]:
+    """Return the upstream requests that a crowd has cost which arrives all at once, and the seconds until the end."""
+    ask(stage.gateway, _FORGET)
+    requests = [
+        pb.GetQuoteRequest(symbol=SYMBOLS[number % len(SYMBOLS)]) for number in range(_CROWD_CALLS)
+    ]
+    before = stage.sandbox.requests()
+    bodies = [request.SerializeToString() for request in requests]
+    answers, taken = flood(f"127.0.0.1:{stage.gateway.port}", f"{SERVICE}/GetQuote", bodies)
+    for request, answer in zip(requests, answers, strict=True):
+        result = pb.GetQuoteResponse.FromString(answer).result
+        if result.symbol != request.symbol or not result.HasField("quote"):
+            msg = f"{request.symbol} was asked for, and {result} answered"
+            raise BrokenMeasurement(msg)
+    return stage.sandbox.requests() - before, taken
 
 
 def _crowd(stage: Stage, chance: random.Random | None) -> tuple[int, float]:
