@@ -127,9 +127,16 @@ FACES: Final[Mapping[Reason, Face]] = {
 }
 
 
+_REASON_PREFIX: Final = "ERROR_REASON_"
+
+_NUMBER_OF: Final = {
+    reason: reasons.ErrorReason.Value(_REASON_PREFIX + reason.name) for reason in Reason
+}
+
+
 def reason_number(reason: Reason) -> reasons.ErrorReason.ValueType:
     """Return the contract's number of *reason*."""
-    return reasons.ErrorReason.Value(_REASON_PREFIX + reason.name)
+    return _NUMBER_OF[reason]
 
 
 def reason_names() -> Mapping[int, str]:
@@ -196,7 +203,6 @@ def of_error(error: GatewayError | None, request_id: str) -> Failure:
 
 
 _PREFIX: Final = "UNAVAILABLE_CATEGORY_"
-_REASON_PREFIX: Final = "ERROR_REASON_"
 _NUMBERS: Final = {
     name: reasons.ErrorReason.ValueType(number) for number, name in reason_names().items()
 }
