@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import structlog
 from msgspec.structs import replace
 
-from tickgate_server.errors import UpstreamBroken
+from tickgate_server.errors import UpstreamBroken, UpstreamTimeout
 from tickgate_server.jobs.market_clock import MarketClock, MarketClockKeeper
 from tickgate_server.market.session import Calendar, MarketSession
 from tickgate_server.market.time import NANOS, parse_rfc3339
@@ -272,3 +273,18 @@ async def test_without_a_known_edge_the_interval_holds() -> None:
     setup.source.reading = replace(reading(RECORDED + 10**6 * NANOS))
     await setup.keeper.refresh(1010.0)
     assert setup.keeper._pause() == 60.0
+
+
+async def test_a_clock_that_stays_away_is_told_of_once() -> None:
+    """However often the clock cannot be read, the log says it once for each reason, and again after a good reading."""
+    setup = Setup()
+    with structlog.testing.capture_logs() as lines:
+        for failure in (UpstreamBroken("503"), UpstreamBroken("502"), UpstreamTimeout("late")):
+            setup.source.failure = failure
+            await setup.keeper.try_refresh(1.0)
+        setup.source.failure, setup.source.reading = None, reading(THURSDAY.close)
+        await setup.keeper.try_refresh(1.0)
+        setup.source.failure = UpstreamTimeout("late")
+        await setup.keeper.try_refresh(1.0)
+    told = [line["reason"] for line in lines if line["event"] == "market_clock_unavailable"]
+    assert told == ["UPSTREAM_ERROR", "UPSTREAM_TIMEOUT", "UPSTREAM_TIMEOUT"]

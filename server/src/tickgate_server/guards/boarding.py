@@ -76,7 +76,7 @@ class Flight(Generic[K, T]):
     def landed(self, key: K) -> T | UpstreamFailure:
         """Return what it found for *key*, or why it found nothing; while it is away, that it is late."""
         if not self.task.done():
-            return UpstreamTimeout("the upstream did not answer before the deadline")
+            return UpstreamTimeout("there was no answer before the deadline")
         try:
             return self.task.result()[key]
         except UpstreamFailure as failure:

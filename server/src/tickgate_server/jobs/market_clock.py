@@ -12,6 +12,7 @@ import structlog
 from ..errors import UpstreamFailure
 from ..market.session import Calendar, ClockReading, MarketNow, MarketSession, Span
 from ..market.time import NANOS
+from ..market.unavailable import Reason
 from ..ports import ClockSource, ReferenceSource
 
 _log = structlog.get_logger(__name__)
@@ -155,6 +156,7 @@ class MarketClockKeeper:
         self._reference = reference
         self._interval = interval
         self._patience = patience
+        self._failing_for: Reason | None = None
 
     def session(self) -> MarketSession | None:
         """Return the session now, or None when it is not known."""
@@ -195,10 +197,14 @@ class MarketClockKeeper:
         """Read clock and calendar within *patience* seconds; a failure is only logged."""
         try:
             await self.refresh(self._clock.monotonic() + patience)
+            self._failing_for = None
         except UpstreamFailure as failure:
-            _log.warning(
-                "market_clock_unavailable", reason=failure.reason.name, message=failure.message
-            )
+            # A sandbox's clock is read every second: each reason is told once.
+            if failure.reason is not self._failing_for:
+                self._failing_for = failure.reason
+                _log.warning(
+                    "market_clock_unavailable", reason=failure.reason.name, message=failure.message
+                )
         except Exception:  # noqa: BLE001 - a fault of ours must not take down what can still answer
             _log.exception("market_clock_failed")
 
