@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any
 
 import pytest
 import redis
 
-from tickgate.v1 import error_reason_pb2 as reasons
 from tickgate.v1 import quote_service_pb2 as pb
 from tickgate_sandbox import SandboxSettings
 from tools.embedded import RedisServer, redis_server
@@ -20,6 +19,7 @@ from ..support.outages import QUICK, cold_symbols
 from ..support.proxy import FaultProxy, fault_proxy
 from ..support.running import FROZEN, Stack, running, second_gateway
 from ..support.shown import NANOS, SHARED, Shown, held_in_redis, redis_says, redis_state, status
+from ..support.spending import spend
 from ..support.stores import redis_url
 
 SYMBOLS = list(islice(cold_symbols(), 60))
@@ -135,16 +135,6 @@ async def test_a_writer_whose_civil_time_jumped_spoils_nothing(
 
 
 # ------------------------------------------------------------------------------------ the budget
-
-
-async def spend(stack: Stack, names: Iterator[str], calls: int) -> int:
-    """Ask for what costs an upstream request each, *calls* times, and return how often the budget did not allow it."""
-    refused = 0
-    for _ in range(calls):
-        request = pb.GetQuotesRequest(symbols=list(islice(names, 2)))
-        answer = await stack.quotes.GetQuotes(request, timeout=1.0)
-        refused += answer.results[0].unavailable.reason == reasons.ERROR_REASON_BUDGET_EXHAUSTED
-    return refused
 
 
 Act = Callable[[RedisServer, FaultProxy], None]
