@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping
 from itertools import islice
@@ -17,7 +16,7 @@ from tickgate.v1 import admin_service_pb2 as pb
 from tools.embedded import PostgresServer, postgres_server, redis_server
 
 from ..support.error_log import as_administrator
-from ..support.outages import PATIENCE, QUICK, cold_symbols, nothing_left, own_tasks, until
+from ..support.outages import QUICK, cold_symbols, nothing_left, own_tasks
 from ..support.proxy import FaultProxy, fault_proxy
 from ..support.running import Stack, running
 from ..support.shown import (
@@ -31,6 +30,7 @@ from ..support.shown import (
     status,
 )
 from ..support.stores import postgres_url
+from ..support.waiting import until, until_told
 
 SYMBOLS = list(islice(cold_symbols(), 20))
 
@@ -103,12 +103,11 @@ async def refuse_all(stack: Stack, name: str, count: int) -> list[str]:
 
 async def written(stack: Stack, ids: list[str]) -> list[str]:
     """Wait until PostgreSQL holds *ids*, and return all that it holds."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            held = await listed(stack)
-            if held.place == POSTGRES and set(held.ids) >= set(ids):
-                return held.ids
-            await asyncio.sleep(0.02)
+    held = await until_told(
+        lambda: listed(stack),
+        lambda held: held.place == POSTGRES and set(held.ids) >= set(ids),
+    )
+    return held.ids
 
 
 @each_outage

@@ -14,7 +14,7 @@ import pytest
 
 from tools.embedded import RedisServer, redis_server
 
-from ..support.outages import PATIENCE, QUICK, cold_symbols, nothing_left, own_tasks, timed
+from ..support.outages import QUICK, cold_symbols, nothing_left, own_tasks, timed
 from ..support.proxy import FaultProxy, fault_proxy
 from ..support.running import Stack, running, second_gateway
 from ..support.shown import (
@@ -26,6 +26,7 @@ from ..support.shown import (
     redis_state,
     status,
 )
+from ..support.waiting import PATIENCE
 
 SYMBOLS = list(islice(cold_symbols(), 60))
 WARM, COLD, LATER = SYMBOLS[:20], SYMBOLS[20:40], SYMBOLS[40:]

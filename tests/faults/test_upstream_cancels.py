@@ -26,10 +26,10 @@ from ..support.outages import (
     own_tasks,
     pin,
     request,
-    until,
 )
 from ..support.proxy import fault_proxy
 from ..support.running import Stack, running
+from ..support.waiting import until
 
 Call = grpc.aio.UnaryUnaryCall[Any, Any]
 

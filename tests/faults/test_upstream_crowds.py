@@ -17,9 +17,9 @@ from ..support.outages import (
     latest,
     nothing_left,
     own_tasks,
-    until,
 )
 from ..support.running import running
+from ..support.waiting import until
 
 CROWD = 5_000
 PLACES = 50

@@ -14,8 +14,9 @@ from tickgate.v1 import quote_service_pb2_grpc as quotes
 from tickgate_sandbox import Fault, faults, sandbox
 from tickgate_server.app import gateway
 
-from ..support.outages import LATEST, QUICK, cold_symbols, own_tasks, request, told, until
+from ..support.outages import LATEST, QUICK, cold_symbols, own_tasks, request, told
 from ..support.running import FROZEN, settings_for
+from ..support.waiting import until
 
 CALLERS = 20
 SLOW_DOWN = faults.Status(status=429, headers={"Retry-After": "3"})

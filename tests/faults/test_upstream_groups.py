@@ -29,10 +29,10 @@ from ..support.outages import (
     recovered,
     request,
     told,
-    until,
 )
 from ..support.proxy import fault_proxy
 from ..support.running import FROZEN, Stack, running
+from ..support.waiting import until
 
 HOUR = 3600 * NANOS
 

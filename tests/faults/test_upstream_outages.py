@@ -21,9 +21,9 @@ from ..support.outages import (
     pin,
     recovered,
     timed,
-    until,
 )
 from ..support.running import running
+from ..support.waiting import until
 
 OUTAGES = {
     "500": (faults.Status(status=500), "UPSTREAM_ERROR"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,6 +17,7 @@ from tickgate_sandbox import Plan, Sandbox, faults
 from tickgate_server.observe.counters import ProbeCounts
 
 from ..support.running import FROZEN, Stack, running
+from ..support.waiting import until
 
 QUOTES = "/v2/stocks/quotes/latest"
 SAID = "subscription does not permit querying recent SIP data"
@@ -138,8 +138,7 @@ async def probed(*armed: faults.Fault) -> AsyncIterator[Stack]:
             upstream.faults.add(fault)
 
     async with running(before=arm, probe={"idle": 0.1}) as stack:
-        while not all(latest_probe(stack, group) for group in ("latest", "reference")):  # noqa: ASYNC110 - nothing tells of probes
-            await asyncio.sleep(0.01)
+        await until(lambda: all(latest_probe(stack, group) for group in ("latest", "reference")))
         yield stack
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -23,7 +22,7 @@ from tickgate_server.errors import StoreUnusable
 from tools.embedded import postgres_server, redis_server
 
 from ..support.error_log import as_administrator
-from ..support.outages import PATIENCE, QUICK, cold_symbols, until
+from ..support.outages import QUICK, cold_symbols
 from ..support.running import FROZEN, Stack, running, second_gateway
 from ..support.shown import (
     SHARED,
@@ -38,6 +37,7 @@ from ..support.shown import (
 )
 from ..support.stores import postgres_url, redis_url
 from ..support.tls import tls_front
+from ..support.waiting import until, until_told
 
 SYMBOLS = list(islice(cold_symbols(), 20))
 FIRST, SECOND = SYMBOLS[:2]
@@ -103,7 +103,8 @@ async def test_keys_say_what_they_hold_and_for_how_long(
 ) -> None:
     """Each key names source, feed, kind and symbol, and lives as long as the settings say for the market's session."""
     ttl = {"quote": 30.0, "trade": 30.0, "snapshot": 30.0, "otherwise": 20.0}
-    keys = [f"tg:1:sandbox:iex:{kind}:AAPL" for kind in ("quote", "trade", "snapshot")]
+    kinds = ("quote", "trade", "snapshot")
+    keys = [f"tg:1:sandbox:iex:{kind}:AAPL" for kind in kinds]
     with redis_url() as url:
         async with (
             running(market, redis_url=url, redis={"timeout": 1.0, "ttl": ttl}) as stack,
@@ -112,9 +113,7 @@ async def test_keys_say_what_they_hold_and_for_how_long(
             await stack.quotes.GetQuote(quotes.GetQuoteRequest(symbol="AAPL"))
             await stack.quotes.GetLatestTrade(quotes.GetLatestTradeRequest(symbol="AAPL"))
             await stack.quotes.GetSnapshot(quotes.GetSnapshotRequest(symbol="AAPL"))
-            async with asyncio.timeout(PATIENCE):
-                while await client.exists(*keys) < len(keys):  # noqa: ASYNC110 - only asking tells
-                    await asyncio.sleep(0.005)
+            await held_in_redis(url, ["AAPL"], kinds)
             held = await client.keys("tg:1:*:AAPL")
             lives = [await client.pttl(key) / 1000 for key in keys]
 
@@ -168,9 +167,9 @@ async def test_a_market_set_back_has_no_past() -> None:
             await one.refresh()
             before = await quoted(one, SHARED)
             fresh = await quoted(one)
-            async with asyncio.timeout(PATIENCE):
-                while not (held := await quoted(one, SHARED)).served_from:  # noqa: ASYNC110
-                    await asyncio.sleep(0.02)
+            held = await until_told(
+                lambda: quoted(one, SHARED), lambda origin: bool(origin.served_from)
+            )
 
     assert not before.served_from
     assert fresh.served_from == provenance_pb2.TIER_UPSTREAM
@@ -314,9 +313,7 @@ async def test_stores_are_reached_by_tls() -> None:
             shown.show(SYMBOLS)
             await shown.until_shared(stack, FIRST)
             await refuse(stack, "by-tls")
-            async with asyncio.timeout(PATIENCE):
-                while not (found := await listed(stack, by_id)).ids:  # noqa: ASYNC110
-                    await asyncio.sleep(0.02)
+            found = await until_told(lambda: listed(stack, by_id), lambda held: bool(held.ids))
 
     assert found == (["by-tls"], POSTGRES, 1)
 

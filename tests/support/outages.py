@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
 from string import ascii_uppercase
 from typing import Any
@@ -21,13 +21,11 @@ from tickgate_server.app import Gateway
 from tickgate_server.observe.counters import Counters, UpstreamCounts
 
 from .running import Stack
+from .waiting import PATIENCE, until, until_told
 
 LATEST = "/v2/stocks/quotes/latest"
 TRUTH = '{"t":"2026-10-01T15:00:00Z","bx":"V","bp":10.5,"bs":3,"ax":"Q","ap":10.6,"as":2}'
 """The quote that the sandbox holds for every symbol of `pin`."""
-
-PATIENCE = 5.0
-"""Seconds within which whatever these tests wait for must come: the promise of a short outage."""
 
 QUICK: dict[str, Any] = {
     "breaker": {"cool_down": 0.2, "growth": 1.0, "jitter": 0.0},
@@ -38,13 +36,6 @@ QUICK: dict[str, Any] = {
 does not grow, each question is one request, and no budget stands in its way."""
 
 _SERVER = server_file.removesuffix("__init__.py")
-
-
-async def until(holds: Callable[[], bool], *, within: float = PATIENCE) -> None:
-    """Wait until *holds*, which nothing announces, and fail when it does not *within* so many seconds."""
-    async with asyncio.timeout(within):
-        while not holds():  # noqa: ASYNC110 - counters have no event, and must not get one
-            await asyncio.sleep(0.002)
 
 
 def cold_symbols() -> Iterator[str]:
@@ -123,9 +114,7 @@ async def timed(asked: Any) -> tuple[Any, float]:
 
 async def recovered(stack: Stack, symbol: str) -> None:
     """Ask for *symbol*, which nobody holds, until the upstream answers; fail when that takes too long."""
-    async with asyncio.timeout(PATIENCE):
-        while await ask(stack, symbol, max_age=0) != "UPSTREAM":  # noqa: ASYNC110 - as any caller would
-            await asyncio.sleep(0.02)
+    await until_told(lambda: ask(stack, symbol, max_age=0), lambda told: told == "UPSTREAM")
 
 
 def latest(stack: Stack) -> UpstreamCounts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
@@ -47,13 +47,6 @@ async def kept_up(link: RedisLink) -> AsyncIterator[None]:
         job.cancel()
         with suppress(asyncio.CancelledError):
             await job
-
-
-async def until(done: Callable[[], bool]) -> None:
-    """Wait until *done*, for what another process brings about."""
-    async with asyncio.timeout(20):
-        while not done():  # noqa: ASYNC110 - nothing here is told when it happens
-            await asyncio.sleep(0.005)
 
 
 class SentinelServer(RedisServer):

@@ -19,8 +19,8 @@ from tickgate.v1 import quote_service_pb2 as pb
 from tickgate.v1 import status_service_pb2 as status_pb
 from tickgate_sandbox import Sandbox
 
-from .outages import PATIENCE
 from .running import Stack
+from .waiting import PATIENCE, until_told
 
 NANOS: Final = 10**9
 
@@ -116,10 +116,12 @@ class Shown:
 
     async def until_shared(self, stack: Stack, symbol: str) -> None:
         """Ask until Redis answers for *symbol*; what it did not hold just now is believed for a quarter of a second."""
-        async with asyncio.timeout(PATIENCE):
-            while await self.ask(stack, symbol, SHARED) != "REDIS":
-                await self.ask(stack, symbol, UPSTREAM)
-                await asyncio.sleep(0.02)
+
+        async def ask() -> str:
+            await self.ask(stack, symbol, UPSTREAM)
+            return await self.ask(stack, symbol, SHARED)
+
+        await until_told(ask, lambda told: told == "REDIS")
 
 
 SHARED: Final = (provenance_pb2.TIER_REDIS,)
@@ -150,24 +152,21 @@ async def postgres_state(stack: Stack) -> str:
 
 async def redis_says(stack: Stack, state: str) -> None:
     """Wait until a gateway says that Redis is UP, or DOWN."""
-    async with asyncio.timeout(PATIENCE):
-        while await redis_state(stack) != state:  # noqa: ASYNC110 - only asking tells
-            await asyncio.sleep(0.005)
+    await until_told(lambda: redis_state(stack), lambda said: said == state)
 
 
 async def postgres_says(stack: Stack, state: str) -> None:
     """Wait until a gateway says that PostgreSQL is UP, or DOWN."""
-    async with asyncio.timeout(PATIENCE):
-        while await postgres_state(stack) != state:  # noqa: ASYNC110 - only asking tells
-            await asyncio.sleep(0.005)
+    await until_told(lambda: postgres_state(stack), lambda said: said == state)
 
 
-async def held_in_redis(url: str, symbols: Iterable[str]) -> None:
-    """Wait until the Redis at *url* holds a quote of each of *symbols*."""
-    keys = [f"tg:1:sandbox:iex:quote:{symbol}" for symbol in symbols]
-    async with aioredis.Redis.from_url(url) as client, asyncio.timeout(PATIENCE):
-        while await client.exists(*keys) < len(keys):  # noqa: ASYNC110 - only asking tells
-            await asyncio.sleep(0.005)
+async def held_in_redis(
+    url: str, symbols: Iterable[str], kinds: Iterable[str] = ("quote",)
+) -> None:
+    """Wait until the Redis at *url* holds a value of each of *kinds* of each of *symbols*."""
+    keys = [f"tg:1:sandbox:iex:{kind}:{symbol}" for kind in kinds for symbol in symbols]
+    async with aioredis.Redis.from_url(url) as client:
+        await until_told(lambda: client.exists(*keys), lambda there: there == len(keys))
 
 
 async def refuse(stack: Stack, request_id: str, symbol: str = "no symbol") -> float:

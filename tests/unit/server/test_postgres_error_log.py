@@ -24,8 +24,8 @@ from ...support.error_log import (
     run,
     running_jobs,
 )
-from ...support.redis_link import until
 from ...support.stores import postgres_url
+from ...support.waiting import until
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"
 

@@ -24,9 +24,9 @@ from tickgate_server.stores.postgres.migrate import NEEDED, VERSION_TABLE
 from tools.embedded import PostgresServer, postgres_server
 
 from ...support.error_log import HASTY, PATIENT, as_administrator, link_to, run, running_jobs
-from ...support.redis_link import until
 from ...support.stores import postgres_url
 from ...support.tls import tls_front
+from ...support.waiting import until
 
 NOWHERE = "postgresql://u:hush@127.0.0.1:1/nowhere"
 

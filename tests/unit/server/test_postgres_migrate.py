@@ -14,8 +14,8 @@ from tickgate_server.stores.postgres import migrate as module
 from tickgate_server.stores.postgres.migrate import NEEDED, VERSION_TABLE, Migrated, migrate
 
 from ...support.error_log import as_administrator
-from ...support.redis_link import until
 from ...support.stores import postgres_url
+from ...support.waiting import until
 
 
 def scripts() -> ScriptDirectory:

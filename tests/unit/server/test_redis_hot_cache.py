@@ -34,8 +34,9 @@ from tools.embedded import redis_server
 
 from ...support.fakes import NOW, bar, provenance, quote, settle, side, trade, unavailable
 from ...support.hot_cache import JumpingClock
-from ...support.redis_link import PATIENT, kept_up, link_to, until
+from ...support.redis_link import PATIENT, kept_up, link_to
 from ...support.stores import redis_url
+from ...support.waiting import until
 
 AAPL: Key = (Feed.IEX, "AAPL")
 NAME = b"tg:1:sandbox:iex:quote:AAPL"

@@ -23,12 +23,15 @@ from ...support.redis_link import (
     kept_up,
     link_to,
     sentinel_server,
-    until,
 )
 from ...support.stores import redis_url
 from ...support.tls import tls_front
+from ...support.waiting import until, until_told
 
 NOWHERE = "redis://127.0.0.1:1"
+SLOW = 20.0
+"""Seconds within which a replica must have come to its Redis, or Sentinel agreed on another."""
+
 ALONE = LinkLimits(timeout=20.0, check_every=0.01, connections=1)
 
 
@@ -352,15 +355,17 @@ async def test_a_failover_is_followed() -> None:
                 first.kill()
                 with pytest.raises(RedisDown):
                     await link.ask(echo(link, "gone"))
-                await until(lambda: link.up)
+                await until(lambda: link.up, within=SLOW)
                 assert await link.ask(lambda: link.client.set("price", "10.03"))
 
 
 async def until_replicating(replica: RedisLink) -> None:
     """Wait until a replica has come to its Redis."""
-    async with asyncio.timeout(20):
-        while (await replica.client.info("replication"))["master_link_status"] != "up":  # noqa: ASYNC110 - another process
-            await asyncio.sleep(0.02)
+    await until_told(
+        lambda: replica.client.info("replication"),
+        lambda said: said["master_link_status"] == "up",
+        within=SLOW,
+    )
 
 
 async def test_closing_waits_for_nobody() -> None:
