@@ -20,7 +20,7 @@ async def until_told(
 ) -> T:
     """Ask until the answer is *right*, and return it; fail when none is *within* so many seconds."""
     async with asyncio.timeout(within):
-        while not right(answer := await ask()):
+        while not right(answer := await ask()):  # noqa: ASYNC110 - see below
             # The one place where tests look again: counters have no event and must not get one for a test, and
             # another process gives no sign at all.
             await asyncio.sleep(_PAUSE)

@@ -417,7 +417,7 @@ STATUS = status_service_pb2.GetStatusResponse(
             tier=provenance_pb2.TIER_MEMORY, state=status_service_pb2.TIER_STATE_UP
         ),
     ],
-    refusals=[status_service_pb2.RefusalCount(rule="crossed", count=4)],
+    refusals=[unavailable_pb2.RefusalCount(rule="crossed", count=4)],
     calls_in_flight=1,
     budgets=[
         status_service_pb2.BudgetStatus(

@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2, timestamp_pb2
 from msgspec import Struct
 
 from tickgate.v1 import status_service_pb2 as pb
+from tickgate.v1 import unavailable_pb2
 
 from ..market.entitlement import Entitlement, Standing
 from ..market.provenance import FEED_DELAY, DataSource, Feed, Tier
@@ -115,7 +116,7 @@ class StatusServicer:
             ],
             tiers=[self._tier(tier) for tier in _LIVE_TIERS],
             refusals=[
-                pb.RefusalCount(rule=rule, count=count)
+                unavailable_pb2.RefusalCount(rule=rule, count=count)
                 for rule, count in sorted(counters.refusals.items())
             ],
             rule_flags=[

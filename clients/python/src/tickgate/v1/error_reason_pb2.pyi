@@ -47,8 +47,9 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """Never sent."""
     ERROR_REASON_INVALID_REQUEST: _ErrorReason.ValueType  # 1
-    """The request breaks a rule of this API. Status INVALID_ARGUMENT, never inside an OK answer. BadRequest names each
-    field and the rule it breaks. No upstream call was made. Do not retry; correct the request.
+    """The request breaks a rule of this API. Status INVALID_ARGUMENT, never inside an OK answer of a single question.
+    BadRequest names each field and the rule it breaks. No upstream call was made. On a stream, a symbol that breaks a
+    rule is REJECTED with this reason, and a request that does is answered by `refused`. Do not retry; correct the request.
     """
     ERROR_REASON_SYMBOL_UNKNOWN: _ErrorReason.ValueType  # 2
     """No asset of this symbol exists, by the upstream's own list. Status NOT_FOUND. Do not retry; check the spelling with
@@ -110,6 +111,15 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """The caller may not use this method: AdminService answers callers on the gateway's own machine only, until it knows
     who calls. Status PERMISSION_DENIED, never inside an OK answer. Do not retry.
     """
+    ERROR_REASON_SUBSCRIPTION_LIMIT: _ErrorReason.ValueType  # 21
+    """A limit on what may be followed at once is reached: the upstream's symbols of a plan, or the gateway's own symbols of
+    a stream, or its streams. Status RESOURCE_EXHAUSTED when it is the streams; otherwise the reason of a REJECTED symbol,
+    whose message names the limit. Retry when somebody has stopped following.
+    """
+    ERROR_REASON_NOT_FEED_HOLDER: _ErrorReason.ValueType  # 22
+    """This replica does not hold the live feed: another process has the account's only connection, or streams are switched
+    off here. Status UNAVAILABLE. Connect again: another replica may hold it.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason names why there is no value."""
@@ -117,8 +127,9 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Never sent."""
 ERROR_REASON_INVALID_REQUEST: ErrorReason.ValueType  # 1
-"""The request breaks a rule of this API. Status INVALID_ARGUMENT, never inside an OK answer. BadRequest names each
-field and the rule it breaks. No upstream call was made. Do not retry; correct the request.
+"""The request breaks a rule of this API. Status INVALID_ARGUMENT, never inside an OK answer of a single question.
+BadRequest names each field and the rule it breaks. No upstream call was made. On a stream, a symbol that breaks a
+rule is REJECTED with this reason, and a request that does is answered by `refused`. Do not retry; correct the request.
 """
 ERROR_REASON_SYMBOL_UNKNOWN: ErrorReason.ValueType  # 2
 """No asset of this symbol exists, by the upstream's own list. Status NOT_FOUND. Do not retry; check the spelling with
@@ -179,5 +190,14 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 19
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 20
 """The caller may not use this method: AdminService answers callers on the gateway's own machine only, until it knows
 who calls. Status PERMISSION_DENIED, never inside an OK answer. Do not retry.
+"""
+ERROR_REASON_SUBSCRIPTION_LIMIT: ErrorReason.ValueType  # 21
+"""A limit on what may be followed at once is reached: the upstream's symbols of a plan, or the gateway's own symbols of
+a stream, or its streams. Status RESOURCE_EXHAUSTED when it is the streams; otherwise the reason of a REJECTED symbol,
+whose message names the limit. Retry when somebody has stopped following.
+"""
+ERROR_REASON_NOT_FEED_HOLDER: ErrorReason.ValueType  # 22
+"""This replica does not hold the live feed: another process has the account's only connection, or streams are switched
+off here. Status UNAVAILABLE. Connect again: another replica may hold it.
 """
 Global___ErrorReason: typing_extensions.TypeAlias = ErrorReason

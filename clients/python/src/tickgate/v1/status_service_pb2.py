@@ -24,58 +24,71 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from tickgate.v1 import channel_pb2 as tickgate_dot_v1_dot_channel__pb2
 from tickgate.v1 import error_reason_pb2 as tickgate_dot_v1_dot_error__reason__pb2
+from tickgate.v1 import gap_pb2 as tickgate_dot_v1_dot_gap__pb2
 from tickgate.v1 import market_session_pb2 as tickgate_dot_v1_dot_market__session__pb2
 from tickgate.v1 import provenance_pb2 as tickgate_dot_v1_dot_provenance__pb2
+from tickgate.v1 import unavailable_pb2 as tickgate_dot_v1_dot_unavailable__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tickgate/v1/status_service.proto\x12\x0btickgate.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etickgate/v1/error_reason.proto\x1a tickgate/v1/market_session.proto\x1a\x1ctickgate/v1/provenance.proto\"\x12\n\x10GetStatusRequest\"\x98\x05\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x13\n\x0b\x65nvironment\x18\x02 \x01(\t\x12\'\n\x06source\x18\x03 \x01(\x0e\x32\x17.tickgate.v1.DataSource\x12-\n\x12\x64\x65\x66\x61ult_stock_feed\x18\x04 \x01(\x0e\x32\x11.tickgate.v1.Feed\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nserve_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bmarket_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x0emarket_session\x18\x08 \x01(\x0e\x32\x1a.tickgate.v1.MarketSessionH\x00\x88\x01\x01\x12.\n\tupstreams\x18\t \x03(\x0b\x32\x1b.tickgate.v1.UpstreamStatus\x12&\n\x05tiers\x18\n \x03(\x0b\x32\x17.tickgate.v1.TierStatus\x12+\n\x08refusals\x18\x0b \x03(\x0b\x32\x19.tickgate.v1.RefusalCount\x12\x17\n\x0f\x63\x61lls_in_flight\x18\x0c \x01(\r\x12*\n\x07\x62udgets\x18\r \x03(\x0b\x32\x19.tickgate.v1.BudgetStatus\x12.\n\nrule_flags\x18\x0e \x03(\x0b\x32\x1a.tickgate.v1.RuleFlagCount\x12.\n\terror_log\x18\x0f \x01(\x0b\x32\x1b.tickgate.v1.ErrorLogStatusB\x11\n\x0f_market_session\"\xad\x04\n\x0eUpstreamStatus\x12\x10\n\x08upstream\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.tickgate.v1.UpstreamState\x12\x10\n\x08requests\x18\x04 \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\x05 \x01(\x04\x12\x11\n\tin_flight\x18\x06 \x01(\r\x12\x35\n\x11last_success_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11last_failure_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\x13last_failure_reason\x18\t \x01(\x0e\x32\x18.tickgate.v1.ErrorReasonH\x00\x88\x01\x01\x12/\n\x0clast_latency\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x07\x63ircuit\x18\x0b \x01(\x0b\x32\x1a.tickgate.v1.CircuitStatus\x12,\n\x07windows\x18\x0c \x03(\x0b\x32\x1b.tickgate.v1.UpstreamWindow\x12\x0f\n\x07retries\x18\r \x01(\x04\x12\x0e\n\x06queued\x18\x0e \x01(\r\x12)\n\x05probe\x18\x0f \x01(\x0b\x32\x1a.tickgate.v1.UpstreamProbeB\x16\n\x14_last_failure_reason\"\xf5\x01\n\rCircuitStatus\x12(\n\x05state\x18\x01 \x01(\x0e\x32\x19.tickgate.v1.CircuitState\x12-\n\x06reason\x18\x02 \x01(\x0e\x32\x18.tickgate.v1.ErrorReasonH\x00\x88\x01\x01\x12/\n\x0b\x63hange_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x0bretry_delay\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06opened\x18\x05 \x01(\x04\x12\x0f\n\x07refused\x18\x06 \x01(\x04\x42\t\n\x07_reason\"\xee\x01\n\x0eUpstreamWindow\x12)\n\x06length\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08requests\x18\x02 \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\x03 \x01(\x04\x12\x1a\n\rsuccess_share\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12/\n\x0cmean_latency\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bmax_latency\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\n\x0e_success_share\"\x89\x02\n\rUpstreamProbe\x12.\n\nprobe_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x06reason\x18\x02 \x01(\x0e\x32\x18.tickgate.v1.ErrorReasonH\x00\x88\x01\x01\x12*\n\x07latency\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\tkey_valid\x18\x04 \x01(\x08H\x01\x88\x01\x01\x12\x0e\n\x06symbol\x18\x05 \x01(\t\x12\x1a\n\rquality_score\x18\x06 \x01(\rH\x02\x88\x01\x01\x42\t\n\x07_reasonB\x0c\n\n_key_validB\x10\n\x0e_quality_score\"\xed\x01\n\x0c\x42udgetStatus\x12\x10\n\x08upstream\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\x12)\n\x06window\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tremaining\x18\x04 \x01(\r\x12\x0e\n\x06shared\x18\x05 \x01(\x08\x12\r\n\x05spent\x18\x06 \x01(\x04\x12\x0f\n\x07refused\x18\x07 \x01(\x04\x12\x0f\n\x07waiting\x18\x08 \x01(\r\x12\x13\n\x0b\x63orrections\x18\t \x01(\x04\x12(\n\x06\x66loors\x18\n \x03(\x0b\x32\x18.tickgate.v1.BudgetFloor\".\n\x0b\x42udgetFloor\x12\x10\n\x08priority\x18\x01 \x01(\t\x12\r\n\x05\x66loor\x18\x02 \x01(\r\"q\n\x0e\x45rrorLogStatus\x12%\n\x05store\x18\x01 \x01(\x0e\x32\x16.tickgate.v1.TierState\x12\x0f\n\x07written\x18\x02 \x01(\x04\x12\x0f\n\x07\x64ropped\x18\x03 \x01(\x04\x12\x16\n\x0eschema_version\x18\x04 \x01(\t\"\xec\x01\n\nTierStatus\x12\x1f\n\x04tier\x18\x01 \x01(\x0e\x32\x11.tickgate.v1.Tier\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.tickgate.v1.TierState\x12\x0f\n\x07\x65ntries\x18\x03 \x01(\x04\x12\x0c\n\x04hits\x18\x04 \x01(\x04\x12\x0e\n\x06misses\x18\x05 \x01(\x04\x12\x16\n\thit_share\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08\x66\x61ilures\x18\x07 \x01(\x04\x12/\n\x0b\x63hange_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0c\n\n_hit_share\"+\n\x0cRefusalCount\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\",\n\rRuleFlagCount\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"\x18\n\x16GetEntitlementsRequest\"\xaf\x01\n\x17GetEntitlementsResponse\x12\x0c\n\x04plan\x18\x01 \x01(\t\x12+\n\x05\x66\x65\x65\x64s\x18\x02 \x03(\x0b\x32\x1c.tickgate.v1.FeedEntitlement\x12)\n\x06limits\x18\x03 \x03(\x0b\x32\x19.tickgate.v1.RequestLimit\x12.\n\nserve_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xcb\x01\n\x0f\x46\x65\x65\x64\x45ntitlement\x12\x1f\n\x04\x66\x65\x65\x64\x18\x01 \x01(\x0e\x32\x11.tickgate.v1.Feed\x12,\n\x05state\x18\x02 \x01(\x0e\x32\x1d.tickgate.v1.EntitlementState\x12(\n\x05\x64\x65lay\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\nlearn_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07message\x18\x05 \x01(\t\"k\n\x0cRequestLimit\x12\x10\n\x08upstream\x18\x01 \x01(\t\x12\x1b\n\x13requests_per_minute\x18\x02 \x01(\r\x12\x11\n\tconfirmed\x18\x03 \x01(\x08\x12\x19\n\x11\x62udget_per_minute\x18\x04 \x01(\r*|\n\x0c\x43ircuitState\x12\x1d\n\x19\x43IRCUIT_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43IRCUIT_STATE_CLOSED\x10\x01\x12\x16\n\x12\x43IRCUIT_STATE_OPEN\x10\x02\x12\x1b\n\x17\x43IRCUIT_STATE_HALF_OPEN\x10\x03*\x9f\x01\n\rUpstreamState\x12\x1e\n\x1aUPSTREAM_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13UPSTREAM_STATE_IDLE\x10\x01\x12\x15\n\x11UPSTREAM_STATE_UP\x10\x02\x12\x1a\n\x16UPSTREAM_STATE_FAILING\x10\x03\x12\"\n\x1eUPSTREAM_STATE_UNAUTHENTICATED\x10\x04*c\n\tTierState\x12\x1a\n\x16TIER_STATE_UNSPECIFIED\x10\x00\x12\x11\n\rTIER_STATE_UP\x10\x01\x12\x13\n\x0fTIER_STATE_DOWN\x10\x02\x12\x12\n\x0eTIER_STATE_OFF\x10\x03*\x91\x01\n\x10\x45ntitlementState\x12!\n\x1d\x45NTITLEMENT_STATE_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45NTITLEMENT_STATE_UNKNOWN\x10\x01\x12\x1d\n\x19\x45NTITLEMENT_STATE_GRANTED\x10\x02\x12\x1c\n\x18\x45NTITLEMENT_STATE_DENIED\x10\x03\x32\xb9\x01\n\rStatusService\x12J\n\tGetStatus\x12\x1d.tickgate.v1.GetStatusRequest\x1a\x1e.tickgate.v1.GetStatusResponse\x12\\\n\x0fGetEntitlements\x12#.tickgate.v1.GetEntitlementsRequest\x1a$.tickgate.v1.GetEntitlementsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tickgate/v1/status_service.proto\x12\x0btickgate.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19tickgate/v1/channel.proto\x1a\x1etickgate/v1/error_reason.proto\x1a\x15tickgate/v1/gap.proto\x1a tickgate/v1/market_session.proto\x1a\x1ctickgate/v1/provenance.proto\x1a\x1dtickgate/v1/unavailable.proto\"\x12\n\x10GetStatusRequest\"\xed\x05\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x13\n\x0b\x65nvironment\x18\x02 \x01(\t\x12\'\n\x06source\x18\x03 \x01(\x0e\x32\x17.tickgate.v1.DataSource\x12-\n\x12\x64\x65\x66\x61ult_stock_feed\x18\x04 \x01(\x0e\x32\x11.tickgate.v1.Feed\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nserve_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bmarket_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x0emarket_session\x18\x08 \x01(\x0e\x32\x1a.tickgate.v1.MarketSessionH\x00\x88\x01\x01\x12.\n\tupstreams\x18\t \x03(\x0b\x32\x1b.tickgate.v1.UpstreamStatus\x12&\n\x05tiers\x18\n \x03(\x0b\x32\x17.tickgate.v1.TierStatus\x12+\n\x08refusals\x18\x0b \x03(\x0b\x32\x19.tickgate.v1.RefusalCount\x12\x17\n\x0f\x63\x61lls_in_flight\x18\x0c \x01(\r\x12*\n\x07\x62udgets\x18\r \x03(\x0b\x32\x19.tickgate.v1.BudgetStatus\x12.\n\nrule_flags\x18\x0e \x03(\x0b\x32\x1a.tickgate.v1.RuleFlagCount\x12.\n\terror_log\x18\x0f \x01(\x0b\x32\x1b.tickgate.v1.ErrorLogStatus\x12&\n\x05\x66\x65\x65\x64s\x18\x10 \x03(\x0b\x32\x17.tickgate.v1.FeedStatus\x12+\n\x07streams\x18\x11 \x01(\x0b\x32\x1a.tickgate.v1.StreamsStatusB\x11\n\x0f_market_session\"\xf3\x03\n\nFeedStatus\x12\x1f\n\x04\x66\x65\x65\x64\x18\x01 \x01(\x0e\x32\x11.tickgate.v1.Feed\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.tickgate.v1.FeedState\x12\x0f\n\x07message\x18\x03 \x01(\t\x12/\n\x0b\x63hange_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65poch\x18\x05 \x01(\t\x12\x30\n\x08\x63hannels\x18\x06 \x03(\x0b\x32\x1e.tickgate.v1.FeedChannelStatus\x12\x19\n\x0csymbol_limit\x18\x07 \x01(\rH\x00\x88\x01\x01\x12\x0f\n\x07symbols\x18\x08 \x01(\r\x12\x34\n\x10last_record_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x66rames\x18\n \x01(\x04\x12\x0f\n\x07records\x18\x0b \x01(\x04\x12\x0f\n\x07\x64ropped\x18\x0c \x01(\x04\x12\x13\n\x0b\x63onnections\x18\r \x01(\x04\x12\x0c\n\x04gaps\x18\x0e \x01(\x04\x12&\n\x03lag\x18\x0f \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07max_lag\x18\x10 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\n\r_symbol_limit\"]\n\x11\x46\x65\x65\x64\x43hannelStatus\x12%\n\x07\x63hannel\x18\x01 \x01(\x0e\x32\x14.tickgate.v1.Channel\x12\x0e\n\x06wanted\x18\x02 \x01(\r\x12\x11\n\tconfirmed\x18\x03 \x01(\r\"\xa5\x01\n\rStreamsStatus\x12\x0f\n\x07streams\x18\x01 \x01(\r\x12\x14\n\x0cstream_limit\x18\x02 \x01(\r\x12\x15\n\rsubscriptions\x18\x03 \x01(\r\x12\x10\n\x08\x66ollowed\x18\x04 \x01(\x04\x12\x11\n\tdelivered\x18\x05 \x01(\x04\x12\x11\n\tconflated\x18\x06 \x01(\x04\x12\x0c\n\x04lost\x18\x07 \x01(\x04\x12\x10\n\x08messages\x18\x08 \x01(\x04\"\xad\x04\n\x0eUpstreamStatus\x12\x10\n\x08upstream\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.tickgate.v1.UpstreamState\x12\x10\n\x08requests\x18\x04 \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\x05 \x01(\x04\x12\x11\n\tin_flight\x18\x06 \x01(\r\x12\x35\n\x11last_success_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11last_failure_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\x13last_failure_reason\x18\t \x01(\x0e\x32\x18.tickgate.v1.ErrorReasonH\x00\x88\x01\x01\x12/\n\x0clast_latency\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x07\x63ircuit\x18\x0b \x01(\x0b\x32\x1a.tickgate.v1.CircuitStatus\x12,\n\x07windows\x18\x0c \x03(\x0b\x32\x1b.tickgate.v1.UpstreamWindow\x12\x0f\n\x07retries\x18\r \x01(\x04\x12\x0e\n\x06queued\x18\x0e \x01(\r\x12)\n\x05probe\x18\x0f \x01(\x0b\x32\x1a.tickgate.v1.UpstreamProbeB\x16\n\x14_last_failure_reason\"\xf5\x01\n\rCircuitStatus\x12(\n\x05state\x18\x01 \x01(\x0e\x32\x19.tickgate.v1.CircuitState\x12-\n\x06reason\x18\x02 \x01(\x0e\x32\x18.tickgate.v1.ErrorReasonH\x00\x88\x01\x01\x12/\n\x0b\x63hange_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x0bretry_delay\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06opened\x18\x05 \x01(\x04\x12\x0f\n\x07refused\x18\x06 \x01(\x04\x42\t\n\x07_reason\"\xee\x01\n\x0eUpstreamWindow\x12)\n\x06length\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08requests\x18\x02 \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\x03 \x01(\x04\x12\x1a\n\rsuccess_share\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12/\n\x0cmean_latency\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bmax_latency\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\n\x0e_success_share\"\x89\x02\n\rUpstreamProbe\x12.\n\nprobe_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x06reason\x18\x02 \x01(\x0e\x32\x18.tickgate.v1.ErrorReasonH\x00\x88\x01\x01\x12*\n\x07latency\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\tkey_valid\x18\x04 \x01(\x08H\x01\x88\x01\x01\x12\x0e\n\x06symbol\x18\x05 \x01(\t\x12\x1a\n\rquality_score\x18\x06 \x01(\rH\x02\x88\x01\x01\x42\t\n\x07_reasonB\x0c\n\n_key_validB\x10\n\x0e_quality_score\"\xed\x01\n\x0c\x42udgetStatus\x12\x10\n\x08upstream\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\x12)\n\x06window\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tremaining\x18\x04 \x01(\r\x12\x0e\n\x06shared\x18\x05 \x01(\x08\x12\r\n\x05spent\x18\x06 \x01(\x04\x12\x0f\n\x07refused\x18\x07 \x01(\x04\x12\x0f\n\x07waiting\x18\x08 \x01(\r\x12\x13\n\x0b\x63orrections\x18\t \x01(\x04\x12(\n\x06\x66loors\x18\n \x03(\x0b\x32\x18.tickgate.v1.BudgetFloor\".\n\x0b\x42udgetFloor\x12\x10\n\x08priority\x18\x01 \x01(\t\x12\r\n\x05\x66loor\x18\x02 \x01(\r\"q\n\x0e\x45rrorLogStatus\x12%\n\x05store\x18\x01 \x01(\x0e\x32\x16.tickgate.v1.TierState\x12\x0f\n\x07written\x18\x02 \x01(\x04\x12\x0f\n\x07\x64ropped\x18\x03 \x01(\x04\x12\x16\n\x0eschema_version\x18\x04 \x01(\t\"\xec\x01\n\nTierStatus\x12\x1f\n\x04tier\x18\x01 \x01(\x0e\x32\x11.tickgate.v1.Tier\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.tickgate.v1.TierState\x12\x0f\n\x07\x65ntries\x18\x03 \x01(\x04\x12\x0c\n\x04hits\x18\x04 \x01(\x04\x12\x0e\n\x06misses\x18\x05 \x01(\x04\x12\x16\n\thit_share\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08\x66\x61ilures\x18\x07 \x01(\x04\x12/\n\x0b\x63hange_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0c\n\n_hit_share\",\n\rRuleFlagCount\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"\x18\n\x16GetEntitlementsRequest\"\xaf\x01\n\x17GetEntitlementsResponse\x12\x0c\n\x04plan\x18\x01 \x01(\t\x12+\n\x05\x66\x65\x65\x64s\x18\x02 \x03(\x0b\x32\x1c.tickgate.v1.FeedEntitlement\x12)\n\x06limits\x18\x03 \x03(\x0b\x32\x19.tickgate.v1.RequestLimit\x12.\n\nserve_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xcb\x01\n\x0f\x46\x65\x65\x64\x45ntitlement\x12\x1f\n\x04\x66\x65\x65\x64\x18\x01 \x01(\x0e\x32\x11.tickgate.v1.Feed\x12,\n\x05state\x18\x02 \x01(\x0e\x32\x1d.tickgate.v1.EntitlementState\x12(\n\x05\x64\x65lay\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\nlearn_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07message\x18\x05 \x01(\t\"k\n\x0cRequestLimit\x12\x10\n\x08upstream\x18\x01 \x01(\t\x12\x1b\n\x13requests_per_minute\x18\x02 \x01(\r\x12\x11\n\tconfirmed\x18\x03 \x01(\x08\x12\x19\n\x11\x62udget_per_minute\x18\x04 \x01(\r\"\xd5\x01\n\x0fListGapsRequest\x12$\n\x04\x66\x65\x65\x64\x18\x01 \x01(\x0e\x32\x11.tickgate.v1.FeedH\x00\x88\x01\x01\x12\x0e\n\x06symbol\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\tB\x07\n\x05_feed\"K\n\x10ListGapsResponse\x12\x1e\n\x04gaps\x18\x01 \x03(\x0b\x32\x10.tickgate.v1.Gap\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\x98\x02\n\tFeedState\x12\x1a\n\x16\x46\x45\x45\x44_STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x46\x45\x45\x44_STATE_IDLE\x10\x01\x12\x19\n\x15\x46\x45\x45\x44_STATE_CONNECTING\x10\x02\x12\x1d\n\x19\x46\x45\x45\x44_STATE_AUTHENTICATING\x10\x03\x12\x1f\n\x1b\x46\x45\x45\x44_STATE_WAITING_FOR_SLOT\x10\x04\x12\x13\n\x0f\x46\x45\x45\x44_STATE_LIVE\x10\x05\x12\x1a\n\x16\x46\x45\x45\x44_STATE_BACKING_OFF\x10\x06\x12\x1a\n\x16\x46\x45\x45\x44_STATE_AUTH_FAILED\x10\x07\x12\x1b\n\x17\x46\x45\x45\x44_STATE_NOT_ENTITLED\x10\x08\x12\x15\n\x11\x46\x45\x45\x44_STATE_CLOSED\x10\t*|\n\x0c\x43ircuitState\x12\x1d\n\x19\x43IRCUIT_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43IRCUIT_STATE_CLOSED\x10\x01\x12\x16\n\x12\x43IRCUIT_STATE_OPEN\x10\x02\x12\x1b\n\x17\x43IRCUIT_STATE_HALF_OPEN\x10\x03*\x9f\x01\n\rUpstreamState\x12\x1e\n\x1aUPSTREAM_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13UPSTREAM_STATE_IDLE\x10\x01\x12\x15\n\x11UPSTREAM_STATE_UP\x10\x02\x12\x1a\n\x16UPSTREAM_STATE_FAILING\x10\x03\x12\"\n\x1eUPSTREAM_STATE_UNAUTHENTICATED\x10\x04*c\n\tTierState\x12\x1a\n\x16TIER_STATE_UNSPECIFIED\x10\x00\x12\x11\n\rTIER_STATE_UP\x10\x01\x12\x13\n\x0fTIER_STATE_DOWN\x10\x02\x12\x12\n\x0eTIER_STATE_OFF\x10\x03*\x91\x01\n\x10\x45ntitlementState\x12!\n\x1d\x45NTITLEMENT_STATE_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45NTITLEMENT_STATE_UNKNOWN\x10\x01\x12\x1d\n\x19\x45NTITLEMENT_STATE_GRANTED\x10\x02\x12\x1c\n\x18\x45NTITLEMENT_STATE_DENIED\x10\x03\x32\x82\x02\n\rStatusService\x12J\n\tGetStatus\x12\x1d.tickgate.v1.GetStatusRequest\x1a\x1e.tickgate.v1.GetStatusResponse\x12\\\n\x0fGetEntitlements\x12#.tickgate.v1.GetEntitlementsRequest\x1a$.tickgate.v1.GetEntitlementsResponse\x12G\n\x08ListGaps\x12\x1c.tickgate.v1.ListGapsRequest\x1a\x1d.tickgate.v1.ListGapsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tickgate.v1.status_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CIRCUITSTATE']._serialized_start=3466
-  _globals['_CIRCUITSTATE']._serialized_end=3590
-  _globals['_UPSTREAMSTATE']._serialized_start=3593
-  _globals['_UPSTREAMSTATE']._serialized_end=3752
-  _globals['_TIERSTATE']._serialized_start=3754
-  _globals['_TIERSTATE']._serialized_end=3853
-  _globals['_ENTITLEMENTSTATE']._serialized_start=3856
-  _globals['_ENTITLEMENTSTATE']._serialized_end=4001
-  _globals['_GETSTATUSREQUEST']._serialized_start=210
-  _globals['_GETSTATUSREQUEST']._serialized_end=228
-  _globals['_GETSTATUSRESPONSE']._serialized_start=231
-  _globals['_GETSTATUSRESPONSE']._serialized_end=895
-  _globals['_UPSTREAMSTATUS']._serialized_start=898
-  _globals['_UPSTREAMSTATUS']._serialized_end=1455
-  _globals['_CIRCUITSTATUS']._serialized_start=1458
-  _globals['_CIRCUITSTATUS']._serialized_end=1703
-  _globals['_UPSTREAMWINDOW']._serialized_start=1706
-  _globals['_UPSTREAMWINDOW']._serialized_end=1944
-  _globals['_UPSTREAMPROBE']._serialized_start=1947
-  _globals['_UPSTREAMPROBE']._serialized_end=2212
-  _globals['_BUDGETSTATUS']._serialized_start=2215
-  _globals['_BUDGETSTATUS']._serialized_end=2452
-  _globals['_BUDGETFLOOR']._serialized_start=2454
-  _globals['_BUDGETFLOOR']._serialized_end=2500
-  _globals['_ERRORLOGSTATUS']._serialized_start=2502
-  _globals['_ERRORLOGSTATUS']._serialized_end=2615
-  _globals['_TIERSTATUS']._serialized_start=2618
-  _globals['_TIERSTATUS']._serialized_end=2854
-  _globals['_REFUSALCOUNT']._serialized_start=2856
-  _globals['_REFUSALCOUNT']._serialized_end=2899
-  _globals['_RULEFLAGCOUNT']._serialized_start=2901
-  _globals['_RULEFLAGCOUNT']._serialized_end=2945
-  _globals['_GETENTITLEMENTSREQUEST']._serialized_start=2947
-  _globals['_GETENTITLEMENTSREQUEST']._serialized_end=2971
-  _globals['_GETENTITLEMENTSRESPONSE']._serialized_start=2974
-  _globals['_GETENTITLEMENTSRESPONSE']._serialized_end=3149
-  _globals['_FEEDENTITLEMENT']._serialized_start=3152
-  _globals['_FEEDENTITLEMENT']._serialized_end=3355
-  _globals['_REQUESTLIMIT']._serialized_start=3357
-  _globals['_REQUESTLIMIT']._serialized_end=3464
-  _globals['_STATUSSERVICE']._serialized_start=4004
-  _globals['_STATUSSERVICE']._serialized_end=4189
+  _globals['_FEEDSTATE']._serialized_start=4646
+  _globals['_FEEDSTATE']._serialized_end=4926
+  _globals['_CIRCUITSTATE']._serialized_start=4928
+  _globals['_CIRCUITSTATE']._serialized_end=5052
+  _globals['_UPSTREAMSTATE']._serialized_start=5055
+  _globals['_UPSTREAMSTATE']._serialized_end=5214
+  _globals['_TIERSTATE']._serialized_start=5216
+  _globals['_TIERSTATE']._serialized_end=5315
+  _globals['_ENTITLEMENTSTATE']._serialized_start=5318
+  _globals['_ENTITLEMENTSTATE']._serialized_end=5463
+  _globals['_GETSTATUSREQUEST']._serialized_start=291
+  _globals['_GETSTATUSREQUEST']._serialized_end=309
+  _globals['_GETSTATUSRESPONSE']._serialized_start=312
+  _globals['_GETSTATUSRESPONSE']._serialized_end=1061
+  _globals['_FEEDSTATUS']._serialized_start=1064
+  _globals['_FEEDSTATUS']._serialized_end=1563
+  _globals['_FEEDCHANNELSTATUS']._serialized_start=1565
+  _globals['_FEEDCHANNELSTATUS']._serialized_end=1658
+  _globals['_STREAMSSTATUS']._serialized_start=1661
+  _globals['_STREAMSSTATUS']._serialized_end=1826
+  _globals['_UPSTREAMSTATUS']._serialized_start=1829
+  _globals['_UPSTREAMSTATUS']._serialized_end=2386
+  _globals['_CIRCUITSTATUS']._serialized_start=2389
+  _globals['_CIRCUITSTATUS']._serialized_end=2634
+  _globals['_UPSTREAMWINDOW']._serialized_start=2637
+  _globals['_UPSTREAMWINDOW']._serialized_end=2875
+  _globals['_UPSTREAMPROBE']._serialized_start=2878
+  _globals['_UPSTREAMPROBE']._serialized_end=3143
+  _globals['_BUDGETSTATUS']._serialized_start=3146
+  _globals['_BUDGETSTATUS']._serialized_end=3383
+  _globals['_BUDGETFLOOR']._serialized_start=3385
+  _globals['_BUDGETFLOOR']._serialized_end=3431
+  _globals['_ERRORLOGSTATUS']._serialized_start=3433
+  _globals['_ERRORLOGSTATUS']._serialized_end=3546
+  _globals['_TIERSTATUS']._serialized_start=3549
+  _globals['_TIERSTATUS']._serialized_end=3785
+  _globals['_RULEFLAGCOUNT']._serialized_start=3787
+  _globals['_RULEFLAGCOUNT']._serialized_end=3831
+  _globals['_GETENTITLEMENTSREQUEST']._serialized_start=3833
+  _globals['_GETENTITLEMENTSREQUEST']._serialized_end=3857
+  _globals['_GETENTITLEMENTSRESPONSE']._serialized_start=3860
+  _globals['_GETENTITLEMENTSRESPONSE']._serialized_end=4035
+  _globals['_FEEDENTITLEMENT']._serialized_start=4038
+  _globals['_FEEDENTITLEMENT']._serialized_end=4241
+  _globals['_REQUESTLIMIT']._serialized_start=4243
+  _globals['_REQUESTLIMIT']._serialized_end=4350
+  _globals['_LISTGAPSREQUEST']._serialized_start=4353
+  _globals['_LISTGAPSREQUEST']._serialized_end=4566
+  _globals['_LISTGAPSRESPONSE']._serialized_start=4568
+  _globals['_LISTGAPSRESPONSE']._serialized_end=4643
+  _globals['_STATUSSERVICE']._serialized_start=5466
+  _globals['_STATUSSERVICE']._serialized_end=5724
 # @@protoc_insertion_point(module_scope)

@@ -12,9 +12,12 @@ import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
 import sys
+import tickgate.v1.channel_pb2
 import tickgate.v1.error_reason_pb2
+import tickgate.v1.gap_pb2
 import tickgate.v1.market_session_pb2
 import tickgate.v1.provenance_pb2
+import tickgate.v1.unavailable_pb2
 import typing
 
 if sys.version_info >= (3, 10):
@@ -23,6 +26,58 @@ else:
     import typing_extensions
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
+
+class _FeedState:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _FeedStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_FeedState.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    FEED_STATE_UNSPECIFIED: _FeedState.ValueType  # 0
+    """Never sent."""
+    FEED_STATE_IDLE: _FeedState.ValueType  # 1
+    """Nobody follows anything, and no connection is made."""
+    FEED_STATE_CONNECTING: _FeedState.ValueType  # 2
+    """A connection is being made, or made again after a pause."""
+    FEED_STATE_AUTHENTICATING: _FeedState.ValueType  # 3
+    """The credentials are being checked."""
+    FEED_STATE_WAITING_FOR_SLOT: _FeedState.ValueType  # 4
+    """Another connection of the account holds the only place (406); the gateway waits for it."""
+    FEED_STATE_LIVE: _FeedState.ValueType  # 5
+    """Records may flow."""
+    FEED_STATE_BACKING_OFF: _FeedState.ValueType  # 6
+    """The connection was lost or could not be made; a pause before the next try."""
+    FEED_STATE_AUTH_FAILED: _FeedState.ValueType  # 7
+    """The credentials were refused (402). Tried again when somebody subscribes, a minute later at the earliest."""
+    FEED_STATE_NOT_ENTITLED: _FeedState.ValueType  # 8
+    """The plan does not cover the feed (409). Tried again when somebody subscribes, a minute later at the earliest."""
+    FEED_STATE_CLOSED: _FeedState.ValueType  # 9
+    """The gateway is stopping."""
+
+class FeedState(_FeedState, metaclass=_FeedStateEnumTypeWrapper):
+    """FeedState is the state of a live feed's connection."""
+
+FEED_STATE_UNSPECIFIED: FeedState.ValueType  # 0
+"""Never sent."""
+FEED_STATE_IDLE: FeedState.ValueType  # 1
+"""Nobody follows anything, and no connection is made."""
+FEED_STATE_CONNECTING: FeedState.ValueType  # 2
+"""A connection is being made, or made again after a pause."""
+FEED_STATE_AUTHENTICATING: FeedState.ValueType  # 3
+"""The credentials are being checked."""
+FEED_STATE_WAITING_FOR_SLOT: FeedState.ValueType  # 4
+"""Another connection of the account holds the only place (406); the gateway waits for it."""
+FEED_STATE_LIVE: FeedState.ValueType  # 5
+"""Records may flow."""
+FEED_STATE_BACKING_OFF: FeedState.ValueType  # 6
+"""The connection was lost or could not be made; a pause before the next try."""
+FEED_STATE_AUTH_FAILED: FeedState.ValueType  # 7
+"""The credentials were refused (402). Tried again when somebody subscribes, a minute later at the earliest."""
+FEED_STATE_NOT_ENTITLED: FeedState.ValueType  # 8
+"""The plan does not cover the feed (409). Tried again when somebody subscribes, a minute later at the earliest."""
+FEED_STATE_CLOSED: FeedState.ValueType  # 9
+"""The gateway is stopping."""
+Global___FeedState: typing_extensions.TypeAlias = FeedState
 
 class _CircuitState:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -173,6 +228,8 @@ class GetStatusResponse(google.protobuf.message.Message):
     BUDGETS_FIELD_NUMBER: builtins.int
     RULE_FLAGS_FIELD_NUMBER: builtins.int
     ERROR_LOG_FIELD_NUMBER: builtins.int
+    FEEDS_FIELD_NUMBER: builtins.int
+    STREAMS_FIELD_NUMBER: builtins.int
     version: builtins.str
     """Version of the gateway."""
     environment: builtins.str
@@ -206,7 +263,7 @@ class GetStatusResponse(google.protobuf.message.Message):
         """State of each tier, nearest first."""
 
     @property
-    def refusals(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___RefusalCount]:
+    def refusals(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[tickgate.v1.unavailable_pb2.RefusalCount]:
         """Upstream records refused, by rule."""
 
     @property
@@ -221,6 +278,14 @@ class GetStatusResponse(google.protobuf.message.Message):
     def error_log(self) -> Global___ErrorLogStatus:
         """The log of refusals and failures."""
 
+    @property
+    def feeds(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___FeedStatus]:
+        """Live feeds that have been asked for, ordered by feed."""
+
+    @property
+    def streams(self) -> Global___StreamsStatus:
+        """The streams of this process."""
+
     def __init__(
         self,
         *,
@@ -234,17 +299,181 @@ class GetStatusResponse(google.protobuf.message.Message):
         market_session: tickgate.v1.market_session_pb2.MarketSession.ValueType | None = ...,
         upstreams: collections.abc.Iterable[Global___UpstreamStatus] | None = ...,
         tiers: collections.abc.Iterable[Global___TierStatus] | None = ...,
-        refusals: collections.abc.Iterable[Global___RefusalCount] | None = ...,
+        refusals: collections.abc.Iterable[tickgate.v1.unavailable_pb2.RefusalCount] | None = ...,
         calls_in_flight: builtins.int = ...,
         budgets: collections.abc.Iterable[Global___BudgetStatus] | None = ...,
         rule_flags: collections.abc.Iterable[Global___RuleFlagCount] | None = ...,
         error_log: Global___ErrorLogStatus | None = ...,
+        feeds: collections.abc.Iterable[Global___FeedStatus] | None = ...,
+        streams: Global___StreamsStatus | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_market_session", b"_market_session", "error_log", b"error_log", "market_session", b"market_session", "market_time", b"market_time", "serve_time", b"serve_time", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_market_session", b"_market_session", "budgets", b"budgets", "calls_in_flight", b"calls_in_flight", "default_stock_feed", b"default_stock_feed", "environment", b"environment", "error_log", b"error_log", "market_session", b"market_session", "market_time", b"market_time", "refusals", b"refusals", "rule_flags", b"rule_flags", "serve_time", b"serve_time", "source", b"source", "start_time", b"start_time", "tiers", b"tiers", "upstreams", b"upstreams", "version", b"version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_market_session", b"_market_session", "error_log", b"error_log", "market_session", b"market_session", "market_time", b"market_time", "serve_time", b"serve_time", "start_time", b"start_time", "streams", b"streams"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_market_session", b"_market_session", "budgets", b"budgets", "calls_in_flight", b"calls_in_flight", "default_stock_feed", b"default_stock_feed", "environment", b"environment", "error_log", b"error_log", "feeds", b"feeds", "market_session", b"market_session", "market_time", b"market_time", "refusals", b"refusals", "rule_flags", b"rule_flags", "serve_time", b"serve_time", "source", b"source", "start_time", b"start_time", "streams", b"streams", "tiers", b"tiers", "upstreams", b"upstreams", "version", b"version"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_market_session", b"_market_session"]) -> typing.Literal["market_session"] | None: ...
 
 Global___GetStatusResponse: typing_extensions.TypeAlias = GetStatusResponse
+
+@typing.final
+class FeedStatus(google.protobuf.message.Message):
+    """FeedStatus is the state of one live feed."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FEED_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    CHANGE_TIME_FIELD_NUMBER: builtins.int
+    EPOCH_FIELD_NUMBER: builtins.int
+    CHANNELS_FIELD_NUMBER: builtins.int
+    SYMBOL_LIMIT_FIELD_NUMBER: builtins.int
+    SYMBOLS_FIELD_NUMBER: builtins.int
+    LAST_RECORD_TIME_FIELD_NUMBER: builtins.int
+    FRAMES_FIELD_NUMBER: builtins.int
+    RECORDS_FIELD_NUMBER: builtins.int
+    DROPPED_FIELD_NUMBER: builtins.int
+    CONNECTIONS_FIELD_NUMBER: builtins.int
+    GAPS_FIELD_NUMBER: builtins.int
+    LAG_FIELD_NUMBER: builtins.int
+    MAX_LAG_FIELD_NUMBER: builtins.int
+    feed: tickgate.v1.provenance_pb2.Feed.ValueType
+    """The feed."""
+    state: Global___FeedState.ValueType
+    """State of its connection."""
+    message: builtins.str
+    """Why it is in a state that is not LIVE. Empty otherwise."""
+    epoch: builtins.str
+    """Names this process's session on the feed. Empty before the first subscription."""
+    symbol_limit: builtins.int
+    """Symbols that the plan allows on quotes and trades together. Unset where there is no limit."""
+    symbols: builtins.int
+    """Symbols on quotes and trades together."""
+    frames: builtins.int
+    """Frames received."""
+    records: builtins.int
+    """Records received."""
+    dropped: builtins.int
+    """Records dropped because the gateway could not keep up; each is in a gap."""
+    connections: builtins.int
+    """Connections that were made."""
+    gaps: builtins.int
+    """Gaps since the start."""
+    @property
+    def change_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it took on its state."""
+
+    @property
+    def channels(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___FeedChannelStatus]:
+        """Symbols asked for and confirmed, by channel."""
+
+    @property
+    def last_record_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When a record last arrived. Unset before the first."""
+
+    @property
+    def lag(self) -> google.protobuf.duration_pb2.Duration:
+        """Market time at receipt minus event time of the newest record. Unset before the first."""
+
+    @property
+    def max_lag(self) -> google.protobuf.duration_pb2.Duration:
+        """The largest lag of the last minute."""
+
+    def __init__(
+        self,
+        *,
+        feed: tickgate.v1.provenance_pb2.Feed.ValueType = ...,
+        state: Global___FeedState.ValueType = ...,
+        message: builtins.str = ...,
+        change_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        epoch: builtins.str = ...,
+        channels: collections.abc.Iterable[Global___FeedChannelStatus] | None = ...,
+        symbol_limit: builtins.int | None = ...,
+        symbols: builtins.int = ...,
+        last_record_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        frames: builtins.int = ...,
+        records: builtins.int = ...,
+        dropped: builtins.int = ...,
+        connections: builtins.int = ...,
+        gaps: builtins.int = ...,
+        lag: google.protobuf.duration_pb2.Duration | None = ...,
+        max_lag: google.protobuf.duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_symbol_limit", b"_symbol_limit", "change_time", b"change_time", "lag", b"lag", "last_record_time", b"last_record_time", "max_lag", b"max_lag", "symbol_limit", b"symbol_limit"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_symbol_limit", b"_symbol_limit", "change_time", b"change_time", "channels", b"channels", "connections", b"connections", "dropped", b"dropped", "epoch", b"epoch", "feed", b"feed", "frames", b"frames", "gaps", b"gaps", "lag", b"lag", "last_record_time", b"last_record_time", "max_lag", b"max_lag", "message", b"message", "records", b"records", "state", b"state", "symbol_limit", b"symbol_limit", "symbols", b"symbols"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_symbol_limit", b"_symbol_limit"]) -> typing.Literal["symbol_limit"] | None: ...
+
+Global___FeedStatus: typing_extensions.TypeAlias = FeedStatus
+
+@typing.final
+class FeedChannelStatus(google.protobuf.message.Message):
+    """FeedChannelStatus counts the symbols of one channel of a feed."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CHANNEL_FIELD_NUMBER: builtins.int
+    WANTED_FIELD_NUMBER: builtins.int
+    CONFIRMED_FIELD_NUMBER: builtins.int
+    channel: tickgate.v1.channel_pb2.Channel.ValueType
+    """The channel."""
+    wanted: builtins.int
+    """Symbols that somebody follows, those that linger after the last follower included."""
+    confirmed: builtins.int
+    """Symbols that the upstream has confirmed."""
+    def __init__(
+        self,
+        *,
+        channel: tickgate.v1.channel_pb2.Channel.ValueType = ...,
+        wanted: builtins.int = ...,
+        confirmed: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["channel", b"channel", "confirmed", b"confirmed", "wanted", b"wanted"]) -> None: ...
+
+Global___FeedChannelStatus: typing_extensions.TypeAlias = FeedChannelStatus
+
+@typing.final
+class StreamsStatus(google.protobuf.message.Message):
+    """StreamsStatus sums up the streams of this process."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STREAMS_FIELD_NUMBER: builtins.int
+    STREAM_LIMIT_FIELD_NUMBER: builtins.int
+    SUBSCRIPTIONS_FIELD_NUMBER: builtins.int
+    FOLLOWED_FIELD_NUMBER: builtins.int
+    DELIVERED_FIELD_NUMBER: builtins.int
+    CONFLATED_FIELD_NUMBER: builtins.int
+    LOST_FIELD_NUMBER: builtins.int
+    MESSAGES_FIELD_NUMBER: builtins.int
+    streams: builtins.int
+    """Streams that are open."""
+    stream_limit: builtins.int
+    """Most streams that may be."""
+    subscriptions: builtins.int
+    """Subscriptions that are open."""
+    followed: builtins.int
+    """Symbols and channels that are followed, each counted for every follower."""
+    delivered: builtins.int
+    """Updates delivered."""
+    conflated: builtins.int
+    """Updates superseded before they were delivered."""
+    lost: builtins.int
+    """Updates lost to slow followers."""
+    messages: builtins.int
+    """Messages sent."""
+    def __init__(
+        self,
+        *,
+        streams: builtins.int = ...,
+        stream_limit: builtins.int = ...,
+        subscriptions: builtins.int = ...,
+        followed: builtins.int = ...,
+        delivered: builtins.int = ...,
+        conflated: builtins.int = ...,
+        lost: builtins.int = ...,
+        messages: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["conflated", b"conflated", "delivered", b"delivered", "followed", b"followed", "lost", b"lost", "messages", b"messages", "stream_limit", b"stream_limit", "streams", b"streams", "subscriptions", b"subscriptions"]) -> None: ...
+
+Global___StreamsStatus: typing_extensions.TypeAlias = StreamsStatus
 
 @typing.final
 class UpstreamStatus(google.protobuf.message.Message):
@@ -637,28 +866,6 @@ class TierStatus(google.protobuf.message.Message):
 Global___TierStatus: typing_extensions.TypeAlias = TierStatus
 
 @typing.final
-class RefusalCount(google.protobuf.message.Message):
-    """RefusalCount counts the upstream records that one rule refused."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    RULE_FIELD_NUMBER: builtins.int
-    COUNT_FIELD_NUMBER: builtins.int
-    rule: builtins.str
-    """Name of the rule, such as "crossed"."""
-    count: builtins.int
-    """Records refused."""
-    def __init__(
-        self,
-        *,
-        rule: builtins.str = ...,
-        count: builtins.int = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["count", b"count", "rule", b"rule"]) -> None: ...
-
-Global___RefusalCount: typing_extensions.TypeAlias = RefusalCount
-
-@typing.final
 class RuleFlagCount(google.protobuf.message.Message):
     """RuleFlagCount counts the records that one rule flagged."""
 
@@ -797,3 +1004,71 @@ class RequestLimit(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["budget_per_minute", b"budget_per_minute", "confirmed", b"confirmed", "requests_per_minute", b"requests_per_minute", "upstream", b"upstream"]) -> None: ...
 
 Global___RequestLimit: typing_extensions.TypeAlias = RequestLimit
+
+@typing.final
+class ListGapsRequest(google.protobuf.message.Message):
+    """ListGapsRequest selects gaps. Every filter left out lets all pass."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FEED_FIELD_NUMBER: builtins.int
+    SYMBOL_FIELD_NUMBER: builtins.int
+    START_TIME_FIELD_NUMBER: builtins.int
+    END_TIME_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    feed: tickgate.v1.provenance_pb2.Feed.ValueType
+    """Feed."""
+    symbol: builtins.str
+    """A symbol that was followed while the gap lasted."""
+    page_size: builtins.int
+    """Gaps of one page: 0 takes 50, more than 500 takes 500."""
+    page_token: builtins.str
+    """Token of the answer before; a token with other filters is INVALID_ARGUMENT."""
+    @property
+    def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Earliest time, which belongs to the range: gaps that ended before it are left out."""
+
+    @property
+    def end_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Latest time, which does not belong to the range: gaps that began at it or later are left out."""
+
+    def __init__(
+        self,
+        *,
+        feed: tickgate.v1.provenance_pb2.Feed.ValueType | None = ...,
+        symbol: builtins.str = ...,
+        start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_feed", b"_feed", "end_time", b"end_time", "feed", b"feed", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_feed", b"_feed", "end_time", b"end_time", "feed", b"feed", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time", "symbol", b"symbol"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_feed", b"_feed"]) -> typing.Literal["feed"] | None: ...
+
+Global___ListGapsRequest: typing_extensions.TypeAlias = ListGapsRequest
+
+@typing.final
+class ListGapsResponse(google.protobuf.message.Message):
+    """ListGapsResponse is one page, newest first."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    GAPS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """Token of the next page. Empty on the last one."""
+    @property
+    def gaps(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[tickgate.v1.gap_pb2.Gap]:
+        """The gaps."""
+
+    def __init__(
+        self,
+        *,
+        gaps: collections.abc.Iterable[tickgate.v1.gap_pb2.Gap] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["gaps", b"gaps", "next_page_token", b"next_page_token"]) -> None: ...
+
+Global___ListGapsResponse: typing_extensions.TypeAlias = ListGapsResponse

@@ -45,6 +45,11 @@ class StatusServiceStub(object):
                 request_serializer=tickgate_dot_v1_dot_status__service__pb2.GetEntitlementsRequest.SerializeToString,
                 response_deserializer=tickgate_dot_v1_dot_status__service__pb2.GetEntitlementsResponse.FromString,
                 _registered_method=True)
+        self.ListGaps = channel.unary_unary(
+                '/tickgate.v1.StatusService/ListGaps',
+                request_serializer=tickgate_dot_v1_dot_status__service__pb2.ListGapsRequest.SerializeToString,
+                response_deserializer=tickgate_dot_v1_dot_status__service__pb2.ListGapsResponse.FromString,
+                _registered_method=True)
 
 
 class StatusServiceServicer(object):
@@ -67,6 +72,14 @@ class StatusServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListGaps(self, request, context):
+        """Lists what the gateway has missed of its live feeds since it started, newest first: when, why, for which symbols, and
+        what was done about it. The newest 1,000 are kept. Fails with INVALID_REQUEST.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_StatusServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -79,6 +92,11 @@ def add_StatusServiceServicer_to_server(servicer, server):
                     servicer.GetEntitlements,
                     request_deserializer=tickgate_dot_v1_dot_status__service__pb2.GetEntitlementsRequest.FromString,
                     response_serializer=tickgate_dot_v1_dot_status__service__pb2.GetEntitlementsResponse.SerializeToString,
+            ),
+            'ListGaps': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGaps,
+                    request_deserializer=tickgate_dot_v1_dot_status__service__pb2.ListGapsRequest.FromString,
+                    response_serializer=tickgate_dot_v1_dot_status__service__pb2.ListGapsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -136,6 +154,33 @@ class StatusService(object):
             '/tickgate.v1.StatusService/GetEntitlements',
             tickgate_dot_v1_dot_status__service__pb2.GetEntitlementsRequest.SerializeToString,
             tickgate_dot_v1_dot_status__service__pb2.GetEntitlementsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGaps(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tickgate.v1.StatusService/ListGaps',
+            tickgate_dot_v1_dot_status__service__pb2.ListGapsRequest.SerializeToString,
+            tickgate_dot_v1_dot_status__service__pb2.ListGapsResponse.FromString,
             options,
             channel_credentials,
             insecure,

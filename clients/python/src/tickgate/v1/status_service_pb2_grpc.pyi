@@ -57,7 +57,23 @@ _StatusServiceGetEntitlementsType = typing_extensions.TypeVar(
     ],
 )
 
-class StatusServiceStub(typing.Generic[_StatusServiceGetStatusType, _StatusServiceGetEntitlementsType]):
+_StatusServiceListGapsType = typing_extensions.TypeVar(
+    '_StatusServiceListGapsType',
+    grpc.UnaryUnaryMultiCallable[
+        tickgate.v1.status_service_pb2.ListGapsRequest,
+        tickgate.v1.status_service_pb2.ListGapsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tickgate.v1.status_service_pb2.ListGapsRequest,
+        tickgate.v1.status_service_pb2.ListGapsResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        tickgate.v1.status_service_pb2.ListGapsRequest,
+        tickgate.v1.status_service_pb2.ListGapsResponse,
+    ],
+)
+
+class StatusServiceStub(typing.Generic[_StatusServiceGetStatusType, _StatusServiceGetEntitlementsType, _StatusServiceListGapsType]):
     """StatusService tells operators and callers how the gateway is doing."""
 
     @typing.overload
@@ -69,6 +85,10 @@ class StatusServiceStub(typing.Generic[_StatusServiceGetStatusType, _StatusServi
         grpc.UnaryUnaryMultiCallable[
             tickgate.v1.status_service_pb2.GetEntitlementsRequest,
             tickgate.v1.status_service_pb2.GetEntitlementsResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            tickgate.v1.status_service_pb2.ListGapsRequest,
+            tickgate.v1.status_service_pb2.ListGapsResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -82,6 +102,10 @@ class StatusServiceStub(typing.Generic[_StatusServiceGetStatusType, _StatusServi
             tickgate.v1.status_service_pb2.GetEntitlementsRequest,
             tickgate.v1.status_service_pb2.GetEntitlementsResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            tickgate.v1.status_service_pb2.ListGapsRequest,
+            tickgate.v1.status_service_pb2.ListGapsResponse,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     GetStatus: _StatusServiceGetStatusType
@@ -93,6 +117,11 @@ class StatusServiceStub(typing.Generic[_StatusServiceGetStatusType, _StatusServi
     asked for this call, within its deadline; one that cannot be asked stays as it was, UNKNOWN at first.
     """
 
+    ListGaps: _StatusServiceListGapsType
+    """Lists what the gateway has missed of its live feeds since it started, newest first: when, why, for which symbols, and
+    what was done about it. The newest 1,000 are kept. Fails with INVALID_REQUEST.
+    """
+
 StatusServiceAsyncStub: typing_extensions.TypeAlias = StatusServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         tickgate.v1.status_service_pb2.GetStatusRequest,
@@ -101,6 +130,10 @@ StatusServiceAsyncStub: typing_extensions.TypeAlias = StatusServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         tickgate.v1.status_service_pb2.GetEntitlementsRequest,
         tickgate.v1.status_service_pb2.GetEntitlementsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tickgate.v1.status_service_pb2.ListGapsRequest,
+        tickgate.v1.status_service_pb2.ListGapsResponse,
     ],
 ]
 
@@ -124,6 +157,16 @@ class StatusServiceServicer(metaclass=abc.ABCMeta):
         """Returns what the upstream account may read: feeds with their delays, and the request limits in force. Found by
         asking each feed once, and corrected by every answer since. A feed of which nothing was learned for an hour is
         asked for this call, within its deadline; one that cannot be asked stays as it was, UNKNOWN at first.
+        """
+
+    @abc.abstractmethod
+    def ListGaps(
+        self,
+        request: tickgate.v1.status_service_pb2.ListGapsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tickgate.v1.status_service_pb2.ListGapsResponse, collections.abc.Awaitable[tickgate.v1.status_service_pb2.ListGapsResponse]]:
+        """Lists what the gateway has missed of its live feeds since it started, newest first: when, why, for which symbols, and
+        what was done about it. The newest 1,000 are kept. Fails with INVALID_REQUEST.
         """
 
 def add_StatusServiceServicer_to_server(servicer: StatusServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -133,3 +133,150 @@ class TradeResult(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["result", b"result"]) -> typing.Literal["trade", "unavailable"] | None: ...
 
 Global___TradeResult: typing_extensions.TypeAlias = TradeResult
+
+@typing.final
+class TradeCorrection(google.protobuf.message.Message):
+    """TradeCorrection says that an earlier trade was reported wrongly, and how it is right."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SYMBOL_FIELD_NUMBER: builtins.int
+    ORIGINAL_FIELD_NUMBER: builtins.int
+    CORRECTED_FIELD_NUMBER: builtins.int
+    EXCHANGE_FIELD_NUMBER: builtins.int
+    TAPE_FIELD_NUMBER: builtins.int
+    PROVENANCE_FIELD_NUMBER: builtins.int
+    symbol: builtins.str
+    """Symbol as followed."""
+    exchange: builtins.str
+    """Code of the venue that reported it. Unset when not sent."""
+    tape: builtins.str
+    """Tape the symbol is reported on. Unset when not sent."""
+    @property
+    def original(self) -> Global___CorrectedTrade:
+        """The trade as it was reported. Its event time is not sent."""
+
+    @property
+    def corrected(self) -> Global___CorrectedTrade:
+        """The trade as it is right."""
+
+    @property
+    def provenance(self) -> tickgate.v1.provenance_pb2.Provenance:
+        """Origin; its event_time is the correction's own."""
+
+    def __init__(
+        self,
+        *,
+        symbol: builtins.str = ...,
+        original: Global___CorrectedTrade | None = ...,
+        corrected: Global___CorrectedTrade | None = ...,
+        exchange: builtins.str | None = ...,
+        tape: builtins.str | None = ...,
+        provenance: tickgate.v1.provenance_pb2.Provenance | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_exchange", b"_exchange", "_tape", b"_tape", "corrected", b"corrected", "exchange", b"exchange", "original", b"original", "provenance", b"provenance", "tape", b"tape"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_exchange", b"_exchange", "_tape", b"_tape", "corrected", b"corrected", "exchange", b"exchange", "original", b"original", "provenance", b"provenance", "symbol", b"symbol", "tape", b"tape"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_exchange", b"_exchange"]) -> typing.Literal["exchange"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_tape", b"_tape"]) -> typing.Literal["tape"] | None: ...
+
+Global___TradeCorrection: typing_extensions.TypeAlias = TradeCorrection
+
+@typing.final
+class CorrectedTrade(google.protobuf.message.Message):
+    """CorrectedTrade is a trade before or after its correction."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    PRICE_FIELD_NUMBER: builtins.int
+    SIZE_FIELD_NUMBER: builtins.int
+    CONDITIONS_FIELD_NUMBER: builtins.int
+    id: builtins.int
+    """The upstream's trade id. Unset when not sent."""
+    size: builtins.int
+    """Shares. Unset when not sent."""
+    @property
+    def price(self) -> google.type.decimal_pb2.Decimal:
+        """Price in US dollars a share."""
+
+    @property
+    def conditions(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Condition codes as sent."""
+
+    def __init__(
+        self,
+        *,
+        id: builtins.int | None = ...,
+        price: google.type.decimal_pb2.Decimal | None = ...,
+        size: builtins.int | None = ...,
+        conditions: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_id", b"_id", "_size", b"_size", "id", b"id", "price", b"price", "size", b"size"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_id", b"_id", "_size", b"_size", "conditions", b"conditions", "id", b"id", "price", b"price", "size", b"size"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_id", b"_id"]) -> typing.Literal["id"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_size", b"_size"]) -> typing.Literal["size"] | None: ...
+
+Global___CorrectedTrade: typing_extensions.TypeAlias = CorrectedTrade
+
+@typing.final
+class TradeCancellation(google.protobuf.message.Message):
+    """TradeCancellation says that an earlier trade is void."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SYMBOL_FIELD_NUMBER: builtins.int
+    ID_FIELD_NUMBER: builtins.int
+    PRICE_FIELD_NUMBER: builtins.int
+    SIZE_FIELD_NUMBER: builtins.int
+    EXCHANGE_FIELD_NUMBER: builtins.int
+    ACTION_FIELD_NUMBER: builtins.int
+    TAPE_FIELD_NUMBER: builtins.int
+    PROVENANCE_FIELD_NUMBER: builtins.int
+    symbol: builtins.str
+    """Symbol as followed."""
+    id: builtins.int
+    """The upstream's id of the void trade. Unset when not sent."""
+    size: builtins.int
+    """Its shares. Unset when not sent."""
+    exchange: builtins.str
+    """Code of the venue that reported it. Unset when not sent."""
+    action: builtins.str
+    """"C" when it was cancelled, "E" when it was an error. Empty when not sent."""
+    tape: builtins.str
+    """Tape the symbol is reported on. Unset when not sent."""
+    @property
+    def price(self) -> google.type.decimal_pb2.Decimal:
+        """Its price, US dollars a share."""
+
+    @property
+    def provenance(self) -> tickgate.v1.provenance_pb2.Provenance:
+        """Origin; its event_time is the cancellation's own."""
+
+    def __init__(
+        self,
+        *,
+        symbol: builtins.str = ...,
+        id: builtins.int | None = ...,
+        price: google.type.decimal_pb2.Decimal | None = ...,
+        size: builtins.int | None = ...,
+        exchange: builtins.str | None = ...,
+        action: builtins.str = ...,
+        tape: builtins.str | None = ...,
+        provenance: tickgate.v1.provenance_pb2.Provenance | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_exchange", b"_exchange", "_id", b"_id", "_size", b"_size", "_tape", b"_tape", "exchange", b"exchange", "id", b"id", "price", b"price", "provenance", b"provenance", "size", b"size", "tape", b"tape"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_exchange", b"_exchange", "_id", b"_id", "_size", b"_size", "_tape", b"_tape", "action", b"action", "exchange", b"exchange", "id", b"id", "price", b"price", "provenance", b"provenance", "size", b"size", "symbol", b"symbol", "tape", b"tape"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_exchange", b"_exchange"]) -> typing.Literal["exchange"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_id", b"_id"]) -> typing.Literal["id"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_size", b"_size"]) -> typing.Literal["size"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_tape", b"_tape"]) -> typing.Literal["tape"] | None: ...
+
+Global___TradeCancellation: typing_extensions.TypeAlias = TradeCancellation

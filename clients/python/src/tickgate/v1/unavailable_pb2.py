@@ -28,21 +28,23 @@ from tickgate.v1 import error_reason_pb2 as tickgate_dot_v1_dot_error__reason__p
 from tickgate.v1 import provenance_pb2 as tickgate_dot_v1_dot_provenance__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtickgate/v1/unavailable.proto\x12\x0btickgate.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etickgate/v1/error_reason.proto\x1a\x1ctickgate/v1/provenance.proto\"\x93\x03\n\x0f\x44\x61taUnavailable\x12(\n\x06reason\x18\x01 \x01(\x0e\x32\x18.tickgate.v1.ErrorReason\x12\x32\n\x08\x63\x61tegory\x18\x02 \x01(\x0e\x32 .tickgate.v1.UnavailableCategory\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10suggested_action\x18\x06 \x01(\t\x12.\n\x0bretry_delay\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x33\n\x0flast_event_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x0btiers_tried\x18\t \x03(\x0b\x32\x18.tickgate.v1.TierAttempt\x12%\n\x07refusal\x18\n \x01(\x0b\x32\x14.tickgate.v1.Refusal\"\x83\x01\n\x0bTierAttempt\x12\x1f\n\x04tier\x18\x01 \x01(\x0e\x32\x11.tickgate.v1.Tier\x12)\n\x07outcome\x18\x02 \x01(\x0e\x32\x18.tickgate.v1.TierOutcome\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\")\n\x07Refusal\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x10\n\x08\x65vidence\x18\x02 \x01(\t*\xe2\x01\n\x13UnavailableCategory\x12$\n UNAVAILABLE_CATEGORY_UNSPECIFIED\x10\x00\x12)\n%UNAVAILABLE_CATEGORY_DATA_UNAVAILABLE\x10\x01\x12%\n!UNAVAILABLE_CATEGORY_RATE_LIMITED\x10\x02\x12,\n(UNAVAILABLE_CATEGORY_SERVICE_UNAVAILABLE\x10\x03\x12%\n!UNAVAILABLE_CATEGORY_INVALID_DATA\x10\x04*\xae\x01\n\x0bTierOutcome\x12\x1c\n\x18TIER_OUTCOME_UNSPECIFIED\x10\x00\x12\x16\n\x12TIER_OUTCOME_EMPTY\x10\x01\x12\x18\n\x14TIER_OUTCOME_TOO_OLD\x10\x02\x12\x18\n\x14TIER_OUTCOME_REFUSED\x10\x03\x12\x17\n\x13TIER_OUTCOME_FAILED\x10\x04\x12\x1c\n\x18TIER_OUTCOME_NOT_ALLOWED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtickgate/v1/unavailable.proto\x12\x0btickgate.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etickgate/v1/error_reason.proto\x1a\x1ctickgate/v1/provenance.proto\"\x93\x03\n\x0f\x44\x61taUnavailable\x12(\n\x06reason\x18\x01 \x01(\x0e\x32\x18.tickgate.v1.ErrorReason\x12\x32\n\x08\x63\x61tegory\x18\x02 \x01(\x0e\x32 .tickgate.v1.UnavailableCategory\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10suggested_action\x18\x06 \x01(\t\x12.\n\x0bretry_delay\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x33\n\x0flast_event_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x0btiers_tried\x18\t \x03(\x0b\x32\x18.tickgate.v1.TierAttempt\x12%\n\x07refusal\x18\n \x01(\x0b\x32\x14.tickgate.v1.Refusal\"\x83\x01\n\x0bTierAttempt\x12\x1f\n\x04tier\x18\x01 \x01(\x0e\x32\x11.tickgate.v1.Tier\x12)\n\x07outcome\x18\x02 \x01(\x0e\x32\x18.tickgate.v1.TierOutcome\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\")\n\x07Refusal\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x10\n\x08\x65vidence\x18\x02 \x01(\t\"+\n\x0cRefusalCount\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04*\xe2\x01\n\x13UnavailableCategory\x12$\n UNAVAILABLE_CATEGORY_UNSPECIFIED\x10\x00\x12)\n%UNAVAILABLE_CATEGORY_DATA_UNAVAILABLE\x10\x01\x12%\n!UNAVAILABLE_CATEGORY_RATE_LIMITED\x10\x02\x12,\n(UNAVAILABLE_CATEGORY_SERVICE_UNAVAILABLE\x10\x03\x12%\n!UNAVAILABLE_CATEGORY_INVALID_DATA\x10\x04*\xae\x01\n\x0bTierOutcome\x12\x1c\n\x18TIER_OUTCOME_UNSPECIFIED\x10\x00\x12\x16\n\x12TIER_OUTCOME_EMPTY\x10\x01\x12\x18\n\x14TIER_OUTCOME_TOO_OLD\x10\x02\x12\x18\n\x14TIER_OUTCOME_REFUSED\x10\x03\x12\x17\n\x13TIER_OUTCOME_FAILED\x10\x04\x12\x1c\n\x18TIER_OUTCOME_NOT_ALLOWED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tickgate.v1.unavailable_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_UNAVAILABLECATEGORY']._serialized_start=757
-  _globals['_UNAVAILABLECATEGORY']._serialized_end=983
-  _globals['_TIEROUTCOME']._serialized_start=986
-  _globals['_TIEROUTCOME']._serialized_end=1160
+  _globals['_UNAVAILABLECATEGORY']._serialized_start=802
+  _globals['_UNAVAILABLECATEGORY']._serialized_end=1028
+  _globals['_TIEROUTCOME']._serialized_start=1031
+  _globals['_TIEROUTCOME']._serialized_end=1205
   _globals['_DATAUNAVAILABLE']._serialized_start=174
   _globals['_DATAUNAVAILABLE']._serialized_end=577
   _globals['_TIERATTEMPT']._serialized_start=580
   _globals['_TIERATTEMPT']._serialized_end=711
   _globals['_REFUSAL']._serialized_start=713
   _globals['_REFUSAL']._serialized_end=754
+  _globals['_REFUSALCOUNT']._serialized_start=756
+  _globals['_REFUSALCOUNT']._serialized_end=799
 # @@protoc_insertion_point(module_scope)

@@ -206,3 +206,25 @@ class Refusal(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["evidence", b"evidence", "rule", b"rule"]) -> None: ...
 
 Global___Refusal: typing_extensions.TypeAlias = Refusal
+
+@typing.final
+class RefusalCount(google.protobuf.message.Message):
+    """RefusalCount counts the upstream records that one rule refused."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: builtins.int
+    COUNT_FIELD_NUMBER: builtins.int
+    rule: builtins.str
+    """Name of the rule, such as "crossed"."""
+    count: builtins.int
+    """Records refused."""
+    def __init__(
+        self,
+        *,
+        rule: builtins.str = ...,
+        count: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["count", b"count", "rule", b"rule"]) -> None: ...
+
+Global___RefusalCount: typing_extensions.TypeAlias = RefusalCount
