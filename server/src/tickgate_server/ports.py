@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from .market.answer import Answer, Held, Question
 from .market.asset import AssetList, CodeKind, CodeTable
 from .market.entitlement import Entitlement
+from .market.live import Channel, FeedState, GapCause, LiveValue, RecordKind, UpdateKind
 from .market.provenance import Feed
 from .market.quote import Quote
 from .market.session import Calendar, ClockReading, MarketNow, MarketSession
@@ -347,6 +348,80 @@ class ErrorLog(Protocol):
             query: the selection.
             place: where to read; None takes the best there is. A place that is gone is read nowhere else: no records.
         """
+        ...
+
+
+class LiveFeed(Protocol):
+    """Keeps an upstream's live feed at what somebody follows. Nothing here waits or fails: what becomes of a symbol is told
+    to the `FeedListener`."""
+
+    def follow(self, channel: Channel, symbols: Collection[str]) -> None:
+        """Want *symbols* on *channel* from now on, across every reconnection."""
+        ...
+
+    def unfollow(self, channel: Channel, symbols: Collection[str]) -> None:
+        """No longer want *symbols* on *channel*."""
+        ...
+
+    def reconnect(self, cause: GapCause, message: str) -> None:
+        """Give the connection up and make a new one: somebody knows that it is mute."""
+        ...
+
+
+class FeedListener(Protocol):
+    """Is told what happens on one live feed, always from the serving loop."""
+
+    def accept(self, kind: RecordKind, symbol: str, value: LiveValue) -> None:
+        """Take a valid record. The hot path: called for each."""
+        ...
+
+    def refuse(self, kind: RecordKind, symbol: str, why: Unavailable) -> None:
+        """Take notice of a record that is no value."""
+        ...
+
+    def settle(self) -> None:
+        """Take notice that all records that had arrived have been handed over: followers may be told."""
+        ...
+
+    def confirmed(self, channel: Channel, symbols: Collection[str]) -> None:
+        """Take notice that the upstream sends *symbols* from now on; also again after each reconnection."""
+        ...
+
+    def rejected(self, channel: Channel, symbols: Collection[str], why: Unavailable) -> None:
+        """Take notice that *symbols* cannot be had; the feed no longer wants them."""
+        ...
+
+    def missed(
+        self, cause: GapCause, since: int, message: str, *, records: int | None = None
+    ) -> None:
+        """Take notice that records were missed while the connection stands, and that it goes on.
+
+        Args:
+            cause: why.
+            since: when the last record before arrived, nanoseconds of the wall clock.
+            message: the cause in one sentence.
+            records: how many, where they were counted.
+        """
+        ...
+
+    def lost(self, cause: GapCause, since: int, message: str) -> None:
+        """Take notice that the connection is gone: nothing arrives until symbols are confirmed again."""
+        ...
+
+    def changed(self, state: FeedState, message: str) -> None:
+        """Take notice of the connection's state, and why it is in it."""
+        ...
+
+
+class Encode(Protocol):
+    """Makes bytes of updates, of which this house knows nothing."""
+
+    def body(self, kind: RecordKind, value: LiveValue, sequence: int) -> bytes:
+        """Return what all followers get alike. Called once for a record, when it is first sent."""
+        ...
+
+    def framed(self, body: bytes, kind: UpdateKind, conflated: int) -> bytes:
+        """Return one update of a message: *body*, and what differs from follower to follower."""
         ...
 
 

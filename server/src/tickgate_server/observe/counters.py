@@ -119,6 +119,59 @@ class BudgetCounts(Struct):
     """Whether the upstream itself has said so."""
 
 
+class FeedCounts(Struct):
+    """What a live feed has done."""
+
+    state: str = "idle"
+    """Value of a `FeedState`."""
+
+    message: str = ""
+    changed_time: int | None = None
+    """When it took on its state, nanoseconds of the wall clock."""
+
+    epoch: str = ""
+    wanted: dict[str, int] = field(default_factory=dict)
+    """Symbols asked for, by the value of a `Channel`."""
+
+    confirmed: dict[str, int] = field(default_factory=dict)
+    symbols: int = 0
+    """Symbols on quotes and trades together."""
+
+    symbol_limit: int | None = None
+    """How many the plan allows; None is no limit."""
+
+    last_record_time: int | None = None
+    """When a record last arrived, nanoseconds of the wall clock."""
+
+    frames: int = 0
+    records: int = 0
+    dropped: int = 0
+    """Records dropped because decoding could not keep up."""
+
+    connections: int = 0
+    gaps: int = 0
+    lag: int | None = None
+    """Market time at receipt minus event time of the newest record, nanoseconds."""
+
+    max_lag: int | None = None
+    """The largest of the last minute."""
+
+
+class StreamCounts(Struct):
+    """What the streams of this process have done."""
+
+    streams: int = 0
+    limit: int = 0
+    subscriptions: int = 0
+    followed: int = 0
+    """Symbols and channels, each counted for every follower."""
+
+    delivered: int = 0
+    conflated: int = 0
+    lost: int = 0
+    messages: int = 0
+
+
 class ErrorLogCounts(Struct):
     """The log of refusals and failures."""
 
@@ -146,6 +199,10 @@ class Counters:
         self.rule_flags: dict[str, int] = {}
         """Upstream records flagged, by rule."""
 
+        self.feeds: dict[str, FeedCounts] = {}
+        """By the value of a `Feed`."""
+
+        self.streams = StreamCounts()
         self.error_log = ErrorLogCounts()
         self.calls_in_flight = 0
 
@@ -156,6 +213,10 @@ class Counters:
             # Not made in advance: its windows are a hundred objects.
             counts = self.upstreams[upstream, group] = UpstreamCounts()
         return counts
+
+    def feed(self, feed: str) -> FeedCounts:
+        """Return the counters of *feed*, which exist from the first time they are asked for."""
+        return self.feeds.setdefault(feed, FeedCounts())
 
     def tier(self, tier: str) -> TierCounts:
         """Return the counters of *tier*, which exist from the first time they are asked for."""

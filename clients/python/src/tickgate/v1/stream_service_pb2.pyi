@@ -655,7 +655,7 @@ class SymbolStatus(google.protobuf.message.Message):
     REFUSALS_FIELD_NUMBER: builtins.int
     LOSSES_FIELD_NUMBER: builtins.int
     UNAVAILABLE_FIELD_NUMBER: builtins.int
-    GAP_FIELD_NUMBER: builtins.int
+    GAPS_FIELD_NUMBER: builtins.int
     symbol: builtins.str
     """Symbol."""
     channel: tickgate.v1.channel_pb2.Channel.ValueType
@@ -683,8 +683,10 @@ class SymbolStatus(google.protobuf.message.Message):
         """Why: with REJECTED and INVALID always, with other states why there is no snapshot."""
 
     @property
-    def gap(self) -> tickgate.v1.gap_pb2.Gap:
-        """With GAP, the gap that is open. With the first status behind a gap, the gap with its end."""
+    def gaps(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[tickgate.v1.gap_pb2.Gap]:
+        """With GAP, the gap that is open. Behind a gap, the gap with its end. With the first status of a resumed subscription,
+        every gap since its token.
+        """
 
     def __init__(
         self,
@@ -697,10 +699,10 @@ class SymbolStatus(google.protobuf.message.Message):
         refusals: collections.abc.Iterable[tickgate.v1.unavailable_pb2.RefusalCount] | None = ...,
         losses: collections.abc.Iterable[Global___Loss] | None = ...,
         unavailable: tickgate.v1.unavailable_pb2.DataUnavailable | None = ...,
-        gap: tickgate.v1.gap_pb2.Gap | None = ...,
+        gaps: collections.abc.Iterable[tickgate.v1.gap_pb2.Gap] | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["change_time", b"change_time", "gap", b"gap", "unavailable", b"unavailable"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["change_time", b"change_time", "channel", b"channel", "gap", b"gap", "losses", b"losses", "refusals", b"refusals", "sequence", b"sequence", "state", b"state", "symbol", b"symbol", "unavailable", b"unavailable"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["change_time", b"change_time", "unavailable", b"unavailable"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["change_time", b"change_time", "channel", b"channel", "gaps", b"gaps", "losses", b"losses", "refusals", b"refusals", "sequence", b"sequence", "state", b"state", "symbol", b"symbol", "unavailable", b"unavailable"]) -> None: ...
 
 Global___SymbolStatus: typing_extensions.TypeAlias = SymbolStatus
 
