@@ -1,4 +1,4 @@
-"""A stand-in for Alpaca's REST API: recordings or a made-up market, with faults on command.
+"""A stand-in for Alpaca's REST API and stock stream: recordings or a made-up market, with faults on command.
 
 async with sandbox(SandboxSettings(listen="127.0.0.1:0")) as running:
     running.faults.add(faults.Status(status=503, path="/v2/stocks", times=2))
@@ -14,6 +14,7 @@ from .faults import Fault
 from .recordings import RecordingError
 from .server import Sandbox, sandbox
 from .settings import Plan, SandboxSettings, SettingsError
+from .stream import faults as stream_faults
 
 __version__ = version("tickgate-sandbox")
 
@@ -27,4 +28,5 @@ __all__ = [
     "__version__",
     "faults",
     "sandbox",
+    "stream_faults",
 ]

@@ -18,7 +18,7 @@ from .settings import Plan, SandboxSettings, SettingsError
 app = App(
     name="tickgate-sandbox",
     version=__version__,
-    help="A stand-in for Alpaca's market data and trading REST API.",
+    help="A stand-in for Alpaca's market data and trading REST API and its stock stream.",
 )
 
 _Flag = Annotated[bool, Parameter(negative="")]
@@ -38,6 +38,8 @@ def serve(
     seed: int = 0,
     plan: Plan = Plan.BASIC,
     rate_limit: int | None = None,
+    connections: int = 1,
+    auth_timeout: float = 10.0,
     key_id: str | None = None,
     secret: str | None = None,
     ready_file: Path | None = None,
@@ -68,6 +70,10 @@ def serve(
         Alpaca data plan: decides which feeds may be asked for.
     rate_limit
         Requests a minute; no limit by default.
+    connections
+        Stream connections to each feed; 0 sets no limit.
+    auth_timeout
+        Seconds that a stream connection has to authenticate.
     key_id
         The only API key that is accepted; any by default. Goes with --secret.
     secret
@@ -88,6 +94,8 @@ def serve(
             seed=seed,
             plan=plan,
             rate_limit=rate_limit,
+            connections=connections,
+            auth_timeout=auth_timeout,
             key_id=key_id,
             secret=secret,
         )

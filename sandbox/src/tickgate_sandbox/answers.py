@@ -40,6 +40,23 @@ class Refusal(Exception):
         return json_response(body, status=self.status)
 
 
+def bad_request(message: str) -> Refusal:
+    """Return the refusal of a control request that makes no sense."""
+    return Refusal(HTTPStatus.BAD_REQUEST, message)
+
+
+async def read_body(request: web.Request, kind: Any) -> Any:
+    """Return the body of *request* as *kind*.
+
+    Raises:
+        Refusal: it is none; the message says what is wrong with it.
+    """
+    try:
+        return msgspec.json.decode(await request.read(), type=kind)
+    except msgspec.DecodeError as error:
+        raise bad_request(str(error)) from error
+
+
 def json_response(body: Any, status: int = 200) -> web.Response:
     """Return *body* as JSON; `msgspec.Raw` inside it leaves as the text it holds."""
     return web.Response(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -202,6 +202,27 @@ class DayBars:
         if totals.daily_prices is None:
             return None
         return self._start, totals.bar(self._start, totals.daily_prices)
+
+    def minute_bars(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+        """Yield start and bar of the minutes that begin from *start* to before *end*."""
+        for index in self._between(start, end):
+            prices = self._minutes[index].minute_prices
+            if prices is not None:
+                begin = self._starts[index]
+                yield begin, self._minutes[index].bar(begin, prices)
+
+    def running_bars(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+        """Yield the day's bar as it stood after each minute that begins from *start* to *end*.
+
+        With each comes the start of the last minute in it. A minute without a trade adds none.
+        """
+        for index in self._between(start, end):
+            totals = self._running[index + 1]
+            if totals.daily_prices is not None:
+                yield self._starts[index], totals.bar(self._start, totals.daily_prices)
+
+    def _between(self, start: int, end: int) -> range:
+        return range(bisect_left(self._starts, start), bisect_left(self._starts, end))
 
 
 def _minutes(trades: Iterable[Trade]) -> Iterator[tuple[int, Totals]]:

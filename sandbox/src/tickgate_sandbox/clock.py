@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from .calendar import FIRST_INSTANT, LAST_INSTANT
 
@@ -20,6 +20,15 @@ def check_speed(speed: float) -> None:
     """
     if not 0 <= speed <= FASTEST:
         raise ValueError(f"speed lies between 0 and {FASTEST:,.0f}, not {speed}")
+
+
+class Jump(NamedTuple):
+    """A move of market time by hand."""
+
+    number: int
+    """How many there have been; the start is the first."""
+    to: int
+    """Where it went, in nanoseconds since the epoch."""
 
 
 class MarketClock:
@@ -49,8 +58,8 @@ class MarketClock:
         check_speed(speed)
         self._monotonic_ns = monotonic_ns
         self._speed = speed
-        self._instant = instant
-        self._read_at = monotonic_ns()
+        self._jump = Jump(1, instant)
+        self._start_from(instant)
 
     def now(self) -> int:
         """Return the market time in nanoseconds since the epoch."""
@@ -65,8 +74,13 @@ class MarketClock:
 
     def seek(self, instant: int) -> None:
         """Jump to *instant* and go on from there at the same speed."""
-        self._instant = instant
-        self._read_at = self._monotonic_ns()
+        self._jump = Jump(self._jump.number + 1, instant)
+        self._start_from(instant)
+
+    @property
+    def jump(self) -> Jump:
+        """The newest jump: who sends what is due must not send what was jumped over."""
+        return self._jump
 
     def set_speed(self, speed: float) -> None:
         """Go on from the present market time at *speed*.
@@ -75,5 +89,9 @@ class MarketClock:
             ValueError: no clock can run at *speed*.
         """
         check_speed(speed)
-        self.seek(self.now())
+        self._start_from(self.now())
         self._speed = speed
+
+    def _start_from(self, instant: int) -> None:
+        self._instant = instant
+        self._read_at = self._monotonic_ns()

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from aiohttp import web
 
-from .answers import Refusal, json_response
+from .answers import bad_request, json_response, read_body
 from .calendar import FIRST_DAY, LAST_DAY, ExchangeCalendar
 from .clock import FASTEST, MarketClock
 from .counters import Counters
@@ -63,21 +63,12 @@ class ControlApi:
         return json_response(self._clock_state())
 
     async def _put_clock(self, request: web.Request) -> web.Response:
-        change = await _body(request, _ClockChange)
+        change = await read_body(request, _ClockChange)
         if change.market_time is not None:
-            self._clock.seek(self._instant(change.market_time))
+            self._clock.seek(control_instant(self._calendar, "market_time", change.market_time))
         if change.speed is not None:
             self._clock.set_speed(change.speed)
         return json_response(self._clock_state())
-
-    def _instant(self, text: str) -> int:
-        try:
-            instant = parse(text)
-        except ValueError as error:
-            raise _bad(f"market_time: {error}") from error
-        if not self._calendar.covers(instant):
-            raise _bad(f"market_time lies between {FIRST_DAY} and {LAST_DAY}, not at {text}")
-        return instant
 
     def _clock_state(self) -> dict[str, Any]:
         return {"market_time": render(self._clock.now()), "speed": self._clock.speed}
@@ -93,7 +84,7 @@ class ControlApi:
         return json_response(self._faults.armed())
 
     async def _post_fault(self, request: web.Request) -> web.Response:
-        fault = await _body(request, AnyFault)
+        fault = await read_body(request, AnyFault)
         self._faults.add(fault)
         return json_response(fault, status=HTTPStatus.CREATED)
 
@@ -106,14 +97,14 @@ class ControlApi:
         try:
             self._pins.put(kind, symbol, await request.read())
         except ValueError as error:
-            raise _bad(str(error)) from error
+            raise bad_request(str(error)) from error
         return _done()
 
     async def _delete_pin(self, request: web.Request) -> web.Response:
         try:
             self._pins.remove(request.match_info["kind"], request.match_info["symbol"])
         except ValueError as error:
-            raise _bad(str(error)) from error
+            raise bad_request(str(error)) from error
         return _done()
 
     async def _delete_pins(self, request: web.Request) -> web.Response:
@@ -121,16 +112,19 @@ class ControlApi:
         return _done()
 
 
-async def _body(request: web.Request, kind: Any) -> Any:
-    """Return the request's body as *kind*, or refuse it saying what is wrong with it."""
+def control_instant(calendar: ExchangeCalendar, name: str, text: str) -> int:
+    """Return the instant in the field *name* of a control request.
+
+    Raises:
+        Refusal: *text* is no RFC 3339 time, or outside the years of *calendar*.
+    """
     try:
-        return msgspec.json.decode(await request.read(), type=kind)
-    except msgspec.DecodeError as error:
-        raise _bad(str(error)) from error
-
-
-def _bad(message: str) -> Refusal:
-    return Refusal(HTTPStatus.BAD_REQUEST, message)
+        instant = parse(text)
+    except ValueError as error:
+        raise bad_request(f"{name}: {error}") from error
+    if not calendar.covers(instant):
+        raise bad_request(f"{name} lies between {FIRST_DAY} and {LAST_DAY}, not at {text}")
+    return instant
 
 
 def _done() -> web.Response:

@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from .stream.counters import StreamCounters
+
 
 @dataclass(slots=True)
 class Counters:
@@ -23,6 +25,8 @@ class Counters:
     """By symbol asked for, once for each request that named it."""
     statuses: Counter[int] = field(default_factory=Counter)
     """By HTTP status of the answer."""
+    stream: StreamCounters = field(default_factory=StreamCounters)
+    """What happened on the stream; its handshakes are no requests."""
 
     def arrived(self, endpoint: str, symbols: set[str]) -> None:
         """Count a request for *symbols* at *endpoint*."""
@@ -36,6 +40,7 @@ class Counters:
         self.endpoints.clear()
         self.symbols.clear()
         self.statuses.clear()
+        self.stream.clear()
 
     def as_json(self) -> dict[str, Any]:
         """Return the counts as the control endpoint shows them."""
@@ -44,4 +49,5 @@ class Counters:
             "endpoints": dict(self.endpoints),
             "symbols": dict(self.symbols),
             "statuses": {str(status): count for status, count in self.statuses.items()},
+            "stream": self.stream.as_json(),
         }

@@ -76,6 +76,10 @@ class Status(Fault, tag="status"):
         self, request: web.Request, proceed: Proceed, cleared: asyncio.Event
     ) -> web.StreamResponse:
         """Answer with the status."""
+        return self.response()
+
+    def response(self) -> web.Response:
+        """Return the answer."""
         body = self.body if self.body is not None else {"message": _phrase(self.status)}
         raw = body.encode() if isinstance(body, str) else msgspec.json.encode(body)
         return web.Response(
@@ -329,12 +333,16 @@ def _rewritten(
 
 
 def _reset(request: web.Request) -> web.StreamResponse:
-    """Drop the connection with a TCP RST; the answer returned can no longer be sent."""
-    transport = request.transport
-    if transport is not None:
-        connection: socket.socket = transport.get_extra_info("socket")
-        # Closing a socket that lingers for zero seconds sends RST instead of FIN.
-        linger = struct.pack("ii", 1, 0)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        transport.abort()
+    """Reset the connection; the answer returned can no longer be sent."""
+    if request.transport is not None:
+        reset(request.transport)
     return web.Response(status=HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Drop a connection with a TCP RST."""
+    connection: socket.socket = transport.get_extra_info("socket")
+    # Closing a socket that lingers for zero seconds sends RST instead of FIN.
+    linger = struct.pack("ii", 1, 0)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    transport.abort()

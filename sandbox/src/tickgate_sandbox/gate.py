@@ -17,7 +17,9 @@ from .answers import RATE_LIMITED, Refusal, unauthorized, uri_too_long
 from .control import CONTROL_PREFIX
 from .counters import Counters
 from .faults import Faults
+from .keys import Keys, accepted
 from .limits import TokenBucket
+from .stream.feeds import STREAM_ROUTE
 
 LONGEST_TARGET: Final = 16_384
 """Characters of path and query; 9,424 are known to work at Alpaca, its limit is not known."""
@@ -29,14 +31,6 @@ _METERED_STATUSES = frozenset({HTTPStatus.OK, HTTPStatus.BAD_REQUEST})
 """These answers tell the state of the limit. By the specification 429 does too; it does not."""
 
 _TRADING_PREFIXES = ("/v2/assets", "/v2/clock", "/v2/calendar")
-
-
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """The only key pair that is accepted."""
-
-    key_id: str
-    secret: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +66,7 @@ class Gate:
 
     @web.middleware
     async def _count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if _is_control(request):
+        if _is_exempt(request):
             return await handler(request)
         self._counters.arrived(_endpoint(request), _symbols(request))
         response = await handler(request)
@@ -82,27 +76,25 @@ class Gate:
 
     @web.middleware
     async def _fault(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        fault = None if _is_control(request) else self._faults.strike(request.path)
+        fault = None if _is_exempt(request) else self._faults.strike(request.path)
         if fault is None:
             return await handler(request)
         return await fault.answer(request, lambda: handler(request), self._faults.cleared)
 
     @web.middleware
     async def _authenticate(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if _is_control(request) or self._accepts(request):
+        if _is_exempt(request) or self._accepts(request):
             return await handler(request)
         return unauthorized()
 
     def _accepts(self, request: web.Request) -> bool:
         key_id = request.headers.get("APCA-API-KEY-ID", "")
         secret = request.headers.get("APCA-API-SECRET-KEY", "")
-        if self._keys is None:
-            return bool(key_id and secret)
-        return (key_id, secret) == (self._keys.key_id, self._keys.secret)
+        return accepted(self._keys, key_id, secret)
 
     @web.middleware
     async def _limit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if _is_control(request):
+        if _is_exempt(request):
             return await handler(request)
         if len(request.raw_path) > LONGEST_TARGET:
             return uri_too_long()
@@ -142,8 +134,14 @@ def _show_limit(bucket: TokenBucket, response: web.StreamResponse) -> None:
     response.headers["X-RateLimit-Reset"] = str(full_at)
 
 
-def _is_control(request: web.Request) -> bool:
-    return request.path.startswith(CONTROL_PREFIX)
+def _is_exempt(request: web.Request) -> bool:
+    """Return whether *request* is none of the REST API: a control request or a handshake."""
+    return request.path.startswith(CONTROL_PREFIX) or _is_handshake(request)
+
+
+def _is_handshake(request: web.Request) -> bool:
+    upgrade = request.headers.get("Upgrade", "").lower() == "websocket"
+    return upgrade and _endpoint(request) in (STREAM_ROUTE, UNKNOWN_ENDPOINT)
 
 
 def _endpoint(request: web.Request) -> str:

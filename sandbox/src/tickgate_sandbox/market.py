@@ -1,9 +1,12 @@
-"""What the sandbox needs of a market: the records that were the latest at some instant."""
+"""What the sandbox needs of a market: what was the latest at some instant, and what came when."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
+
+Due = tuple[int, bytes]
+"""The instant at which the stream sends a record, and the record: JSON in the stream's shape."""
 
 
 class DailyBars(NamedTuple):
@@ -13,11 +16,10 @@ class DailyBars(NamedTuple):
     previous: bytes | None = None
 
 
-class Market(Protocol):
-    """Answers what was the latest record of a symbol at an instant of market time.
+class Source(Protocol):
+    """Knows the records that a stream sends, and when.
 
-    Instants are nanoseconds since the epoch. Records are JSON objects in Alpaca's REST
-    shape, as bytes; None means that there is none yet.
+    Instants are nanoseconds since the epoch.
     """
 
     @property
@@ -28,6 +30,24 @@ class Market(Protocol):
     async def load(self, symbols: Iterable[str]) -> None:
         """Make *symbols* ready to be asked for; the others are ignored."""
         ...
+
+    def due(self, channel: str, symbol: str, start: int, end: int) -> Sequence[Due]:
+        """Return what the stream sends in the half-open interval from *start* to *end*.
+
+        A quote or trade is sent at its own time, a minute bar when its minute is over, and
+        the running daily bar after each minute in which something was traded. Other channels
+        have nothing that happens again. Oldest first. A thread may ask: the first bar of a
+        day may take a second.
+        """
+        ...
+
+
+class Market(Source, Protocol):
+    """Answers what was the latest record of a symbol at an instant of market time.
+
+    Records are JSON objects in Alpaca's REST shape, as bytes; None means that there is none
+    yet.
+    """
 
     def quote(self, symbol: str, instant: int) -> bytes | None:
         """Return the quote of *symbol* that stood at *instant*."""

@@ -85,8 +85,10 @@ class SymbolRecording:
     days: tuple[date, ...]
     """The New York days of which quotes or trades are recorded, oldest first."""
     quotes: Series
+    trades: Series
+    """Every trade."""
     tape: RecordedTape
-    """Every trade, for bars."""
+    """The same, for bars."""
     prints: Series
     """The trades that set a price: only these can be the latest trade."""
     minute_bars: Series
@@ -143,6 +145,7 @@ class RecordingFolder:
         return SymbolRecording(
             days=self.days(symbol),
             quotes=self._series(self._lines(files.quotes), files.quotes),
+            trades=trades,
             tape=RecordedTape(trades),
             prints=trades.select(_sets_price(trades)),
             minute_bars=self._series(_bars(files.minute_bars), files.minute_bars),

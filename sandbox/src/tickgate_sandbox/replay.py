@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -11,7 +11,8 @@ import msgspec
 
 from .bars import DayBars
 from .calendar import ExchangeCalendar
-from .market import DailyBars
+from .channels import stream_record
+from .market import DailyBars, Due
 from .recordings import RecordingFolder, SymbolRecording
 from .timestamps import MINUTE, days_after, new_york, new_york_date, parse, render
 
@@ -19,6 +20,9 @@ _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 _STREAM_KEYS = ("T", "S")
 """Message type and symbol: a stream record carries them, a REST record does not."""
+
+_STREAM_HEAD = b'{"T":"'
+"""Where a recorded line begins like this, it is what the stream sends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,37 @@ class _SymbolReplay:
         before = self._calendar.on_or_before(days_after(latest, -1))
         return DailyBars(self._daily_bar(latest, instant), self._daily_bar(before.day, instant))
 
+    def due(self, channel: str, start: int, end: int) -> list[tuple[int, bytes]]:
+        """Return what is sent on *channel* from *start* to *end*; bars in the shape of REST."""
+        if channel == "quotes":
+            return self._recording.quotes.timed_between(start, end)
+        if channel == "trades":
+            return self._recording.trades.timed_between(start, end)
+        bars: Iterable[tuple[int, bytes]]
+        if channel == "bars":
+            bars = self._minute_bars(start - MINUTE, end - MINUTE)
+        elif channel == "dailyBars":
+            bars = self._running_bars(start - MINUTE, end - MINUTE)
+        else:
+            return []
+        return [(begin + MINUTE, bar) for begin, bar in bars]
+
+    def _minute_bars(self, start: int, end: int) -> list[tuple[int, bytes]]:
+        """Return the bars that begin from *start* to *end*; the recorded one at a tie."""
+        bars: dict[int, bytes] = {}
+        for day in self._days_between(start, end):
+            bars.update(self._day_bars(day).minute_bars(start, end))
+        bars.update(self._recording.minute_bars.timed_between(start, end))
+        return sorted(bars.items())
+
+    def _running_bars(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+        for day in self._days_between(start, end):
+            yield from self._day_bars(day).running_bars(start, end)
+
+    def _days_between(self, start: int, end: int) -> list[date]:
+        first, last = new_york_date(start), new_york_date(end)
+        return [day for day in self._recording.days if first <= day <= last]
+
     def _daily_bar(self, day: date, instant: int) -> bytes | None:
         """Return the bar of *day*: recorded once the day is over, else added up from trades."""
         if self._complete(day, instant):
@@ -156,6 +191,25 @@ class ReplayMarket:
                 recording = await asyncio.to_thread(self.folder.read, symbol)
                 self._replays[symbol] = _SymbolReplay(recording, self.calendar)
 
+    def due(self, channel: str, symbol: str, start: int, end: int) -> Sequence[Due]:
+        """Return what the stream sends of *symbol* from *start* to before *end*."""
+        replay = self._replays.get(symbol)
+        if replay is None:
+            return []
+        restamp = self.shift.day if channel == "dailyBars" else self.shift.time
+        moved = self.shift != Shift()
+
+        def streamed(record: bytes) -> bytes:
+            # A recorded line is what the stream sends: the usual case, and the one to be quick.
+            if not moved and record.startswith(_STREAM_HEAD):
+                return record
+            return stream_record(channel, symbol, _restamped(record, restamp))
+
+        return [
+            (at + self.shift.offset, streamed(record))
+            for at, record in replay.due(channel, self._recorded(start), self._recorded(end))
+        ]
+
     def quote(self, symbol: str, instant: int) -> bytes | None:
         """Return the quote of *symbol* that stood at *instant*."""
         replay = self._replays.get(symbol)
@@ -188,8 +242,10 @@ class ReplayMarket:
 
 def _shown(record: bytes | None, restamp: Callable[[str], str]) -> bytes | None:
     """Return a recorded record as REST shows it, every other value as it was written."""
-    if record is None:
-        return None
+    return _restamped(record, restamp) if record is not None else None
+
+
+def _restamped(record: bytes, restamp: Callable[[str], str]) -> bytes:
     fields = _FIELDS.decode(record)
     for key in _STREAM_KEYS:
         fields.pop(key, None)

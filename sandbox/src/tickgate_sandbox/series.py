@@ -78,4 +78,12 @@ class Series:
 
     def between(self, start: int, end: int) -> Sequence[bytes]:
         """Return the records of the half-open interval from *start* to *end*."""
-        return self._records[bisect_left(self._times, start) : bisect_left(self._times, end)]
+        return self._records[self._interval(start, end)]
+
+    def timed_between(self, start: int, end: int) -> list[tuple[int, bytes]]:
+        """Return the records of the interval from *start* to *end* with their times."""
+        interval = self._interval(start, end)
+        return list(zip(self._times[interval], self._records[interval], strict=True))
+
+    def _interval(self, start: int, end: int) -> slice:
+        return slice(bisect_left(self._times, start), bisect_left(self._times, end))

@@ -16,7 +16,8 @@ from .clock import MarketClock
 from .control import ControlApi
 from .counters import Counters
 from .faults import Faults
-from .gate import LONGEST_TARGET, Buckets, Gate, Keys, mark
+from .gate import LONGEST_TARGET, Buckets, Gate, mark
+from .keys import Keys
 from .limits import TokenBucket
 from .market import Market
 from .pins import Pins
@@ -24,6 +25,11 @@ from .recordings import RecordingFolder
 from .replay import ReplayMarket, Shift
 from .settings import SandboxSettings, SettingsError
 from .stocks import StocksApi
+from .stream.control import StreamControlApi
+from .stream.faults import StreamFaults
+from .stream.session import Account
+from .stream.slots import Slots
+from .stream.stream import Stream
 from .synthetic import START_PRICES, SyntheticMarket
 from .timestamps import new_york
 from .trading import TradingApi
@@ -55,6 +61,13 @@ class Sandbox:
     """How it fails."""
     pins: Pins
     """Records served in the place of the market's own."""
+    stream: Stream
+    """The stock stream: what is sent on it, and how it fails."""
+
+    @property
+    def stream_url(self) -> str:
+        """Base of every stream URL: `ws://127.0.0.1:50080`, before `/v2/iex`."""
+        return self.url.replace("http", "ws", 1)
 
 
 @asynccontextmanager
@@ -86,19 +99,24 @@ async def sandbox(
     await market.load(settings.symbols)
     # Market time begins last: whatever came before may have taken seconds.
     clock = MarketClock(start(wall_ns()), settings.speed, monotonic_ns)
-    gate = Gate(counters, faults, _keys(settings), _buckets(settings, monotonic_ns))
+    account = _account(settings, counters)
+    stream = Stream(market, clock, account, settings.seed)
+    gate = Gate(counters, faults, account.keys, _buckets(settings, monotonic_ns))
     app = web.Application(middlewares=gate.middlewares())
     app.on_response_prepare.append(mark)
     app.add_routes(StocksApi(market, clock, pins, settings.plan).routes())
     app.add_routes(TradingApi(assets, calendar, clock, pins).routes())
     app.add_routes(ControlApi(calendar, clock, counters, faults, pins).routes())
-    async with _listening(app, settings.address, faults) as (host, port):
-        yield Sandbox(f"http://{host}:{port}", port, market, clock, counters, faults, pins)
+    app.add_routes(stream.routes())
+    app.add_routes(StreamControlApi(calendar, stream).routes())
+    async with _listening(app, settings.address, faults, stream) as (host, port):
+        url = f"http://{host}:{port}"
+        yield Sandbox(url, port, market, clock, counters, faults, pins, stream)
 
 
 @asynccontextmanager
 async def _listening(
-    app: web.Application, address: tuple[str, int], faults: Faults
+    app: web.Application, address: tuple[str, int], faults: Faults, stream: Stream
 ) -> AsyncIterator[tuple[str, int]]:
     """Serve *app* at *address*; yield host and port as they stand in a URL."""
     host, port = address
@@ -120,6 +138,8 @@ async def _listening(
         await site.stop()
     finally:
         faults.clear()
+        stream.faults.clear()
+        await stream.close()
         await runner.cleanup()
 
 
@@ -191,6 +211,17 @@ def _keys(settings: SandboxSettings) -> Keys | None:
     if settings.key_id is None or settings.secret is None:
         return None
     return Keys(settings.key_id, settings.secret)
+
+
+def _account(settings: SandboxSettings, counters: Counters) -> Account:
+    return Account(
+        keys=_keys(settings),
+        plan=settings.plan,
+        slots=Slots(settings.connections),
+        auth_timeout=settings.auth_timeout,
+        faults=StreamFaults(),
+        counters=counters.stream,
+    )
 
 
 def _buckets(settings: SandboxSettings, monotonic_ns: Nanoseconds) -> Buckets | None:

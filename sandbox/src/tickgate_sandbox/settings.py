@@ -55,6 +55,10 @@ class SandboxSettings:
     """The data plan that the account is on."""
     rate_limit: int | None = None
     """Requests a minute, for the data and the trading API each; unset, no limit."""
+    connections: int = 1
+    """Stream connections to each feed; 0 sets no limit."""
+    auth_timeout: float = 10.0
+    """Seconds that a stream connection has to authenticate."""
     key_id: str | None = None
     """The only key that is accepted; unset, any is."""
     secret: str | None = field(default=None, repr=False)
@@ -78,6 +82,10 @@ class SandboxSettings:
             raise SettingsError(f"max_records is 1 or more, not {self.max_records}")
         if self.rate_limit is not None and self.rate_limit < 1:
             raise SettingsError(f"rate_limit is 1 or more a minute, not {self.rate_limit}")
+        if self.connections < 0:
+            raise SettingsError(f"connections is 0 or more a feed, not {self.connections}")
+        if not math.isfinite(self.auth_timeout) or self.auth_timeout <= 0:
+            raise SettingsError(f"auth_timeout is more than 0 seconds, not {self.auth_timeout}")
         if (self.key_id is None) != (self.secret is None):
             raise SettingsError("key_id and secret are given together or not at all")
         if self.shift_to_now and self.replay is None:

@@ -8,7 +8,7 @@ but seed, symbol, day and step, so any instant can be asked again, in any order.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from functools import cached_property, lru_cache
 from itertools import islice
@@ -18,8 +18,9 @@ import msgspec
 
 from .bars import DayBars, Trade, weigh
 from .calendar import ExchangeCalendar, Session
-from .market import DailyBars
-from .timestamps import SECOND, days_after, new_york_date, render
+from .channels import stream_record
+from .market import DailyBars, Due
+from .timestamps import MINUTE, SECOND, days_after, new_york_date, render
 
 START_PRICES: Final = {
     "AAPL": 22_850,
@@ -79,11 +80,12 @@ def _dollars(cents: int) -> Decimal:
 class SyntheticDay:
     """One symbol's walk through one session: at each step a quote, and soon after it a trade."""
 
-    def __init__(self, symbol: str, session: Session, step: int, seed: int) -> None:
+    def __init__(self, symbol: str, price: int, session: Session, step: int, seed: int) -> None:
         """Draw the walk.
 
         Args:
-            symbol: One of `START_PRICES`.
+            symbol: The share.
+            price: The price in cents around which it walks.
             session: The session to walk through, pre-market and after-hours included.
             step: Nanoseconds between two updates.
             seed: Another seed gives another walk.
@@ -95,7 +97,7 @@ class SyntheticDay:
         self._step = step
         steps = -(-(session.extended_close - self._first) // step)
         source = random.Random(f"{seed}/{symbol}/{session.day}")
-        self._mids = list(_walk(START_PRICES[symbol], source, steps))
+        self._mids = list(_walk(price, source, steps))
         self._quote_bits = [source.getrandbits(32) for _ in range(steps)]
         self._trade_bits = [source.getrandbits(64) for _ in range(steps)]
 
@@ -124,6 +126,29 @@ class SyntheticDay:
             trade, _ = self._trade(index)
             if start <= trade.time < end:
                 yield trade
+
+    def due(self, channel: str, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+        """Yield what is sent on *channel* from *start* to before *end*, in the shape of REST."""
+        if channel == "quotes":
+            yield from self._quotes(start, end)
+        elif channel == "trades":
+            yield from self._trades(start, end)
+        elif channel == "bars":
+            for begin, bar in self.bars.minute_bars(start - MINUTE, end - MINUTE):
+                yield begin + MINUTE, bar
+        elif channel == "dailyBars":
+            for begin, bar in self.bars.running_bars(start - MINUTE, end - MINUTE):
+                yield begin + MINUTE, bar
+
+    def _quotes(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+        for index in range(max(0, self._index(start - 1) + 1), self._index(end - 1) + 1):
+            yield self._first + index * self._step, self._quote(index)
+
+    def _trades(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+        for index in range(max(0, self._index(start)), self._index(end) + 1):
+            trade, conditions = self._trade(index)
+            if start <= trade.time < end:
+                yield trade.time, _trade_json(trade, conditions, trade_id=index + 1)
 
     def _index(self, instant: int) -> int:
         """Return the newest step at or before *instant*; negative before the first."""
@@ -224,6 +249,18 @@ class SyntheticMarket:
     async def load(self, symbols: Iterable[str]) -> None:
         """Do nothing: days are drawn when they are asked for."""
 
+    def due(self, channel: str, symbol: str, start: int, end: int) -> Sequence[Due]:
+        """Return what the stream sends of *symbol* from *start* to before *end*."""
+        if symbol not in self._symbols:
+            return []
+        # The bar of a day's last minute is sent when the minute is over.
+        days = new_york_date(start - MINUTE), new_york_date(end)
+        return [
+            (at, stream_record(channel, symbol, record))
+            for session in self._calendar.between(*days)
+            for at, record in self._drawn(symbol, session).due(channel, start, end)
+        ]
+
     def quote(self, symbol: str, instant: int) -> bytes | None:
         """Return the quote of *symbol* that stood at *instant*."""
         for day in self._newest_days(symbol, instant):
@@ -265,4 +302,4 @@ class SyntheticMarket:
             last = days_after(session.day, -1)
 
     def _draw(self, symbol: str, session: Session) -> SyntheticDay:
-        return SyntheticDay(symbol, session, self._step, self._seed)
+        return SyntheticDay(symbol, START_PRICES[symbol], session, self._step, self._seed)
