@@ -4,6 +4,8 @@ GatewayError
 ├── InvalidRequest            the caller asked wrongly
 ├── NotPermitted              the caller may not do this
 ├── ShuttingDown              the gateway is stopping
+├── NotFeedHolder             another process holds the live feed
+├── TooManyStreams            the process has as many streams as it takes
 ├── StoreUnusable             Redis or PostgreSQL is there, or is said to be, and must not be used
 └── UpstreamFailure           the upstream gave no answer that can be used
     ├── UpstreamTimeout       none before the deadline
@@ -52,6 +54,14 @@ class ShuttingDown(GatewayError):
 
 class NotPermitted(GatewayError):
     """The caller may not do this."""
+
+
+class NotFeedHolder(GatewayError):
+    """Another process has the account's only connection to the live feed, or streams are switched off here."""
+
+
+class TooManyStreams(GatewayError):
+    """The process has as many streams as it takes."""
 
 
 class StoreUnusable(GatewayError):

@@ -351,9 +351,27 @@ class ErrorLog(Protocol):
         ...
 
 
+class LiveTier(Protocol[V]):
+    """Values that are live at this moment."""
+
+    def get(self, key: Key, /) -> Held[V] | Unavailable | None:
+        """Return the live value, why there is none although it is live (the last record was refused), or None."""
+        ...
+
+    def __contains__(self, key: object, /) -> bool:
+        """Tell whether *key* is live."""
+        ...
+
+    def __len__(self) -> int:
+        """Return how many values are live."""
+        ...
+
+
 class LiveFeed(Protocol):
-    """Keeps an upstream's live feed at what somebody follows. Nothing here waits or fails: what becomes of a symbol is told
-    to the `FeedListener`."""
+    """Keeps an upstream's live feed at what somebody follows.
+
+    Nothing here waits or fails: what becomes of a symbol is told to the `FeedListener`.
+    """
 
     def follow(self, channel: Channel, symbols: Collection[str]) -> None:
         """Want *symbols* on *channel* from now on, across every reconnection."""

@@ -29,6 +29,9 @@ class Reason(Enum):
     UPSTREAM_TIMEOUT = auto()
     UPSTREAM_UNAUTHENTICATED = auto()
     CIRCUIT_OPEN = auto()
+    INVALID_REQUEST = auto()
+    SUBSCRIPTION_LIMIT = auto()
+    NOT_FEED_HOLDER = auto()
 
 
 OUTAGES: frozenset[Reason] = frozenset(

@@ -1,0 +1,344 @@
+"""What one subscription has not read yet."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final, Protocol, TypeAlias
+
+from msgspec import Struct, field
+
+from ..book import Entry, Update
+from ..market.live import (
+    CONFLATED,
+    Channel,
+    Gap,
+    Loss,
+    LossCause,
+    SymbolState,
+    UpdateKind,
+)
+from ..market.unavailable import Unavailable
+from ..ports import Encode
+from . import tokens
+
+MOST_UPDATES: Final = 1000
+"""Updates in one message. An encoded one is 100 to 700 bytes, and a message stays under 1 MiB."""
+
+MOST_STATUSES: Final = 1000
+
+Key: TypeAlias = tuple[Channel, str]
+
+_QUICK: Final = frozenset({SymbolState.LIVE, SymbolState.INVALID})
+"""States that may alternate with every record, and that therefore wait for `min_update_interval` as records do."""
+
+
+class Status(Struct, frozen=True):
+    """How a symbol stands, as one follower is told."""
+
+    symbol: str
+    channel: Channel
+    state: SymbolState
+    changed: int
+    """When it took on its state, nanoseconds of the wall clock."""
+
+    sequence: int
+    """Number of the newest record."""
+
+    refused: dict[str, int] = {}
+    """Records refused since the status before, by rule."""
+
+    losses: Sequence[Loss] = ()
+    why: Unavailable | None = None
+    gaps: Sequence[Gap] = ()
+
+
+class Terms(Struct, frozen=True, kw_only=True):
+    """What a follower has asked for, apart from symbols."""
+
+    id: str
+    channels: tuple[Channel, ...]
+    interval: float
+    """Seconds between updates, at least."""
+
+    heartbeat: float
+    """Seconds between heartbeats, at most."""
+
+    stale_after: int
+    """Nanoseconds after which a quote that does not move is STALE."""
+
+    unread_age: float
+    """Seconds that a message may lie unread."""
+
+    queue: int
+    """Records of queued channels that wait for the reader at most."""
+
+
+class Standing(Protocol):
+    """Knows how symbols stand, and how far a feed has come."""
+
+    @property
+    def epoch(self) -> str:
+        """Name of the session in which numbers are given."""
+        ...
+
+    @property
+    def position(self) -> int:
+        """Records so far."""
+        ...
+
+    def state_of(self, entry: Entry) -> SymbolState:
+        """Return the state of *entry* as everybody sees it."""
+        ...
+
+
+class _Notice(Struct):
+    """A status that is to be sent. What it says is looked up when it is."""
+
+    state: SymbolState | None = None
+    """None means whatever state the entry has by then."""
+
+    changed: int = 0
+    why: Unavailable | None = None
+    gaps: list[Gap] = field(default_factory=list)
+
+
+class _Lost(Struct):
+    """Records that this subscription lost and has not been told of."""
+
+    cause: LossCause
+    first: Update
+    last: Update
+    count: int = 1
+
+    def loss(self) -> Loss:
+        first, last = self.first, self.last
+        return Loss(
+            self.cause,
+            first.sequence,
+            last.sequence,
+            self.count,
+            first.value.provenance.event_time,
+            last.value.provenance.event_time,
+        )
+
+
+class Box:
+    """One subscription's unread mail.
+
+    What is conflated lies in `unread`, the newest of each symbol. What is queued lies in a queue of bounded length,
+    whose oldest records make room: then the follower is told which.
+    """
+
+    def __init__(self, terms: Terms, hub: Standing) -> None:
+        """Begin empty.
+
+        Args:
+            terms: what was asked for.
+            hub: knows how symbols stand.
+        """
+        self.terms = terms
+        self.hub = hub
+        self.prefix = ""
+        """What resume tokens begin with."""
+
+        self.symbols: set[str] = set()
+        """Symbols that were asked for; what follows everything follows others besides."""
+
+        self.unread: dict[Entry, Update] = {}
+        # Assigning to a key already present keeps its place in line, so a busy symbol cannot starve a quiet one.
+
+        self.followed: dict[Key, Entry] = {}
+        self.stale: set[Entry] = set()
+        """Quotes that this subscription was told are stale."""
+
+        self.due = 0.0
+        """When the next updates may be sent, seconds of the monotonic clock."""
+
+        self.lost = 0
+        """Records lost since somebody last looked."""
+
+        self._queue: deque[tuple[Entry, Update]] = deque()
+        self._told: dict[Entry, int] = {}
+        self._refused_told: dict[Entry, dict[str, int]] = {}
+        self._notices: dict[Key, _Notice] = {}
+        self._losses: dict[Entry, _Lost] = {}
+        self._urgent = False
+        self._read = hub.position
+
+    # ------------------------------------------------------------------------------- what comes in
+
+    def follow(self, entry: Entry) -> None:
+        """Begin to count the records of *entry*."""
+        self.followed[entry.channel, entry.symbol] = entry
+        self._told[entry] = entry.ordinal
+        if entry.refused:
+            self._refused_told[entry] = dict(entry.refused)
+
+    def unfollow(self, entry: Entry) -> None:
+        """Drop whatever there is of *entry*."""
+        key = entry.channel, entry.symbol
+        self.followed.pop(key, None)
+        self.unread.pop(entry, None)
+        self.stale.discard(entry)
+        self._told.pop(entry, None)
+        self._refused_told.pop(entry, None)
+        self._losses.pop(entry, None)
+        if entry.channel not in CONFLATED:
+            self._queue = deque(item for item in self._queue if item[0] is not entry)
+        self._notices.pop(key, None)
+
+    def queue(self, entry: Entry, update: Update) -> None:
+        """Put a record into the queue; the oldest makes room and is lost."""
+        if len(self._queue) >= self.terms.queue:
+            self.lose(*self._queue.popleft(), LossCause.SLOW_FOLLOWER)
+        self._queue.append((entry, update))
+
+    def lose(self, entry: Entry, update: Update, cause: LossCause) -> None:
+        """Take notice that *update* will not reach the follower, who will be told."""
+        self.lost += 1
+        lost = self._losses.get(entry)
+        if lost is None:
+            self._losses[entry] = _Lost(cause, update, update)
+            self.notice(entry)
+        else:
+            lost.last = update
+            lost.count += 1
+
+    def notice(
+        self, entry: Entry, *, why: Unavailable | None = None, gaps: Iterable[Gap] = ()
+    ) -> None:
+        """Tell the follower how *entry* stands, and what comes with it."""
+        key = entry.channel, entry.symbol
+        notice = self._notices.get(key)
+        if notice is None or notice.state is not None:
+            notice = self._notices[key] = _Notice()
+        if why is not None:
+            notice.why = why
+        notice.gaps += (gap for gap in gaps if gap not in notice.gaps)
+        if entry.state not in _QUICK:
+            self._urgent = True
+
+    def end(
+        self, channel: Channel, symbol: str, state: SymbolState, now: int, why: Unavailable | None
+    ) -> None:
+        """Tell the follower that *symbol* is not followed, at *now* (nanoseconds of the wall clock), and why."""
+        self._notices[channel, symbol] = _Notice(state, now, why)
+        self._urgent = True
+
+    def restate(self) -> None:
+        """Tell the follower how everything stands."""
+        for entry in self.followed.values():
+            self.notice(entry)
+        self._urgent = True
+
+    # -------------------------------------------------------------------------------- what goes out
+
+    def has_mail(self, now: float) -> bool:
+        """Tell whether anything may be sent at *now*, seconds of the monotonic clock."""
+        if self._urgent:
+            return True
+        return now >= self.due and bool(self.unread or self._queue or self._notices)
+
+    @property
+    def mail_due(self) -> float | None:
+        """When the mail that waits may be sent; None without any."""
+        return self.due if self.unread or self._queue or self._notices else None
+
+    def take_statuses(self) -> list[Status]:
+        """Hand out statuses."""
+        self._urgent = False
+        if not self._notices:
+            return []
+        keys = list(self._notices)[:MOST_STATUSES]
+        self._urgent = len(keys) < len(self._notices)
+        return [self._status(key, self._notices.pop(key)) for key in keys]
+
+    def take_updates(self, encode: Encode, now: float) -> tuple[list[bytes], int]:
+        """Hand out encoded updates, and tell how many others they supersede."""
+        pieces = self._take_queued(encode)
+        conflated = 0
+        if self.unread and len(pieces) < MOST_UPDATES:
+            conflated = self._take_unread(encode, pieces)
+        if not self._queue:
+            self._read = self.hub.position
+        if pieces and not (self._queue or self.unread):
+            self.due = now + self.terms.interval
+        return pieces, conflated
+
+    def token(self, now: int) -> str:
+        """Return the token that resumes behind what has been handed out."""
+        position = self._read
+        if self._losses:
+            # The follower has not heard of them yet.
+            position = min(position, *(lost.first.position - 1 for lost in self._losses.values()))
+        return tokens.encode(self.prefix, position, now)
+
+    def _take_queued(self, encode: Encode) -> list[bytes]:
+        queue, pieces = self._queue, []
+        for _ in range(min(len(queue), MOST_UPDATES)):
+            _, update = queue.popleft()
+            pieces.append(encode.framed(_body(update, encode), update.origin, 0))
+            self._read = update.position
+        return pieces
+
+    def _take_unread(self, encode: Encode, pieces: list[bytes]) -> int:
+        told, framed = self._told, encode.framed
+        total = 0
+        for entry, update in self._next_unread(MOST_UPDATES - len(pieces)):
+            # A snapshot has no number of its own: it supersedes the record whose number it bears.
+            conflated = update.ordinal - told[entry] - (update.origin is UpdateKind.LIVE)
+            told[entry] = update.ordinal
+            total += conflated
+            pieces.append(framed(update.body or _body(update, encode), update.origin, conflated))
+            if self.stale and entry in self.stale:
+                self.stale.discard(entry)
+                self.notice(entry)
+        return total
+
+    def _next_unread(self, most: int) -> Collection[tuple[Entry, Update]]:
+        unread = self.unread
+        if len(unread) <= most:
+            taken = list(unread.items())
+            unread.clear()
+            return taken
+        oldest = list(unread)[:most]
+        return [(entry, unread.pop(entry)) for entry in oldest]
+
+    def _status(self, key: Key, notice: _Notice) -> Status:
+        channel, symbol = key
+        entry = self.followed.get(key)
+        if entry is None or notice.state is not None:
+            state = notice.state or SymbolState.REMOVED
+            sequence = 0 if entry is None else entry.sequence
+            return Status(symbol, channel, state, notice.changed, sequence, why=notice.why)
+        lost = self._losses.pop(entry, None)
+        return Status(
+            symbol,
+            channel,
+            SymbolState.STALE if entry in self.stale else self.hub.state_of(entry),
+            entry.changed,
+            entry.sequence,
+            self._newly_refused(entry),
+            () if lost is None else (lost.loss(),),
+            entry.why or notice.why,
+            notice.gaps,
+        )
+
+    def _newly_refused(self, entry: Entry) -> dict[str, int]:
+        if not entry.refused:
+            return {}
+        told = self._refused_told.get(entry, {})
+        self._refused_told[entry] = dict(entry.refused)
+        return {
+            rule: count - told.get(rule, 0)
+            for rule, count in entry.refused.items()
+            if count > told.get(rule, 0)
+        }
+
+
+def _body(update: Update, encode: Encode) -> bytes:
+    body = update.body
+    if body is None:
+        body = update.body = encode.body(update.kind, update.value, update.sequence)
+    return body

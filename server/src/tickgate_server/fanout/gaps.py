@@ -1,0 +1,57 @@
+"""What was missed of live feeds."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from ..market.live import Channel, Gap, GapCause
+from ..market.provenance import Feed
+
+_MOST: Final = 1000
+"""Gaps that are remembered."""
+
+
+class Gaps:
+    """The gaps of all feeds, newest last."""
+
+    def __init__(self, most: int = _MOST) -> None:
+        """Remember *most*."""
+        self._gaps: deque[Gap] = deque(maxlen=most)
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._gaps)
+
+    def add(
+        self,
+        feed: Feed,
+        cause: GapCause,
+        message: str,
+        start: int,
+        followed: Mapping[Channel, Collection[str]],
+    ) -> Gap:
+        """Remember a gap that has begun at *start*, nanoseconds of the wall clock, for what was *followed*."""
+        self._count += 1
+        parts = {channel: tuple(sorted(symbols)) for channel, symbols in followed.items()}
+        if self._gaps and self._gaps[-1].parts == parts:
+            # A connection that flaps must not fill the memory with the same ten thousand names.
+            parts = self._gaps[-1].parts
+        gap = Gap(self._count, feed, cause, message, start, parts=parts)
+        self._gaps.append(gap)
+        return gap
+
+    def newest_first(self) -> tuple[Gap, ...]:
+        """Return all of them."""
+        return tuple(reversed(self._gaps))
+
+    def since(self, feed: Feed, time: int, channel: Channel, symbol: str) -> list[Gap]:
+        """Return the gaps in which *symbol* was missed that were not over at *time*, nanoseconds, oldest first."""
+        return [
+            gap
+            for gap in self._gaps
+            if gap.feed is feed
+            and (gap.end is None or gap.end > time)
+            and symbol in gap.parts.get(channel, ())
+        ]

@@ -1,0 +1,249 @@
+"""Which symbols of one feed somebody follows, counted, and what of them is wanted from the upstream."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from ..book import Book, Entry, Update
+from ..market.live import CONFLATED, Channel, Gap, SymbolState
+from ..observe.counters import FeedCounts
+from ..ports import Clock, LiveFeed
+from .box import Box
+
+EVERYTHING: Final = "*"
+"""Follows whatever symbol the feed brings."""
+
+_COUNTED: Final = frozenset({Channel.QUOTES, Channel.TRADES})
+"""Channels on which a plan limits the number of symbols."""
+
+
+class InterestPolicy(Struct, frozen=True, kw_only=True):
+    """What an operator may turn about what is wanted."""
+
+    symbol_limit: int | None
+    """Symbols on quotes and trades together that the plan allows; None is no limit."""
+
+    linger: float
+    """Seconds that a symbol is kept after its last follower has left: he may be about to come back."""
+
+
+class Topic:
+    """One symbol on one channel, and those who follow it."""
+
+    __slots__ = ("boxes", "entry", "gap", "left_at", "snapshot", "unread")
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self.boxes: list[Box] = []
+        self.unread: list[dict[Entry, Update]] = []
+        """The unread mail of the boxes, beside them, where the channel is conflated: each record is written to it."""
+
+        self.snapshot: Update | None = None
+        """What the last one who came was sent first, to be encoded once for a crowd."""
+
+        self.gap: Gap | None = None
+        """What is being missed."""
+
+        self.left_at: float | None = None
+        """When the last follower left, seconds of the monotonic clock."""
+
+    def let_in(self, box: Box) -> None:
+        """Let *box* follow."""
+        box.follow(self.entry)
+        self.boxes.append(box)
+        if self.entry.channel in CONFLATED:
+            self.unread.append(box.unread)
+
+    def let_out(self, box: Box) -> None:
+        """Put nothing more into *box*; what lies in it stays."""
+        if box in self.boxes:
+            place = self.boxes.index(box)
+            del self.boxes[place]
+            if self.unread:
+                del self.unread[place]
+
+
+class Interest:
+    """Counts followers, and tells the feed what is wanted.
+
+    A symbol that nobody follows any more lingers for a while. Under a plan's limit it makes room at once for one that
+    somebody wants now.
+    """
+
+    def __init__(
+        self, book: Book, policy: InterestPolicy, counts: FeedCounts, clock: Clock
+    ) -> None:
+        """Want nothing yet."""
+        self._book = book
+        self._policy = policy
+        self._counts = counts
+        self._clock = clock
+        self._feed: LiveFeed | None = None
+        self._topics: dict[Channel, dict[str, Topic]] = {channel: {} for channel in Channel}
+        self._counted: dict[str, int] = {}
+        self._lingering: dict[Topic, None] = {}
+        self._news: dict[Channel, list[str]] = defaultdict(list)
+        counts.symbol_limit = policy.symbol_limit
+
+    def feed_by(self, feed: LiveFeed) -> None:
+        """Want symbols from *feed* from now on."""
+        self._feed = feed
+
+    @property
+    def limit(self) -> int | None:
+        """Symbols on quotes and trades together that the plan allows; None is no limit."""
+        return self._policy.symbol_limit
+
+    def on(self, channel: Channel) -> Mapping[str, Topic]:
+        """Return the topics of *channel* by symbol."""
+        return self._topics[channel]
+
+    def __iter__(self) -> Iterator[Topic]:
+        for topics in self._topics.values():
+            yield from topics.values()
+
+    # ------------------------------------------------------------------------------- come and leave
+
+    def add(self, box: Box, channel: Channel, symbol: str) -> Topic | None:
+        """Let *box* follow *symbol*; None when the plan allows no more. `want` tells the feed of all that is new."""
+        topic = self._topics[channel].get(symbol)
+        if topic is None:
+            if not self._admit(channel, symbol):
+                return None
+            topic = self._begin(channel, symbol)
+            self._news[channel].append(symbol)
+        topic.left_at = None
+        self._lingering.pop(topic, None)
+        if box not in topic.boxes:
+            topic.let_in(box)
+        if symbol == EVERYTHING:
+            self._let_into_all(box, channel)
+        return topic
+
+    def want(self) -> None:
+        """Tell the feed what is new since this was last called."""
+        news, self._news = self._news, defaultdict(list)
+        if self._feed is not None:
+            for channel, symbols in news.items():
+                self._feed.follow(channel, symbols)
+
+    def discover(self, channel: Channel, symbol: str) -> Topic | None:
+        """Return the topic of a *symbol* that nobody has named, for those who follow everything; None without any."""
+        if EVERYTHING not in self._topics[channel]:
+            return None
+        return self._begin(channel, symbol)
+
+    def remove(self, box: Box, channel: Channel, symbol: str) -> None:
+        """Let *box* follow *symbol* no longer, and forget what it has not read of it."""
+        if symbol == EVERYTHING:
+            for topic in tuple(self._topics[channel].values()):
+                if topic.entry.symbol not in box.symbols:
+                    self._remove(box, topic)
+        named = self._topics[channel].get(symbol)
+        if named is not None:
+            self._remove(box, named)
+
+    def detach(self, box: Box) -> None:
+        """Put nothing more into *box*; what lies in it stays."""
+        for channel, symbol in box.followed:
+            topic = self._topics[channel].get(symbol)
+            if topic is not None:
+                self._let_out(box, topic)
+
+    def drop(self, topic: Topic) -> None:
+        """Want *topic* no longer."""
+        entry = topic.entry
+        self._lingering.pop(topic, None)
+        if self._topics[entry.channel].pop(entry.symbol, None) is None:
+            return
+        self._discount(entry)
+        self._book.close(entry)
+        self._count_wanted(entry.channel)
+
+    def end_lingering(self) -> list[Topic]:
+        """Drop what nobody has come back to, tell the feed, and return it."""
+        before = self._clock.monotonic() - self._policy.linger
+        ended = []
+        for topic in self._lingering:
+            if topic.left_at is not None and topic.left_at > before:
+                # Those behind it left later.
+                break
+            ended.append(topic)
+        self._unwant(ended)
+        return ended
+
+    # ------------------------------------------------------------------------------------- the rest
+
+    def _begin(self, channel: Channel, symbol: str) -> Topic:
+        topic = Topic(self._book.open(channel, symbol))
+        self._book.turn(topic.entry, SymbolState.PENDING)
+        self._topics[channel][symbol] = topic
+        self._count_wanted(channel)
+        everything = self._topics[channel].get(EVERYTHING)
+        if everything is not None and everything is not topic:
+            for box in everything.boxes:
+                topic.let_in(box)
+        return topic
+
+    def _let_into_all(self, box: Box, channel: Channel) -> None:
+        for topic in self._topics[channel].values():
+            if box not in topic.boxes:
+                topic.let_in(box)
+
+    def _remove(self, box: Box, topic: Topic) -> None:
+        box.unfollow(topic.entry)
+        self._let_out(box, topic)
+
+    def _let_out(self, box: Box, topic: Topic) -> None:
+        topic.let_out(box)
+        if not topic.boxes and topic not in self._lingering:
+            topic.left_at = self._clock.monotonic()
+            self._lingering[topic] = None
+
+    def _admit(self, channel: Channel, symbol: str) -> bool:
+        if channel not in _COUNTED:
+            return True
+        limit = self.limit
+        if limit is not None and symbol not in self._counted and len(self._counted) >= limit:
+            self._make_room()
+            if len(self._counted) >= limit:
+                return False
+        self._counted[symbol] = self._counted.get(symbol, 0) + 1
+        self._counts.symbols = len(self._counted)
+        return True
+
+    def _make_room(self) -> None:
+        # Who left first makes room first, and somebody who wants to come now goes before one who may come back.
+        for topic in self._lingering:
+            symbol = topic.entry.symbol
+            topics = [self._topics[channel].get(symbol) for channel in _COUNTED]
+            counted = [topic for topic in topics if topic is not None]
+            if counted and all(topic in self._lingering for topic in counted):
+                self._unwant(counted)
+                return
+
+    def _unwant(self, topics: Iterable[Topic]) -> None:
+        ended: dict[Channel, list[str]] = defaultdict(list)
+        for topic in topics:
+            ended[topic.entry.channel].append(topic.entry.symbol)
+            self.drop(topic)
+        if self._feed is not None:
+            for channel, symbols in ended.items():
+                self._feed.unfollow(channel, symbols)
+
+    def _discount(self, entry: Entry) -> None:
+        left = self._counted.get(entry.symbol, 0) - 1
+        if entry.channel not in _COUNTED:
+            return
+        if left > 0:
+            self._counted[entry.symbol] = left
+        else:
+            self._counted.pop(entry.symbol, None)
+        self._counts.symbols = len(self._counted)
+
+    def _count_wanted(self, channel: Channel) -> None:
+        self._counts.wanted[channel.value] = len(self._topics[channel])

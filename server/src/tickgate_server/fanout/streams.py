@@ -1,0 +1,337 @@
+"""The streams of this process, and what a follower may ask for on one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Final, TypeAlias
+
+from msgspec import Struct
+
+from ..errors import InvalidRequest, NotFeedHolder, ShuttingDown, TooManyStreams
+from ..market.live import FeedState
+from ..market.provenance import Feed
+from ..market.symbol import STOCK_SYMBOL_RULE, is_stock_symbol
+from ..market.unavailable import Reason, Unavailable
+from ..observe.counters import StreamCounts
+from ..ports import Clock, Encode
+from . import tokens
+from .beat import Beat
+from .box import Box, Terms
+from .hub import Hub
+from .interest import EVERYTHING
+from .mailbox import Closing, Delivery, Mailbox
+from .recall import Recall
+
+_OPTION: Final = re.compile(r"[A-Z]{1,6}\d{6}[CP]\d{8}", re.ASCII)
+
+_ELSEWHERE: Final = (
+    "another process holds the account's only connection to the live feed; ask another replica"
+)
+_ELSEWHERE_DELAY: Final = 1.0
+
+Unknown: TypeAlias = Callable[[Collection[str]], Awaitable[Mapping[str, Unavailable]]]
+"""Tells which of some symbols do not exist, and why they cannot be followed."""
+
+
+class StreamPolicy(Struct, frozen=True, kw_only=True):
+    """What an operator may turn about streams."""
+
+    enabled: bool
+    streams: int
+    """Streams at once."""
+
+    symbols: int
+    """Symbols of one stream, each counted for every subscription."""
+
+    subscriptions: int
+    """Subscriptions of one stream."""
+
+    all_symbols: bool
+    """Whether "*" may be followed."""
+
+    default_feed: Feed
+
+
+class Order(Struct, frozen=True):
+    """A subscription, as it was asked for."""
+
+    terms: Terms
+    feed: Feed
+    symbols: tuple[str, ...]
+    token: tokens.Token | None = None
+
+
+class LiveHub(Struct, frozen=True):
+    """A feed that can be followed."""
+
+    hub: Hub
+    recall: Recall
+
+
+class Streams:
+    """Lets followers in, up to a limit, and shows them out when the gateway stops."""
+
+    def __init__(
+        self,
+        policy: StreamPolicy,
+        hub_of: Callable[[Feed], LiveHub],
+        beat: Beat,
+        clock: Clock,
+        encode: Encode,
+        unknown: Unknown,
+        counts: StreamCounts,
+    ) -> None:
+        """Let followers in.
+
+        Args:
+            policy: limits.
+            hub_of: gives the hub of a feed, which begins to exist when it is first asked for.
+            beat: when mail is handed out.
+            clock: measures.
+            encode: makes bytes of updates.
+            unknown: tells which symbols do not exist.
+            counts: what streams do is counted there.
+        """
+        self.policy = policy
+        self.clock = clock
+        self.unknown = unknown
+        self.counts = counts
+        self.on_holding: Callable[[bool], None] = lambda _: None
+        """Told whether this process holds the default feed, or might."""
+
+        self._hub_of = hub_of
+        self._beat = beat
+        self._encode = encode
+        self._hubs: dict[Feed, LiveHub] = {}
+        self._held: set[Feed] = set()
+        self._followers: set[Follower] = set()
+        self._closing: Closing | None = None
+        counts.limit = policy.streams
+
+    # ------------------------------------------------------------------------------------ followers
+
+    def open(self, *, acks: bool) -> Follower:
+        """Let a follower in; *acks* tells whether he acknowledges.
+
+        Raises:
+            ShuttingDown: the gateway is stopping.
+            NotFeedHolder: another process holds the feed, or streams are switched off.
+            TooManyStreams: there are as many as there may be.
+        """
+        if self._closing is not None:
+            raise ShuttingDown
+        if not self.policy.enabled:
+            msg = "streams are switched off on this replica (stream.enabled); ask another replica"
+            raise NotFeedHolder(msg)
+        if self._is_elsewhere(self.policy.default_feed):
+            raise NotFeedHolder(_ELSEWHERE)
+        if len(self._followers) >= self.policy.streams:
+            msg = f"this gateway takes {self.policy.streams} streams (stream.streams), and all are taken"
+            raise TooManyStreams(msg)
+        mailbox = Mailbox(self._beat, self.clock, self._encode, self.counts, acks=acks)
+        follower = Follower(self, mailbox)
+        self._followers.add(follower)
+        self.counts.streams = len(self._followers)
+        return follower
+
+    def leave(self, follower: Follower) -> None:
+        """Let *follower* go."""
+        self._followers.discard(follower)
+        self.counts.streams = len(self._followers)
+
+    def live(self, feed: Feed) -> LiveHub:
+        """Return the hub of *feed*."""
+        live = self._hubs.get(feed)
+        if live is None:
+            live = self._hubs[feed] = self._hub_of(feed)
+            live.hub.on_state = lambda state: self._heed(feed, state)
+        return live
+
+    async def tick(self) -> None:
+        """Look after what changes with time alone; meant for once a second."""
+        for live in tuple(self._hubs.values()):
+            boxes = [
+                box
+                for follower in tuple(self._followers)
+                for box in follower.mailbox.boxes.values()
+                if box.hub is live.hub
+            ]
+            await live.hub.tick(boxes)
+        self._count()
+
+    def close(self, closing: Closing) -> None:
+        """Let nobody in any more, and tell everybody who is there: after his mail, the last word."""
+        self._closing = closing
+        for follower in tuple(self._followers):
+            follower.close(closing)
+
+    def hurry(self) -> None:
+        """Wait for nobody's mail to be read any more."""
+        for follower in tuple(self._followers):
+            follower.mailbox.hurry()
+
+    def _count(self) -> None:
+        boxes = [box for one in self._followers for box in one.mailbox.boxes.values()]
+        self.counts.subscriptions = len(boxes)
+        self.counts.followed = sum(len(box.followed) for box in boxes)
+
+    # ----------------------------------------------------------------------------------- the holder
+
+    def _is_elsewhere(self, feed: Feed) -> bool:
+        live = self._hubs.get(feed)
+        if live is None or feed in self._held:
+            return False
+        return live.hub.state is FeedState.WAITING_FOR_SLOT
+
+    def _heed(self, feed: Feed, state: FeedState) -> None:
+        if state is FeedState.LIVE:
+            self._held.add(feed)
+        elsewhere = self._is_elsewhere(feed)
+        if elsewhere:
+            closing = Closing(Reason.NOT_FEED_HOLDER, _ELSEWHERE, _ELSEWHERE_DELAY)
+            hub = self._hubs[feed].hub
+            for follower in tuple(self._followers):
+                if follower.follows_only(hub):
+                    follower.close(closing)
+        if feed is self.policy.default_feed:
+            self.on_holding(not elsewhere)
+
+
+class Follower:
+    """One stream: what its follower asks for, and what he gets."""
+
+    def __init__(self, streams: Streams, mailbox: Mailbox) -> None:
+        """Begin without a subscription."""
+        self.mailbox = mailbox
+        self._streams = streams
+        self._lives: dict[Box, LiveHub] = {}
+        self._gone = False
+
+    async def next(self) -> Delivery | None:
+        """Return the next message, when there is one that may be sent; None at the end."""
+        return await self.mailbox.next()
+
+    async def subscribe(self, order: Order) -> None:
+        """Begin a subscription.
+
+        Raises:
+            InvalidRequest: its id is in use, or there are too many.
+        """
+        boxes, most = self.mailbox.boxes, self._streams.policy.subscriptions
+        if order.terms.id in boxes:
+            rule = (
+                f"{order.terms.id!r} is in use on this stream; end it first, or add symbols to it"
+            )
+            raise InvalidRequest([("subscribe.id", rule)])
+        if len(boxes) >= most:
+            raise InvalidRequest([("subscribe", f"a stream has {most} subscriptions at most")])
+        live = self._streams.live(order.feed)
+        box = live.hub.box(order.terms)
+        self._lives[box] = live
+        self.mailbox.put_up(box)
+        await self._follow(box, order.symbols)
+        if order.token is not None:
+            live.hub.resume(box, order.token)
+
+    async def add(self, subscription_id: str, symbols: Sequence[str]) -> None:
+        """Follow more symbols.
+
+        Raises:
+            InvalidRequest: there is no such subscription.
+        """
+        box = self._box("add.subscription_id", subscription_id)
+        await self._follow(box, symbols)
+
+    def unsubscribe(self, subscription_id: str, symbols: Sequence[str]) -> None:
+        """Stop following *symbols*, or everything when there are none.
+
+        Raises:
+            InvalidRequest: there is no such subscription.
+        """
+        box = self._box("unsubscribe.subscription_id", subscription_id)
+        hub = self._lives[box].hub
+        if symbols:
+            hub.leave(box, symbols)
+            return
+        hub.leave(box, tuple(box.symbols))
+        del self._lives[box]
+        self.mailbox.take_down(box)
+
+    def query(self, subscription_id: str) -> None:
+        """Tell how everything of a subscription stands.
+
+        Raises:
+            InvalidRequest: there is no such subscription.
+        """
+        self._box("query.subscription_id", subscription_id).restate()
+        self.mailbox.wake_for_mail()
+
+    def follows_only(self, hub: Hub) -> bool:
+        """Tell whether there are subscriptions, and none but to *hub*."""
+        boxes = self.mailbox.boxes.values()
+        return bool(boxes) and all(box.hub is hub for box in boxes)
+
+    def close(self, closing: Closing) -> None:
+        """Send what there is, then the last word."""
+        self._detach()
+        self.mailbox.close(closing)
+
+    def leave(self) -> None:
+        """Go: nobody reads any more."""
+        self._detach()
+        self.mailbox.end()
+        self._streams.leave(self)
+
+    def _detach(self) -> None:
+        self._gone = True
+        for box, live in self._lives.items():
+            live.hub.detach(box)
+
+    def _box(self, field: str, subscription_id: str) -> Box:
+        box = self.mailbox.boxes.get(subscription_id)
+        if box is None:
+            rule = f"there is no subscription {subscription_id!r} on this stream"
+            raise InvalidRequest([(field, rule)])
+        return box
+
+    async def _follow(self, box: Box, symbols: Sequence[str]) -> None:
+        live = self._lives[box]
+        rejected = {symbol: why for symbol in symbols if (why := self._misfit(symbol)) is not None}
+        rejected |= self._beyond_limit(box, [one for one in symbols if one not in rejected])
+        rejected |= await self._streams.unknown([one for one in symbols if one not in rejected])
+        if self._gone:
+            return
+        for symbol, why in rejected.items():
+            live.hub.refuse_symbol(box, symbol, why)
+        topics = live.hub.join(box, [one for one in symbols if one not in rejected])
+        live.recall.snapshot(topics, box)
+
+    def _misfit(self, symbol: str) -> Unavailable | None:
+        if is_stock_symbol(symbol):
+            return None
+        if symbol == EVERYTHING:
+            if self._streams.policy.all_symbols:
+                return None
+            message = '"*" is not allowed here (stream.all_symbols); name symbols'
+            return Unavailable(reason=Reason.NOT_SUPPORTED, message=message)
+        if _OPTION.fullmatch(symbol):
+            message = f"{symbol} is an option contract, and the feed carries stocks"
+        else:
+            message = f"{symbol!r}: {STOCK_SYMBOL_RULE}"
+        return Unavailable(reason=Reason.INVALID_REQUEST, message=message)
+
+    def _beyond_limit(self, box: Box, symbols: Sequence[str]) -> dict[str, Unavailable]:
+        most = self._streams.policy.symbols
+        there = sum(
+            len({symbol for _, symbol in each.followed}) for each in self.mailbox.boxes.values()
+        )
+        followed = {symbol for _, symbol in box.followed}
+        new = [symbol for symbol in symbols if symbol not in followed]
+        return {
+            symbol: Unavailable(
+                reason=Reason.SUBSCRIPTION_LIMIT,
+                message=f"{symbol}: a stream follows {most} symbols at most (stream.symbols)",
+            )
+            for symbol in new[max(0, most - there) :]
+        }
