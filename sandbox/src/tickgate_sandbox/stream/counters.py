@@ -19,6 +19,8 @@ class StreamCounters:
     """Handshakes that succeeded."""
     authentications: int = 0
     """Connections that got hold of their feed."""
+    messages: int = 0
+    """Messages that clients have sent, pings not among them."""
     refusals: Counter[int] = field(default_factory=Counter)
     """Errors sent, by their code."""
     subscribes: Counter[Pair] = field(default_factory=Counter)
@@ -54,7 +56,7 @@ class StreamCounters:
 
     def clear(self) -> None:
         """Start again from zero."""
-        self.connections = self.authentications = self.frames = 0
+        self.connections = self.authentications = self.messages = self.frames = 0
         for counter in (self.refusals, self.subscribes, self.unsubscribes, self.records):
             counter.clear()
 
@@ -63,6 +65,7 @@ class StreamCounters:
         return {
             "connections": self.connections,
             "authentications": self.authentications,
+            "messages": self.messages,
             "refusals": {str(code): count for code, count in self.refusals.items()},
             "subscribes": by_channel(self.subscribes),
             "unsubscribes": by_channel(self.unsubscribes),

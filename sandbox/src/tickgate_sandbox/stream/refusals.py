@@ -31,6 +31,7 @@ SYMBOL_LIMIT: Final = 405
 CONNECTION_LIMIT: Final = 406
 NOT_IN_PLAN: Final = 409
 NO_SUCH_CHANNEL: Final = 410
+INTERNAL_ERROR: Final = 500
 
 
 class StreamRefusal(Exception):

@@ -14,6 +14,7 @@ from ..channels import PLAYED, Pair
 from ..clock import MarketClock
 from ..keys import Keys, accepted
 from ..market import Source
+from ..recordings import RecordingError
 from ..settings import Plan
 from . import refusals
 from .counters import StreamCounters
@@ -39,6 +40,12 @@ _LONGEST_FRAME: Final = 200
 
 _LOOK_EVERY: Final = 0.01
 """Seconds between two looks for records that have become due."""
+
+_NORMAL: Final = 1000
+"""WebSocket close code: no fault on either side."""
+
+_CONNECTED: Final = {"T": "success", "msg": "connected"}
+_AUTHENTICATED: Final = {"T": "success", "msg": "authenticated"}
 
 Credentials = tuple[str, str]
 """Key and secret."""
@@ -119,6 +126,8 @@ class Session:
                 break
             self._counters.sent(item.pair for item in batch)
             sent += len(batch)
+            # A fast client never makes us wait, and the others on this loop have work to do too.
+            await asyncio.sleep(0)
         return sent
 
     async def send_frame(self, payload: bytes) -> bool:
@@ -179,12 +188,14 @@ class Session:
             await self.refuse(StreamRefusal(refusals.AUTH_TIMEOUT, close=True))
 
     async def _hear(self, message: WSMessage) -> None:
+        asks = message.type not in (WSMsgType.PING, WSMsgType.PONG)
+        self._counters.messages += asks
         if self._is_dead():
             return
-        if message.type is WSMsgType.PING:
-            await self.link.pong(message)
-        elif message.type is not WSMsgType.PONG:
+        if asks:
             await self._answer(self.link.read(message))
+        elif message.type is WSMsgType.PING:
+            await self.link.pong(message)
 
     async def _answer(self, request: Any) -> None:
         try:
@@ -263,7 +274,7 @@ class Session:
     async def _subscribe(self, lists: Lists) -> None:
         # Checked first, for a refusal must not wait until recordings are read.
         self._subscriptions.check(lists)
-        await self._source.load(_symbols(lists, self._source.symbols))
+        await self._load(_symbols(lists, self._source.symbols))
         before = self._subscriptions.pairs()
         self._subscriptions.add(lists)
         partial = self._faults.strike(PartialAck, self.feed.name)
@@ -271,6 +282,12 @@ class Session:
             self._subscriptions.remove(partial.forgotten(lists))
         self._counters.requested(self._counters.subscribes, lists)
         await self._changed(before)
+
+    async def _load(self, symbols: frozenset[str]) -> None:
+        try:
+            await self._source.load(symbols)
+        except RecordingError as error:
+            raise StreamRefusal(refusals.INTERNAL_ERROR) from error
 
     async def _unsubscribe(self, lists: Lists) -> None:
         before = self._subscriptions.pairs()
@@ -287,13 +304,6 @@ class Session:
         refuse = self._faults.strike(Refuse, self.feed.name, occasion)
         if refuse is not None:
             raise refuse.refusal()
-
-
-_NORMAL: Final = 1000
-"""WebSocket close code: no fault on either side."""
-
-_CONNECTED: Final = {"T": "success", "msg": "connected"}
-_AUTHENTICATED: Final = {"T": "success", "msg": "authenticated"}
 
 
 def _symbols(lists: Lists, offered: frozenset[str]) -> frozenset[str]:
