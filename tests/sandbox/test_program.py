@@ -58,6 +58,7 @@ async def test_every_option(tmp_path: Path) -> None:
     options = (
         "serve --listen 127.0.0.1:0 --symbols AAPL,MSFT --at 2026-11-20T10:00:00-05:00"
         " --speed 0 --step 1 --seed 5 --plan plus --rate-limit 100 --key-id key --secret secret"
+        " --connections 0 --auth-timeout 5"
     )
     async with program(*options.split()) as process:
         assert process.stdout is not None
@@ -68,10 +69,17 @@ async def test_every_option(tmp_path: Path) -> None:
             session.get(f"{url}/v2/stocks/quotes/latest?{query}", headers=KEYS) as answer,
         ):
             quotes = (await answer.json())["quotes"]
+            stream = f"{url.replace('http', 'ws')}/v2/sip"
+            async with (
+                session.ws_connect(stream, headers=KEYS) as one,
+                session.ws_connect(stream, headers=KEYS) as other,
+            ):
+                welcome = [[await socket.receive_json() for _ in "12"] for socket in (one, other)]
 
     assert sorted(quotes) == ["AAPL", "MSFT"]
     assert quotes["AAPL"]["t"] == "2026-11-20T15:00:00Z"
     assert answer.headers["X-RateLimit-Limit"] == "100"
+    assert [last[0]["msg"] for _, last in welcome] == ["authenticated", "authenticated"]
 
 
 async def test_version() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +14,7 @@ import pytest
 from alpaca.common.exceptions import APIError
 from alpaca.data.enums import DataFeed
 from alpaca.data.historical.stock import StockHistoricalDataClient
+from alpaca.data.live.stock import StockDataStream
 from alpaca.data.requests import (
     StockLatestBarRequest,
     StockLatestQuoteRequest,
@@ -22,7 +25,8 @@ from alpaca.trading.client import TradingClient
 from alpaca.trading.enums import AssetExchange, AssetStatus
 from alpaca.trading.requests import GetAssetsRequest, GetCalendarRequest
 
-from tests.support.recordings import write_recordings
+from tests.support.recordings import market_open, write_recordings
+from tests.support.waiting import until
 from tickgate_sandbox import Sandbox
 
 from .asking import asked, synthetic
@@ -167,3 +171,131 @@ async def test_calendar() -> None:
 
     assert [day.date for day in days] == [date(2025, 11, 26), date(2025, 11, 28)]
     assert [day.close.time() for day in days] == [time(16), time(13)]
+
+
+# ------------------------------------------------------------------------------------- stream
+
+
+class Heard:
+    """Records that the SDK's stream has handed over."""
+
+    def __init__(self) -> None:
+        self.records: list[Any] = []
+
+    async def take(self, record: Any) -> None:
+        self.records.append(record)
+
+    async def one(self) -> Any:
+        """Return the first record, once it is there."""
+        await until(lambda: bool(self.records))
+        return self.records[0]
+
+
+@asynccontextmanager
+async def listening(running: Sandbox, stream: StockDataStream) -> AsyncIterator[None]:
+    """Run the SDK's stream, from when it has subscribed to what it was told to."""
+    task = asyncio.create_task(stream._run_forever())
+    try:
+        await until(lambda: bool(running.counters.stream.subscribed("iex")))
+        yield
+    finally:
+        await stream.stop_ws()
+        # It looks for the word to stop between two frames; without its socket it looks at once.
+        await stream.close()
+        await task
+
+
+def sdk_stream(running: Sandbox) -> StockDataStream:
+    """Return the SDK's stream, pointed at the sandbox."""
+    return StockDataStream("key", "secret", url_override=f"{running.stream_url}/v2/iex")
+
+
+async def test_streamed_quotes_and_trades(tmp_path: Path) -> None:
+    """The SDK streams every recorded quote and trade of a replay."""
+    day = date(2024, 3, 13)
+    recorded = write_recordings(tmp_path, ["IBM"], day=day)["IBM"]
+    start, end = market_open(day), market_open(day) + 24 * 3600 * 10**9
+    settings = synthetic(replay=tmp_path, at="2024-03-13T10:00:00-04:00")
+    quotes, trades = Heard(), Heard()
+    async with asked(settings) as (running, _):
+        stream = sdk_stream(running)
+        stream.subscribe_quotes(quotes.take, "IBM")
+        stream.subscribe_trades(trades.take, "IBM")
+        async with listening(running, stream):
+            played = await running.stream.replay(start, end, channels=["quotes", "trades"])
+            total = played.records.total()
+            await until(lambda: len(quotes.records) + len(trades.records) == total)
+
+    assert [(one.bid_price, one.ask_price, one.bid_size) for one in quotes.records] == [
+        (line["bp"], line["ap"], line["bs"])
+        for line in (json.loads(text) for time, text in recorded.quotes if time >= start)
+    ]
+    assert [(one.symbol, one.price, one.size) for one in trades.records] == [
+        ("IBM", line["p"], line["s"])
+        for line in (json.loads(text) for time, text in recorded.trades if time >= start)
+    ]
+
+
+async def test_streamed_bars() -> None:
+    """The SDK streams minute bars and running daily bars as market time passes."""
+    elapsed = 0
+    bars, daily = Heard(), Heard()
+    async with asked(synthetic(speed=1.0), monotonic_ns=lambda: elapsed) as (running, _):
+        stream = sdk_stream(running)
+        stream.subscribe_bars(bars.take, "*")
+        stream.subscribe_daily_bars(daily.take, "AAPL")
+        async with listening(running, stream):
+            elapsed = 60 * 10**9
+            bar, day = await bars.one(), await daily.one()
+
+    assert bar.timestamp == datetime(2026, 11, 20, 15, tzinfo=UTC)
+    assert bar.low <= bar.vwap <= bar.high
+    assert day.timestamp == datetime(2026, 11, 20, 5, tzinfo=UTC)
+    assert day.volume > 0
+
+
+async def test_streamed_status_and_amendments() -> None:
+    """The SDK streams what a test has pushed: a halt, a correction, a cancellation."""
+    at = "2026-11-20T15:00:00.123456789Z"
+    halt = {"sc": "H", "sm": "Trading Halt", "rc": "T12", "rm": "Information", "z": "C"}
+    correction = {
+        "x": "M", "oi": 1, "op": 39.15, "os": 4, "oc": [" "],
+        "ci": 2, "cp": 39.18, "cs": 4, "cc": [" "], "z": "B",
+    }  # fmt: skip
+    cancel = {"i": 465, "x": "D", "p": 105.31, "s": 300, "a": "C", "z": "C"}
+    statuses, corrections, cancels = Heard(), Heard(), Heard()
+    async with asked() as (running, _):
+        stream = sdk_stream(running)
+        stream.subscribe_trading_statuses(statuses.take, "*")
+        stream.subscribe_trades(Heard().take, "AAPL")
+        stream.register_trade_corrections(corrections.take)
+        stream.register_trade_cancels(cancels.take)
+        async with listening(running, stream):
+            await running.stream.push(
+                [
+                    {"T": "s", "S": "AAPL", "t": at} | halt,
+                    {"T": "c", "S": "AAPL", "t": at} | correction,
+                    {"T": "x", "S": "AAPL", "t": at} | cancel,
+                ]
+            )
+            status = await statuses.one()
+            corrected = await corrections.one()
+            cancelled = await cancels.one()
+
+    assert (status.status_code, status.reason_code) == ("H", "T12")
+    assert status.timestamp == datetime(2026, 11, 20, 15, 0, 0, 123456, tzinfo=UTC)
+    assert (corrected.original_price, corrected.corrected_price) == (39.15, 39.18)
+    assert (cancelled.id, cancelled.price) == (465, 105.31)
+
+
+async def test_stream_unsubscribes() -> None:
+    """The SDK's own unsubscription arrives."""
+    async with asked() as (running, _):
+        stream = sdk_stream(running)
+        stream.subscribe_quotes(Heard().take, "AAPL", "MSFT")
+        async with listening(running, stream):
+            await stream._send_unsubscribe_msg("quotes", ["MSFT"])
+            counters = running.counters.stream
+            await until(lambda: counters.subscribed("iex") == {("quotes", "AAPL")})
+
+    assert counters.unsubscribes == {("quotes", "MSFT"): 1}
