@@ -20,6 +20,7 @@ from ..market.session import MarketSession, Span
 from ..market.time import NANOS, format_rfc3339
 from ..market.unavailable import Refusal
 from .records import RawBar, RawQuote, RawTrade
+from .rules import HIGHEST_PRICE
 
 R = TypeVar("R", RawQuote, RawTrade, RawBar)
 
@@ -95,6 +96,8 @@ class _Seen:
         "doubt",
         "doubted_time",
         "keeps_hours",
+        "near_high",
+        "near_low",
         "quote_time",
         "trade_price",
         "trade_time",
@@ -111,6 +114,8 @@ class _Seen:
         # The last trade, and the day of which it is the measure.
         self.yardstick: _Yardstick | None = None
         self.day_start = self.day_end = 0
+        # Prices that are near the last trade; all are while there is none.
+        self.near_low, self.near_high = _EMPTY, HIGHEST_PRICE
         # A trade far from the yardstick, which takes its place once another trade stands by it.
         self.doubt: _Yardstick | None = None
         self.doubted_time = _NEVER
@@ -151,6 +156,10 @@ class Context:
         self._span_at = span_at
         self._flagged = flagged
         self._capacity = capacity
+        self._absurd_size = policy.volume_pattern_size
+        # Half of what is far by either rule, and at most half of the price: a quote that is so near a trade is not far
+        # from it by any rule, nor the trade far from the quote.
+        self._near = min(policy.price_range_share, policy.consistency_share, Decimal(1)) / 2
         self._seen: dict[Feed, dict[str, _Seen]] = {feed: {} for feed in Feed}
         # Nearly every record falls into the same session as the one before.
         self._trading_from, self._trading_to = 0, -1
@@ -182,7 +191,9 @@ class Context:
     def quote(self, raw: RawQuote, feed: Feed) -> Odd:
         """Judge a quote with at least one side."""
         seen = self._seen[feed].get(raw.symbol) or self._first(feed, raw.symbol)
-        odd = self._judge(raw, seen, self._of_quotes)
+        odd: Odd = ()
+        if not self._is_ordinary_quote(raw, seen):
+            odd = self._judge(raw, seen, self._of_quotes)
         if not odd and raw.event_time >= seen.quote_time:
             seen.quote_time, seen.bid, seen.ask = raw.event_time, raw.bid_price, raw.ask_price
         return odd
@@ -217,6 +228,18 @@ class Context:
             del symbols[next(iter(symbols))]
         return seen
 
+    def _is_ordinary_quote(self, raw: RawQuote, seen: _Seen) -> bool:
+        """Tell whether no rule, even one that is off, finds *raw* odd, at a fraction of the rules' cost.
+
+        False says nothing: then the rules decide.
+        """
+        return (
+            self._trading_from <= raw.event_time <= self._trading_to
+            and (raw.bid_size or 0) < self._absurd_size
+            and (raw.ask_size or 0) < self._absurd_size
+            and seen.near_low <= raw.bid_price <= raw.ask_price <= seen.near_high
+        )
+
     def _judge_bar(self, raw: RawBar, feed: Feed, checks: _Checks[RawBar]) -> Odd:
         seen = self._seen[feed].get(raw.symbol) or self._first(feed, raw.symbol)
         return self._judge(raw, seen, checks)
@@ -245,6 +268,8 @@ class Context:
             seen.day_start = days * _DAY + seen.day_break
             seen.day_end = seen.day_start + _DAY
         seen.yardstick, seen.doubt = self._yardstick(raw.price), None
+        reach = raw.price * self._near
+        seen.near_low, seen.near_high = raw.price - reach, raw.price + reach
 
     def _yardstick(self, price: Decimal) -> _Yardstick:
         reach = price * self._policy.price_range_share

@@ -61,3 +61,59 @@ class RawBar(Struct, frozen=True, gc=False):
     volume: int | None
     trade_count: int | None
     vwap: Decimal | None
+
+
+class RawExecution(Struct, frozen=True, gc=False):
+    """A trade as a correction names it, before or after."""
+
+    id: int | None
+    price: Decimal
+    size: int | None
+    conditions: tuple[str, ...]
+
+
+class RawCorrection(Struct, frozen=True, gc=False):
+    """A correction of a trade to be checked."""
+
+    symbol: str
+    event_time: int
+    original: RawExecution
+    corrected: RawExecution
+    exchange: str | None
+    tape: str | None
+
+
+class RawCancellation(Struct, frozen=True, gc=False):
+    """A cancellation of a trade to be checked."""
+
+    symbol: str
+    event_time: int
+    id: int | None
+    price: Decimal
+    size: int | None
+    exchange: str | None
+    action: str | None
+    tape: str | None
+
+
+class RawStatus(Struct, frozen=True, gc=False):
+    """A trading status to be checked."""
+
+    symbol: str
+    event_time: int
+    status_code: str
+    status_message: str | None
+    reason_code: str | None
+    reason_message: str | None
+    tape: str | None
+
+
+class RawBands(Struct, frozen=True, gc=False):
+    """Price bands to be checked. A price of zero is how an upstream may write that there is no limit."""
+
+    symbol: str
+    event_time: int
+    limit_up: Decimal
+    limit_down: Decimal
+    indicator: str | None
+    tape: str | None

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final
 
+from ..market.symbol import is_stock_symbol
 from ..market.time import NANOS, format_rfc3339
 from ..market.unavailable import Refusal
 
@@ -16,17 +17,21 @@ HIGHEST_PRICE: Final = Decimal(1_000_000_000)
 """Prices from here on are refused. The dearest US share has cost about a million dollars; this leaves room and still
 stops numbers that only a fault can produce."""
 
-_MOST_DECIMALS: Final = 20
+MOST_DECIMALS: Final = 20
 """Digits behind the point that a price may have. US markets print six at most, but an average that passed through a
 binary float may be sent with seventeen."""
 
-_LARGEST_COUNT: Final = 2**63 - 1
+LARGEST_COUNT: Final = 2**63 - 1
+"""Sizes, counts and ids beyond it are refused: no contract has room for them."""
 
 _LONGEST_CODE: Final = 16
 """Characters of a venue, tape, condition or amendment; the longest that Alpaca sends is "incorrect"."""
 
 _MOST_CONDITIONS: Final = 32
 """Conditions of one record; SIPs send four at most."""
+
+_LONGEST_TEXT: Final = 256
+"""Characters of a message for people, such as why trading was halted; the longest that Alpaca documents has 80."""
 
 _SHOWN: Final = 40
 """Characters of a bad number or code that are shown as evidence."""
@@ -37,6 +42,13 @@ def check_symbol(seen: str, asked: str) -> Refusal | None:
     if seen == asked:
         return None
     return Refusal("symbol_mismatch", f"asked {asked}, answered {seen[:20]!r}")
+
+
+def check_stock_symbol(symbol: str) -> Refusal | None:
+    """`malformed_symbol`: the record says itself what it is about, and that is no stock's symbol."""
+    if is_stock_symbol(symbol):
+        return None
+    return Refusal("malformed_symbol", f"symbol {symbol[:20]!r}")
 
 
 def check_time(event_time: int, now: int, tolerance: int) -> Refusal | None:
@@ -63,16 +75,16 @@ def _has_few_decimals(price: Decimal) -> bool:
     # This runs for every price that arrives, and taking a Decimal apart is slow. Nearly always its text is too short to
     # hold many decimals.
     text = str(price)
-    if len(text) <= _MOST_DECIMALS and "E" not in text:
+    if len(text) <= MOST_DECIMALS and "E" not in text:
         return True
     exponent = price.as_tuple().exponent
     # It is a string for NaN and infinities.
-    return isinstance(exponent, int) and -exponent <= _MOST_DECIMALS
+    return isinstance(exponent, int) and -exponent <= MOST_DECIMALS
 
 
 def check_count(name: str, count: int | None, event_time: int) -> Refusal | None:
     """`negative_size`, `size_out_of_range`: a number of shares or trades that cannot be."""
-    if count is None or 0 <= count <= _LARGEST_COUNT:
+    if count is None or 0 <= count <= LARGEST_COUNT:
         return None
     rule = "negative_size" if count < 0 else "size_out_of_range"
     return Refusal(rule, f"{name} {str(count)[:30]}", event_time)
@@ -88,6 +100,13 @@ def check_codes(name: str, codes: Sequence[str | None], event_time: int) -> Refu
     return None
 
 
+def check_text(name: str, text: str | None, event_time: int) -> Refusal | None:
+    """`odd_code`: a message for people that is none and would only swell the answer."""
+    if text is None or (len(text) <= _LONGEST_TEXT and text.isprintable()):
+        return None
+    return Refusal("odd_code", f"{name} {text[:_SHOWN]!r}", event_time)
+
+
 def check_crossed(bid: Decimal, ask: Decimal, event_time: int) -> Refusal | None:
     """`crossed`: the bid is above the ask."""
     return Refusal("crossed", f"bid {bid} above ask {ask}", event_time) if bid > ask else None
@@ -101,3 +120,10 @@ def check_bar_order(
         return None
     evidence = f"open {open_}, high {high}, low {low}, close {close}"
     return Refusal("bar_order", evidence, event_time)
+
+
+def check_band_order(down: Decimal, up: Decimal, event_time: int) -> Refusal | None:
+    """`band_order`: the lower limit is above the upper."""
+    if down <= up:
+        return None
+    return Refusal("band_order", f"limit down {down} above limit up {up}", event_time)
