@@ -263,6 +263,27 @@ CASES = [
         messages.ENTITLEMENTS_READ,
     ),
     Case(
+        "gaps",
+        (),
+        {
+            "feed": tickgate.Feed.SIP,
+            "symbol": "AAPL",
+            "start": datetime(2026, 3, 6, 15, tzinfo=UTC),
+            "end": datetime(2026, 3, 6, 17, tzinfo=timezone(timedelta(hours=1))),
+            "page_size": 2,
+        },
+        "StatusService/ListGaps",
+        status_service_pb2.ListGapsRequest(
+            feed=provenance_pb2.FEED_SIP,
+            symbol="AAPL",
+            start_time=Timestamp(seconds=1_772_809_200),
+            end_time=Timestamp(seconds=1_772_812_800),
+            page_size=2,
+        ),
+        status_service_pb2.ListGapsResponse(gaps=[messages.OPEN_GAP, messages.GAP]),
+        [messages.OPEN_GAP_READ, messages.GAP_READ],
+    ),
+    Case(
         "errors",
         (),
         {
@@ -309,5 +330,5 @@ CASES = [
     ),
 ]
 
-YIELDING = {"assets", "errors"}
+YIELDING = {"assets", "errors", "gaps"}
 """Methods that walk pages."""

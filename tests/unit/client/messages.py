@@ -20,7 +20,9 @@ from tickgate.v1 import (
     admin_service_pb2,
     asset_pb2,
     bar_pb2,
+    channel_pb2,
     error_reason_pb2,
+    gap_pb2,
     market_session_pb2,
     provenance_pb2,
     quote_pb2,
@@ -443,6 +445,47 @@ STATUS = status_service_pb2.GetStatusResponse(
     error_log=status_service_pb2.ErrorLogStatus(
         store=status_service_pb2.TIER_STATE_DOWN, written=11, dropped=3, schema_version="0001"
     ),
+    feeds=[
+        status_service_pb2.FeedStatus(
+            feed=provenance_pb2.FEED_IEX,
+            state=status_service_pb2.FEED_STATE_LIVE,
+            change_time=at(NOON),
+            epoch="e1",
+            channels=[
+                status_service_pb2.FeedChannelStatus(
+                    channel=channel_pb2.CHANNEL_QUOTES, wanted=20, confirmed=19
+                ),
+                status_service_pb2.FeedChannelStatus(
+                    channel=channel_pb2.CHANNEL_DAILY_BARS, wanted=2, confirmed=2
+                ),
+            ],
+            symbol_limit=30,
+            symbols=20,
+            last_record_time=at(NOON + 1),
+            frames=5,
+            records=1_200,
+            dropped=7,
+            connections=2,
+            gaps=1,
+            lag=lasting(400_000_000),
+            max_lag=lasting(SECOND),
+        ),
+        status_service_pb2.FeedStatus(
+            feed=provenance_pb2.FEED_SIP,
+            state=status_service_pb2.FEED_STATE_NOT_ENTITLED,
+            message="the plan does not cover it",
+        ),
+    ],
+    streams=status_service_pb2.StreamsStatus(
+        streams=3,
+        stream_limit=500,
+        subscriptions=4,
+        followed=1_000,
+        delivered=2_000,
+        conflated=50,
+        lost=6,
+        messages=77,
+    ),
 )
 STATUS_READ = tickgate.GatewayStatus(
     version="7.8.9",
@@ -591,6 +634,118 @@ STATUS_READ = tickgate.GatewayStatus(
     error_log=tickgate.ErrorLogStatus(
         store=tickgate.TierState.DOWN, written=11, dropped=3, schema_version="0001"
     ),
+    feeds=(
+        tickgate.FeedStatus(
+            feed=tickgate.Feed.IEX,
+            state=tickgate.FeedState.LIVE,
+            message="",
+            change_time_ns=NOON,
+            epoch="e1",
+            channels=(
+                tickgate.FeedChannelStatus(
+                    channel=tickgate.Channel.QUOTES, wanted=20, confirmed=19
+                ),
+                tickgate.FeedChannelStatus(
+                    channel=tickgate.Channel.DAILY_BARS, wanted=2, confirmed=2
+                ),
+            ),
+            symbol_limit=30,
+            symbols=20,
+            last_record_time_ns=NOON + 1,
+            frames=5,
+            records=1_200,
+            dropped=7,
+            connections=2,
+            gaps=1,
+            lag_ns=400_000_000,
+            max_lag_ns=SECOND,
+        ),
+        tickgate.FeedStatus(
+            feed=tickgate.Feed.SIP,
+            state=tickgate.FeedState.NOT_ENTITLED,
+            message="the plan does not cover it",
+            change_time_ns=None,
+            epoch=None,
+            channels=(),
+            symbol_limit=None,
+            symbols=0,
+            last_record_time_ns=None,
+            frames=0,
+            records=0,
+            dropped=0,
+            connections=0,
+            gaps=0,
+            lag_ns=None,
+            max_lag_ns=None,
+        ),
+    ),
+    streams=tickgate.StreamsStatus(
+        streams=3,
+        stream_limit=500,
+        subscriptions=4,
+        followed=1_000,
+        delivered=2_000,
+        conflated=50,
+        lost=6,
+        messages=77,
+    ),
+)
+
+GAP = gap_pb2.Gap(
+    id=2,
+    feed=provenance_pb2.FEED_IEX,
+    cause=gap_pb2.GAP_CAUSE_OVERFLOW,
+    message="received faster than served",
+    start_time=at(NOON),
+    end_time=at(NOON + SECOND),
+    lost_records=12,
+    repair=gap_pb2.GAP_REPAIR_PARTIAL,
+    parts=[
+        gap_pb2.GapPart(
+            channel=channel_pb2.CHANNEL_QUOTES,
+            symbols=["AAPL", "GOOGL", "MSFT", "TSLA"],
+            symbol_count=1_500,
+        ),
+        gap_pb2.GapPart(channel=channel_pb2.CHANNEL_DAILY_BARS, symbols=["AAPL"], symbol_count=1),
+    ],
+)
+GAP_READ = tickgate.Gap(
+    id=2,
+    feed=tickgate.Feed.IEX,
+    cause=tickgate.GapCause.OVERFLOW,
+    message="received faster than served",
+    start_time_ns=NOON,
+    end_time_ns=NOON + SECOND,
+    lost_records=12,
+    repair=tickgate.GapRepair.PARTIAL,
+    parts=(
+        tickgate.GapPart(
+            channel=tickgate.Channel.QUOTES,
+            symbols=("AAPL", "GOOGL", "MSFT", "TSLA"),
+            symbol_count=1_500,
+        ),
+        tickgate.GapPart(channel=tickgate.Channel.DAILY_BARS, symbols=("AAPL",), symbol_count=1),
+    ),
+)
+# One that is open, as the status of a symbol names it.
+OPEN_GAP = gap_pb2.Gap(
+    id=3,
+    feed=provenance_pb2.FEED_SIP,
+    cause=gap_pb2.GAP_CAUSE_DISCONNECTED,
+    message="the upstream has closed",
+    start_time=at(NOON),
+    repair=gap_pb2.GAP_REPAIR_PENDING,
+)
+OPEN_GAP_READ = tickgate.Gap(
+    id=3,
+    feed=tickgate.Feed.SIP,
+    cause=tickgate.GapCause.DISCONNECTED,
+    message="the upstream has closed",
+    start_time_ns=NOON,
+    end_time_ns=None,
+    lost_records=None,
+    repair=tickgate.GapRepair.PENDING,
+    parts=(),
 )
 
 ENTITLEMENTS = status_service_pb2.GetEntitlementsResponse(

@@ -43,8 +43,15 @@ def _handlers(answers: dict[str, Callable[..., Any]]) -> list[grpc.GenericRpcHan
 @asynccontextmanager
 async def served(**answers: Callable[..., Coroutine[Any, Any, Any]]) -> AsyncIterator[str]:
     """Serve RPCs, each by the coroutine function of its name, and give the address."""
+    async with starting(*_handlers(answers)) as target:
+        yield target
+
+
+@asynccontextmanager
+async def starting(*handlers: grpc.GenericRpcHandler) -> AsyncIterator[str]:
+    """Start a server and give its address."""
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers(tuple(_handlers(answers)))
+    server.add_generic_rpc_handlers(handlers)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

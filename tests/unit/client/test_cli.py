@@ -63,6 +63,7 @@ def run(*tokens: str) -> int:
         ("codes trade-condition C", "Regular Sale"),
         ("status", "failing"),
         ("entitlements", "subscription does not permit"),
+        ("gaps", "received faster than served"),
         ("errors", "alpaca.data is left alone"),
         ("invalidate AAPL MSFT", "memory"),
     ],
@@ -155,6 +156,63 @@ def test_status_says_where_errors_are_kept(
         run("status", "--address", target)
     row = next(line for line in capsys.readouterr().out.splitlines() if "Error log" in line)
     assert row.removeprefix("Error log").strip() == said
+
+
+def test_status_tells_of_live_feeds(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Connections, what is followed on them, how late they are, and what the streams deliver."""
+    run("status", "--address", address)
+    lines = capsys.readouterr().out.splitlines()
+    feeds = lines.index(next(line for line in lines if line.startswith("Feed ")))
+    live, denied = lines[feeds + 2 : feeds + 4]
+    noon = "2026-03-06 15:30:00 UTC"
+    assert live.split() == (
+        f"IEX live {noon} quotes, daily bars 22 21 30 0.4 s 1,200 7 1 {noon} –".split()
+    )
+    assert denied.split() == (
+        "SIP not entitled – – 0 0 – – 0 0 0 – the plan does not cover it".split()
+    )
+    said = "3 of 500, 1,000 followed, 2,000 delivered, 50 conflated, 6 lost"
+    assert any(said in line for line in lines)
+
+
+def test_gaps_say_what_was_missed(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """From when to when, why, for whom, how much is known to be lost, and what was done."""
+    run("gaps", "--address", address)
+    _, _, first, second = (line.split() for line in capsys.readouterr().out.splitlines())
+    noon = "2026-03-06 15:30:00 UTC"
+    assert first == f"SIP {noon} open disconnected: the upstream has closed – – pending".split()
+    assert (
+        second[-20:]
+        == (
+            "quotes of AAPL, GOOGL, MSFT and 1,497 more, daily bars of AAPL 12 partial".split()[
+                -20:
+            ]
+        )
+        or second[-1] == "partial"
+    )
+
+
+def test_gaps_are_narrowed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Feed, symbol and a time narrow the list, and no more is asked for than is shown."""
+    requests: list[Any] = []
+
+    def answer(request: Any, context: grpc.ServicerContext) -> Any:
+        requests.append(request)
+        gaps = [messages.GAP] * request.page_size
+        return status_service_pb2.ListGapsResponse(gaps=gaps, next_page_token="more")
+
+    narrow = "--feed sip --symbol AAPL --since 2026-03-06T15:00:00Z --limit 3".split()
+    with served_by_threads(ListGaps=answer) as target:
+        assert run("gaps", *narrow, "--address", target) == cli.COMPLETE
+    assert capsys.readouterr().out.count("partial") == 3
+    assert requests == [
+        status_service_pb2.ListGapsRequest(
+            feed=provenance_pb2.FEED_SIP,
+            symbol="AAPL",
+            start_time=Timestamp(seconds=1_772_809_200),
+            page_size=3,
+        )
+    ]
 
 
 def test_entitlements_say_who_said_so(address: str, capsys: pytest.CaptureFixture[str]) -> None:

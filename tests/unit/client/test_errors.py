@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 REASONS = [name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()[1:]]
-ABOUT_THE_CALL = {"INVALID_REQUEST", "SHUTTING_DOWN", "INTERNAL", "PERMISSION_DENIED"}
+ABOUT_THE_CALL = {
+    *("INVALID_REQUEST", "SHUTTING_DOWN", "INTERNAL", "PERMISSION_DENIED", "NOT_FEED_HOLDER"),
+}
 """Reasons that never stand inside an answer."""
 
 
@@ -152,6 +154,13 @@ def test_a_stopping_gateway_is_unreachable() -> None:
     assert isinstance(error, tickgate.GatewayUnreachable)
 
 
+def test_another_replica_may_hold_the_feed() -> None:
+    """The wrong replica is told apart, and caught with all that means: come again."""
+    error = raised(grpc.StatusCode.UNAVAILABLE, "not here", info("NOT_FEED_HOLDER"))
+    assert type(error) is tickgate.NotFeedHolder
+    assert isinstance(error, tickgate.GatewayUnreachable)
+
+
 def test_what_only_operators_may_is_told_apart() -> None:
     """A caller who may not ask learns it by a class of its own, and not as a fault of the gateway."""
     error = raised(
@@ -224,7 +233,7 @@ def test_a_reason_of_tomorrow_about_data_is_about_data() -> None:
 
 def test_a_reason_of_tomorrow_about_the_call_is_the_gateways() -> None:
     """A reason that this client has no name for, without a family, is not mistaken for absence."""
-    error = raised(grpc.StatusCode.UNAVAILABLE, "not here", info("NOT_FEED_HOLDER"))
+    error = raised(grpc.StatusCode.UNAVAILABLE, "not here", info("ON_HOLIDAY"))
     assert isinstance(error, tickgate.GatewayError)
     assert error.code == "UNAVAILABLE"
 

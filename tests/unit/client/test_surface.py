@@ -9,13 +9,20 @@ import pytest
 import tickgate
 from tickgate import _questions as questions
 
+from tickgate import _plans as plans
+from tickgate.v1 import stream_service_pb2
+
 from .cases import CASES, SERVICES
 
-METHODS = sorted(
-    name
-    for name, member in vars(tickgate.Client).items()
-    if inspect.isfunction(member) and not name.startswith("_")
-)
+
+def methods(kind: type) -> list[str]:
+    """Name the public methods of a class."""
+    members = vars(kind).items()
+    return sorted(n for n, member in members if inspect.isfunction(member) and n[0] != "_")
+
+
+METHODS = methods(tickgate.Client)
+FOLLOWING = {name for name in METHODS if name.startswith("follow")}
 
 
 def test_all_is_honest() -> None:
@@ -50,8 +57,19 @@ def test_every_rpc_has_a_method() -> None:
 
 
 def test_the_cases_are_complete() -> None:
-    """Each method of the clients but `close` is among the cases that both clients are put to."""
-    assert {case.method for case in CASES} | {"close"} == set(METHODS)
+    """Each method of the clients that asks is among the cases that both clients are put to."""
+    assert {case.method for case in CASES} | FOLLOWING | {"close"} == set(METHODS)
+
+
+def test_every_channel_can_be_followed() -> None:
+    """Each channel of the contract is what one method of the clients follows."""
+    followed = {getattr(plans, name)("AAPL").channel for name in FOLLOWING}
+    assert followed == set(tickgate.Channel) - {tickgate.Channel.UNRECOGNIZED}
+    assert len(FOLLOWING) == len(followed)
+    assert (
+        f"/{stream_service_pb2.DESCRIPTOR.services_by_name['StreamService'].full_name}/Subscribe"
+        == plans.PATH
+    )
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -61,6 +79,15 @@ def test_the_clients_are_twins(name: str) -> None:
     parameters = [inspect.signature(each).parameters for each in (one, other)]
     assert list(parameters[0].values()) == list(parameters[1].values())
     assert one.__doc__ == other.__doc__
+
+
+@pytest.mark.parametrize("name", [*methods(tickgate.Subscription), "states", "counts", "connected"])
+def test_the_subscriptions_are_twins(name: str) -> None:
+    """Both subscriptions have the same members with the same arguments and the same words."""
+    one, other = getattr(tickgate.Subscription, name), getattr(tickgate.SyncSubscription, name)
+    assert one.__doc__ == other.__doc__
+    if inspect.isfunction(one):
+        assert inspect.signature(one).parameters == inspect.signature(other).parameters
 
 
 def test_the_clients_are_made_alike() -> None:
@@ -75,7 +102,8 @@ def test_a_method_reads_as_if_written_out(name: str) -> None:
     method = getattr(tickgate.Client, name)
     first, *rest = inspect.signature(method).parameters.values()
     assert first.name == "self"
-    assert rest == list(inspect.signature(getattr(questions, name)).parameters.values())
+    described = getattr(plans if name in FOLLOWING else questions, name)
+    assert rest == list(inspect.signature(described).parameters.values())
     assert method.__qualname__ == f"Client.{name}"
 
 

@@ -41,12 +41,21 @@ SERVICE_CONFIG: dict[str, Any] = {
                 "backoffMultiplier": 2,
                 "retryableStatusCodes": ["UNAVAILABLE"],
             },
-        }
+        },
+        {
+            # A stream is never retried by gRPC, which could not know what was read of it: the
+            # client connects again by itself, and resumes.
+            "name": [{"service": "tickgate.v1.StreamService"}],
+            "waitForReady": False,
+        },
     ],
     # Each failure takes a token and each success gives back a tenth; below half there are no
     # retries. So a gateway in trouble sees at most a tenth more calls because of them.
     "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
 }
+
+OWN_CONNECTION = ("grpc.use_local_subchannel_pool", 1)
+"""Option of a channel that shares no connection with others of the same target."""
 
 
 def channel_options(extra: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
@@ -66,4 +75,13 @@ def upstream_remaining(trailers: Trailers | None) -> int | None:
             # Whatever stands in between may have changed it, and no call fails for that.
             text = str(value)
             return int(text) if text.isdecimal() else None
+    return None
+
+
+def retry_pushback(trailers: Trailers | None) -> float | None:
+    """Seconds after which the gateway wants to be asked again; negative for never, None unsaid."""
+    for key, value in trailers or ():
+        if key == "grpc-retry-pushback-ms":
+            # gRPC takes what is no number for a no (gRFC A6).
+            return int(value) / 1000 if str(value).isdecimal() else -1.0
     return None

@@ -61,6 +61,7 @@ def _check_since(_: object, since: timedelta | datetime | None) -> None:
 
 
 Since = Annotated[timedelta | datetime | None, Parameter(validator=_check_since)]
+Limit = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=MOST_RECORDS))]
 KnownReasons = Annotated[tuple[Reason, ...], Parameter(choices=REASONS, negative="")]
 Kinds = Annotated[tuple[ValueKind, ...], Parameter(negative="")]
 KnownStatus = Annotated[AssetStatus, Parameter(choices=["active", "inactive"])]
@@ -246,12 +247,39 @@ def entitlements(*, options: Options = DEFAULTS) -> int:
 
 
 @app.command
+def gaps(
+    *,
+    feed: StockFeed | None = None,
+    symbol: str = "",
+    since: Since = None,
+    limit: Limit = 50,
+    options: Options = DEFAULTS,
+) -> int:
+    """What the gateway has missed of its live feeds, newest first.
+
+    Args:
+        feed: Only gaps of this feed.
+        symbol: Only gaps during which this symbol was followed.
+        since: Only gaps that lasted till then or longer: 15m, 2h, 1d, or a time such as
+            2026-10-01T15:00:00Z.
+        limit: How many at most.
+        options: What every command takes.
+    """
+    with options.connect() as gateway:
+        found = gateway.gaps(
+            feed=feed, symbol=symbol, start=_instant(since), page_size=min(limit, 500)
+        )
+        newest = list(islice(found, limit))
+    return _show(newest, tables.gaps(newest), options)
+
+
+@app.command
 def errors(
     *,
     reason: KnownReasons = (),
     of_call: str = "",
     since: Since = None,
-    limit: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=MOST_RECORDS))] = 50,
+    limit: Limit = 50,
     options: Options = DEFAULTS,
 ) -> int:
     """The gateway's newest refusals and failures. For operators, on the gateway's machine.

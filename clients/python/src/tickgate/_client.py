@@ -6,20 +6,24 @@ its answer, so this module is all that the twins do not share.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 import grpc
 import grpc.aio
 
+from . import _plans as plans
 from . import _questions as questions
 from ._channel import (
     DEFAULT_TARGET,
     DEFAULT_TIMEOUT,
+    OWN_CONNECTION,
     channel_options,
     common_metadata,
     upstream_remaining,
 )
 from ._rules import check_length
+from ._subscription import Subscription
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ._channel import Trailers
+    from ._plans import Plan
     from ._questions import Page, Question
 
 Arguments = ParamSpec("Arguments")
@@ -58,6 +63,19 @@ def _walks(
     return questions.presented(method, question, "Client")
 
 
+def _follows(
+    plan: Callable[Arguments, Plan[Item]],
+) -> Callable[Concatenate[Client, Arguments], Subscription[Item]]:
+    """The method that follows what is planned."""
+
+    def method(
+        self: Client, /, *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Subscription[Item]:
+        return self._follow(plan(*args, **kwargs))
+
+    return questions.presented(method, plan, "Client")
+
+
 class Client:
     """Asks a gateway, asynchronously. Made by `connect`; safe to share between tasks.
 
@@ -70,6 +88,7 @@ class Client:
         *,
         timeout: float | timedelta = DEFAULT_TIMEOUT,
         metadata: Mapping[str, str] | None = None,
+        new_channel: Callable[[], grpc.aio.Channel] | None = None,
     ) -> None:
         """Use a channel of your own making, which from now on belongs to the client.
 
@@ -77,12 +96,16 @@ class Client:
             channel: The channel. Retries are what its own service config says.
             timeout: As for `connect`.
             metadata: As for `connect`.
+            new_channel: Makes a channel for one attempt to follow, which is closed with it. Without
+                it those share *channel*, and a connection that has died unnoticed holds them up.
         """
         check_length("timeout", timeout)
         self._channel = channel
         self._timeout = timeout
         self._metadata = common_metadata(metadata)
+        self._new_channel = new_channel
         self._upstream_remaining: int | None = None
+        self._subscriptions: set[Subscription[Any]] = set()
 
     quote = _asks(questions.quote)
     quotes = _asks(questions.quotes)
@@ -90,6 +113,12 @@ class Client:
     trades = _asks(questions.trades)
     snapshot = _asks(questions.snapshot)
     snapshots = _asks(questions.snapshots)
+    follow = _follows(plans.follow)
+    follow_trades = _follows(plans.follow_trades)
+    follow_bars = _follows(plans.follow_bars)
+    follow_daily_bars = _follows(plans.follow_daily_bars)
+    follow_trading_statuses = _follows(plans.follow_trading_statuses)
+    follow_price_bands = _follows(plans.follow_price_bands)
     assets = _walks(questions.assets)
     asset = _asks(questions.asset)
     clock = _asks(questions.clock)
@@ -97,6 +126,7 @@ class Client:
     codes = _asks(questions.codes)
     status = _asks(questions.status)
     entitlements = _asks(questions.entitlements)
+    gaps = _walks(questions.gaps)
     errors = _walks(questions.errors)
     invalidate_cache = _asks(questions.invalidate_cache)
 
@@ -110,6 +140,8 @@ class Client:
 
     async def close(self) -> None:
         """Close the connection and cancel what is under way."""
+        for subscription in tuple(self._subscriptions):
+            await subscription.close()
         await self._channel.close()
 
     async def __aenter__(self) -> Self:
@@ -122,6 +154,15 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+    def _follow(self, plan: Plan[Item]) -> Subscription[Item]:
+        return Subscription(
+            plan,
+            connect=self._new_channel or (lambda: nullcontext(self._channel)),
+            metadata=self._metadata,
+            timeout=plan.deadline(self._timeout),
+            siblings=self._subscriptions,
+        )
 
     async def _ask(self, question: Question[Value]) -> Value:
         method = self._channel.unary_unary(
@@ -180,10 +221,16 @@ def connect(
     Returns:
         The client: `async with tickgate.connect() as gateway: …`
     """
-    arguments = channel_options(options)
-    channel = (
-        grpc.aio.insecure_channel(target, options=arguments)
-        if credentials is None
-        else grpc.aio.secure_channel(target, credentials, options=arguments)
+
+    def channel(*more: tuple[str, Any]) -> grpc.aio.Channel:
+        arguments = [*channel_options(options), *more]
+        if credentials is None:
+            return grpc.aio.insecure_channel(target, options=arguments)
+        return grpc.aio.secure_channel(target, credentials, options=arguments)
+
+    return Client(
+        channel(),
+        timeout=timeout,
+        metadata=metadata,
+        new_channel=lambda: channel(OWN_CONNECTION),
     )
-    return Client(channel, timeout=timeout, metadata=metadata)

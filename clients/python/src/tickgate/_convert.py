@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -14,19 +15,26 @@ from . import _models as models
 from ._enums import (
     AssetStatus,
     Category,
+    Channel,
     CircuitState,
     CodeKind,
     DataSource,
     EntitlementState,
     ErrorLogPlace,
     Feed,
+    FeedState,
+    GapCause,
+    GapRepair,
+    LossCause,
     MarketSession,
     QuoteFlag,
     Reason,
     SnapshotPart,
+    SymbolState,
     Tier,
     TierOutcome,
     TierState,
+    UpdateKind,
     UpstreamState,
     ValueKind,
     View,
@@ -37,15 +45,19 @@ from .v1 import (
     admin_service_pb2,
     asset_pb2,
     bar_pb2,
+    channel_pb2,
     error_reason_pb2,
     freshness_pb2,
+    gap_pb2,
     market_session_pb2,
     provenance_pb2,
     quote_pb2,
     rule_flag_pb2,
     snapshot_pb2,
     status_service_pb2,
+    stream_service_pb2,
     trade_pb2,
+    trading_status_pb2,
     unavailable_pb2,
 )
 
@@ -103,19 +115,26 @@ class _Twin(Generic[Member]):
 
 ASSET_STATUS = _Twin(asset_pb2.AssetStatus, AssetStatus)
 CATEGORY = _Twin(unavailable_pb2.UnavailableCategory, Category)
+CHANNEL = _Twin(channel_pb2.Channel, Channel)
 CIRCUIT_STATE = _Twin(status_service_pb2.CircuitState, CircuitState)
 CODE_KIND = _Twin(asset_pb2.CodeKind, CodeKind)
 DATA_SOURCE = _Twin(provenance_pb2.DataSource, DataSource)
 ENTITLEMENT_STATE = _Twin(status_service_pb2.EntitlementState, EntitlementState)
 ERROR_LOG_PLACE = _Twin(admin_service_pb2.ErrorLogPlace, ErrorLogPlace)
 FEED = _Twin(provenance_pb2.Feed, Feed)
+FEED_STATE = _Twin(status_service_pb2.FeedState, FeedState)
+GAP_CAUSE = _Twin(gap_pb2.GapCause, GapCause)
+GAP_REPAIR = _Twin(gap_pb2.GapRepair, GapRepair)
+LOSS_CAUSE = _Twin(stream_service_pb2.LossCause, LossCause)
 MARKET_SESSION = _Twin(market_session_pb2.MarketSession, MarketSession)
 QUOTE_FLAG = _Twin(quote_pb2.QuoteFlag, QuoteFlag)
 REASON = _Twin(error_reason_pb2.ErrorReason, Reason)
 SNAPSHOT_PART = _Twin(snapshot_pb2.SnapshotPart, SnapshotPart)
+SYMBOL_STATE = _Twin(stream_service_pb2.SymbolState, SymbolState)
 TIER = _Twin(provenance_pb2.Tier, Tier)
 TIER_OUTCOME = _Twin(unavailable_pb2.TierOutcome, TierOutcome)
 TIER_STATE = _Twin(status_service_pb2.TierState, TierState)
+UPDATE_KIND = _Twin(stream_service_pb2.UpdateKind, UpdateKind)
 UPSTREAM_STATE = _Twin(status_service_pb2.UpstreamState, UpstreamState)
 VALUE_KIND = _Twin(admin_service_pb2.ValueKind, ValueKind)
 VIEW = _Twin(quote_pb2.QuoteView, View)
@@ -224,6 +243,12 @@ def _refusal(message: unavailable_pb2.Refusal) -> models.Refusal:
     return models.Refusal(rule=message.rule, evidence=message.evidence)
 
 
+def _refusal_counts(
+    messages: Iterable[unavailable_pb2.RefusalCount],
+) -> tuple[models.RefusalCount, ...]:
+    return tuple(models.RefusalCount(rule=each.rule, count=each.count) for each in messages)
+
+
 def _rule_flags(messages: Iterable[rule_flag_pb2.RuleFlag]) -> tuple[models.RuleFlag, ...]:
     return tuple(models.RuleFlag(rule=each.rule, evidence=each.evidence) for each in messages)
 
@@ -319,6 +344,164 @@ def snapshot(message: snapshot_pb2.Snapshot) -> models.Snapshot:
     )
 
 
+def _corrected(message: trade_pb2.CorrectedTrade) -> models.CorrectedTrade:
+    return models.CorrectedTrade(
+        id=_optional(message, "id"),
+        price=_decimal(message, "price"),
+        size=_optional(message, "size"),
+        conditions=tuple(message.conditions),
+    )
+
+
+def trade_correction(message: trade_pb2.TradeCorrection) -> models.TradeCorrection:
+    """Read a TradeCorrection."""
+    return models.TradeCorrection(
+        symbol=message.symbol,
+        original=_corrected(_required(message, "original")),
+        corrected=_corrected(_required(message, "corrected")),
+        exchange=_optional(message, "exchange"),
+        tape=_optional(message, "tape"),
+        provenance=provenance(_required(message, "provenance")),
+    )
+
+
+def trade_cancellation(message: trade_pb2.TradeCancellation) -> models.TradeCancellation:
+    """Read a TradeCancellation."""
+    return models.TradeCancellation(
+        symbol=message.symbol,
+        id=_optional(message, "id"),
+        price=_decimal(message, "price"),
+        size=_optional(message, "size"),
+        exchange=_optional(message, "exchange"),
+        action=message.action or None,
+        tape=_optional(message, "tape"),
+        provenance=provenance(_required(message, "provenance")),
+    )
+
+
+def trading_status(message: trading_status_pb2.TradingStatus) -> models.TradingStatus:
+    """Read a TradingStatus."""
+    return models.TradingStatus(
+        symbol=message.symbol,
+        status_code=message.status_code,
+        status_message=message.status_message or None,
+        reason_code=message.reason_code or None,
+        reason_message=message.reason_message or None,
+        tape=_optional(message, "tape"),
+        provenance=provenance(_required(message, "provenance")),
+    )
+
+
+def price_bands(message: trading_status_pb2.PriceBands) -> models.PriceBands:
+    """Read a PriceBands."""
+    return models.PriceBands(
+        symbol=message.symbol,
+        limit_up=_part(message, "limit_up", _number),
+        limit_down=_part(message, "limit_down", _number),
+        indicator=message.indicator or None,
+        tape=_optional(message, "tape"),
+        provenance=provenance(_required(message, "provenance")),
+    )
+
+
+RECORDS: dict[str, tuple[Channel, Callable[[Any], Any]]] = {
+    "quote": (Channel.QUOTES, quote),
+    "trade": (Channel.TRADES, trade),
+    "trade_correction": (Channel.TRADES, trade_correction),
+    "trade_cancellation": (Channel.TRADES, trade_cancellation),
+    "bar": (Channel.BARS, bar),
+    "revised_bar": (Channel.BARS, lambda message: replace(bar(message), revised=True)),
+    "daily_bar": (Channel.DAILY_BARS, bar),
+    "trading_status": (Channel.TRADING_STATUSES, trading_status),
+    "price_bands": (Channel.PRICE_BANDS, price_bands),
+}
+"""What an Update may hold: the channel it belongs to, and how it is read."""
+
+
+def record(message: stream_service_pb2.Update, channel: Channel) -> Any:
+    """The record in an Update of *channel*, as a message: it has a symbol and a provenance."""
+    field = message.WhichOneof("value")
+    if field is None or RECORDS[field][0] is not channel:
+        raise BrokenContract(f"an update holds {field or 'nothing known'}, not one of {channel}")
+    return getattr(message, field)
+
+
+def update(
+    message: stream_service_pb2.Update, serve_time: Timestamp, conflated: int
+) -> models.Update[Any]:
+    """Read an Update that was sent at *serve_time* and supersedes *conflated* others."""
+    field = message.WhichOneof("value") or ""
+    found = getattr(message, field)
+    _complete(found.provenance, serve_time)
+    return models.Update(
+        symbol=found.symbol,
+        sequence=message.sequence,
+        kind=UPDATE_KIND.member(message.kind),
+        conflated=conflated,
+        value=RECORDS[field][1](found),
+    )
+
+
+def _complete(origin: provenance_pb2.Provenance, serve_time: Timestamp) -> None:
+    """Add what a record of a stream leaves to the message around it, and to the reader."""
+    if not origin.HasField("serve_time"):
+        origin.serve_time.CopyFrom(serve_time)
+    if not origin.HasField("receive_age"):
+        age = origin.serve_time.ToNanoseconds() - origin.receive_time.ToNanoseconds()
+        origin.receive_age.FromNanoseconds(age)
+
+
+def symbol_status(message: stream_service_pb2.SymbolStatus) -> models.SymbolStatus:
+    """Read a SymbolStatus."""
+    state = SYMBOL_STATE.member(message.state)
+    if state is SymbolState.REJECTED:
+        _required(message, "unavailable")
+    return models.SymbolStatus(
+        symbol=message.symbol,
+        channel=CHANNEL.member(message.channel),
+        state=state,
+        change_time_ns=_ns(message, "change_time"),
+        sequence=message.sequence,
+        refusals=_refusal_counts(message.refusals),
+        losses=tuple(map(_loss, message.losses)),
+        unavailable=_part(message, "unavailable", lambda why: unavailable(why, message.symbol)),
+        gaps=tuple(map(gap, message.gaps)),
+    )
+
+
+def _loss(message: stream_service_pb2.Loss) -> models.Loss:
+    return models.Loss(
+        cause=LOSS_CAUSE.member(message.cause),
+        first_sequence=message.first_sequence,
+        last_sequence=message.last_sequence,
+        count=message.count,
+        start_time_ns=_optional_ns(message, "start_time"),
+        end_time_ns=_optional_ns(message, "end_time"),
+    )
+
+
+def gap(message: gap_pb2.Gap) -> models.Gap:
+    """Read a Gap."""
+    return models.Gap(
+        id=message.id,
+        feed=FEED.member(message.feed),
+        cause=GAP_CAUSE.member(message.cause),
+        message=message.message,
+        start_time_ns=_optional_ns(message, "start_time"),
+        end_time_ns=_optional_ns(message, "end_time"),
+        lost_records=_optional(message, "lost_records"),
+        repair=GAP_REPAIR.member(message.repair),
+        parts=tuple(
+            models.GapPart(
+                channel=CHANNEL.member(each.channel),
+                symbols=tuple(each.symbols),
+                symbol_count=each.symbol_count,
+            )
+            for each in message.parts
+        ),
+    )
+
+
 def asset(message: asset_pb2.Asset, origin: models.Provenance) -> models.Asset:
     """Read an Asset of the list that came from *origin*."""
     return models.Asset(
@@ -376,16 +559,15 @@ def status(message: status_service_pb2.GetStatusResponse) -> models.GatewayStatu
         market_session=_part(message, "market_session", MARKET_SESSION.member),
         upstreams=tuple(map(_upstream, message.upstreams)),
         tiers=tuple(map(_tier, message.tiers)),
-        refusals=tuple(
-            models.RefusalCount(rule=refusal.rule, count=refusal.count)
-            for refusal in message.refusals
-        ),
+        refusals=_refusal_counts(message.refusals),
         calls_in_flight=message.calls_in_flight,
         budgets=tuple(map(_budget, message.budgets)),
         rule_flags=tuple(
             models.RuleFlagCount(rule=flag.rule, count=flag.count) for flag in message.rule_flags
         ),
         error_log=_error_log(_required(message, "error_log")),
+        feeds=tuple(map(_feed, message.feeds)),
+        streams=_part(message, "streams", _streams),
     )
 
 
@@ -478,6 +660,45 @@ def _error_log(message: status_service_pb2.ErrorLogStatus) -> models.ErrorLogSta
         written=message.written,
         dropped=message.dropped,
         schema_version=message.schema_version or None,
+    )
+
+
+def _feed(message: status_service_pb2.FeedStatus) -> models.FeedStatus:
+    return models.FeedStatus(
+        feed=FEED.member(message.feed),
+        state=FEED_STATE.member(message.state),
+        message=message.message,
+        change_time_ns=_optional_ns(message, "change_time"),
+        epoch=message.epoch or None,
+        channels=tuple(
+            models.FeedChannelStatus(
+                channel=CHANNEL.member(each.channel), wanted=each.wanted, confirmed=each.confirmed
+            )
+            for each in message.channels
+        ),
+        symbol_limit=_optional(message, "symbol_limit"),
+        symbols=message.symbols,
+        last_record_time_ns=_optional_ns(message, "last_record_time"),
+        frames=message.frames,
+        records=message.records,
+        dropped=message.dropped,
+        connections=message.connections,
+        gaps=message.gaps,
+        lag_ns=_optional_ns(message, "lag"),
+        max_lag_ns=_optional_ns(message, "max_lag"),
+    )
+
+
+def _streams(message: status_service_pb2.StreamsStatus) -> models.StreamsStatus:
+    return models.StreamsStatus(
+        streams=message.streams,
+        stream_limit=message.stream_limit,
+        subscriptions=message.subscriptions,
+        followed=message.followed,
+        delivered=message.delivered,
+        conflated=message.conflated,
+        lost=message.lost,
+        messages=message.messages,
     )
 
 

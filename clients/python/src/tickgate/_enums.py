@@ -185,6 +185,10 @@ class Reason(StrEnum):
     """A fault of tickgate itself."""
     PERMISSION_DENIED = "PERMISSION_DENIED"
     """The caller may not use this method."""
+    SUBSCRIPTION_LIMIT = "SUBSCRIPTION_LIMIT"
+    """A limit on what may be followed at once is reached."""
+    NOT_FEED_HOLDER = "NOT_FEED_HOLDER"
+    """This replica does not hold the live feed."""
     UNRECOGNIZED = "UNRECOGNIZED"
     """A reason that this client does not know; the message still says what happened."""
 
@@ -295,3 +299,130 @@ class ValueKind(StrEnum):
     """Latest trades."""
     SNAPSHOT = "SNAPSHOT"
     """Snapshots."""
+
+
+class Channel(StrEnum):
+    """One kind of live record of a symbol."""
+
+    QUOTES = "QUOTES"
+    """Quotes. Conflated: whoever is slower than the market gets the newest."""
+    TRADES = "TRADES"
+    """Trades, their corrections and their cancellations. Queued."""
+    BARS = "BARS"
+    """Minute bars as they close, and their revisions half a minute later. Queued."""
+    DAILY_BARS = "DAILY_BARS"
+    """The running bar of the day, sent anew each minute. Conflated."""
+    TRADING_STATUSES = "TRADING_STATUSES"
+    """Halts and resumptions. Queued."""
+    PRICE_BANDS = "PRICE_BANDS"
+    """Limit up and limit down bands. Queued."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A channel that this client does not know. Cannot be asked for."""
+
+
+class UpdateKind(StrEnum):
+    """How a live record came."""
+
+    LIVE = "LIVE"
+    """It has just arrived."""
+    SNAPSHOT = "SNAPSHOT"
+    """It is what stood when the symbol was added."""
+    RESYNC = "RESYNC"
+    """It is what stood when a gap ended."""
+    REPLAY = "REPLAY"
+    """It was kept while the connection was lost, and is sent now."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A way that this client does not know."""
+
+
+class SymbolState(StrEnum):
+    """How a symbol is followed on a channel."""
+
+    PENDING = "PENDING"
+    """The upstream has not confirmed it yet, or the gateway's connection is being made."""
+    LIVE = "LIVE"
+    """The newest value that was delivered is current."""
+    STALE = "STALE"
+    """It should move and does not: the market is open and nothing has come for `stale_after`."""
+    QUIET = "QUIET"
+    """It need not move: the market is closed, or trading in the symbol is halted."""
+    INVALID = "INVALID"
+    """The last record was refused, so there is no current value until the next valid one."""
+    GAP = "GAP"
+    """The gateway has lost the upstream. Values may be superseded already."""
+    REJECTED = "REJECTED"
+    """It is not followed, and `SymbolStatus.unavailable` says why. It may be added again."""
+    REMOVED = "REMOVED"
+    """It is no longer followed, as asked."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A state that this client does not know."""
+
+
+class LossCause(StrEnum):
+    """Why a follower does not get records."""
+
+    SLOW_FOLLOWER = "SLOW_FOLLOWER"
+    """He read too slowly, and his queue at the gateway was full."""
+    NOT_KEPT = "NOT_KEPT"
+    """They were sent while he was away, and the gateway no longer keeps them."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A cause that this client does not know."""
+
+
+class GapCause(StrEnum):
+    """Why the gateway missed records of the upstream."""
+
+    DISCONNECTED = "DISCONNECTED"
+    """The connection was lost, or the upstream closed it."""
+    SILENT = "SILENT"
+    """The connection was open and mute while the market moved."""
+    OVERFLOW = "OVERFLOW"
+    """The gateway received faster than it could serve."""
+    SLOW_READER = "SLOW_READER"
+    """The upstream said that it dropped the gateway as too slow a reader."""
+    UNREADABLE = "UNREADABLE"
+    """The upstream sent a frame that could not be read."""
+    RESUME = "RESUME"
+    """A follower came back, and what was sent while he was away is not known."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A cause that this client does not know."""
+
+
+class GapRepair(StrEnum):
+    """What the gateway did about a gap."""
+
+    PENDING = "PENDING"
+    """Nothing yet: the gap is open, or being repaired."""
+    CURRENT = "CURRENT"
+    """Every followed quote is current again. Records of queued channels stay missing."""
+    PARTIAL = "PARTIAL"
+    """Some quotes could not be asked for again, and wait for their next update."""
+    NONE = "NONE"
+    """Only queued channels were followed: their records stay missing."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """An answer that this client does not know."""
+
+
+class FeedState(StrEnum):
+    """The state of a live feed's connection to the upstream."""
+
+    IDLE = "IDLE"
+    """Nobody follows anything, and no connection is made."""
+    CONNECTING = "CONNECTING"
+    """A connection is being made, or made again after a pause."""
+    AUTHENTICATING = "AUTHENTICATING"
+    """The credentials are being checked."""
+    WAITING_FOR_SLOT = "WAITING_FOR_SLOT"
+    """Another connection of the account holds the only place; the gateway waits for it."""
+    LIVE = "LIVE"
+    """Records may flow."""
+    BACKING_OFF = "BACKING_OFF"
+    """The connection was lost or could not be made; a pause before the next try."""
+    AUTH_FAILED = "AUTH_FAILED"
+    """The upstream refused the credentials."""
+    NOT_ENTITLED = "NOT_ENTITLED"
+    """The account's plan does not cover the feed."""
+    CLOSED = "CLOSED"
+    """The gateway is stopping."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A state that this client does not know."""

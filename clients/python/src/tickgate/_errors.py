@@ -15,11 +15,13 @@ TickgateError
 │   ├── NotEntitled            ask another feed
 │   ├── RateLimited            wait for `retry_delay`
 │   │   └── BudgetExhausted    the same: the gateway's own count is spent
+│   ├── SubscriptionLimit      follow less, or wait until somebody follows less
 │   ├── NotSupported           do not ask again
 │   └── UpstreamUnavailable    ask again, after `retry_delay` if there is one
 │       └── CircuitOpen        the same: the upstream is left alone for now
 ├── DeadlineExceeded           the gateway did not answer in time
 ├── GatewayUnreachable         no gateway answers, or it is stopping: ask again
+│   └── NotFeedHolder          another replica has the live feed: connect again
 └── GatewayError               a fault of the gateway: report it with the request id
 """
 
@@ -184,6 +186,10 @@ class BudgetExhausted(RateLimited):
     """The gateway has spent its own budget of upstream requests, and made none for this call."""
 
 
+class SubscriptionLimit(DataUnavailableError):
+    """A limit on what may be followed at once is reached; the message names it."""
+
+
 class NotSupported(DataUnavailableError):
     """The upstream does not offer this."""
 
@@ -202,6 +208,10 @@ class DeadlineExceeded(TickgateError):
 
 class GatewayUnreachable(TickgateError):
     """No gateway answers at the target, or it is stopping. Ask again."""
+
+
+class NotFeedHolder(GatewayUnreachable):
+    """This replica does not hold the live feed. Connect again: another may hold it."""
 
 
 class GatewayError(TickgateError):
@@ -245,9 +255,24 @@ ERROR_OF: dict[Reason, type[TickgateError]] = {
     Reason.SHUTTING_DOWN: GatewayUnreachable,
     Reason.INTERNAL: GatewayError,
     Reason.PERMISSION_DENIED: NotPermitted,
+    Reason.SUBSCRIPTION_LIMIT: SubscriptionLimit,
+    Reason.NOT_FEED_HOLDER: NotFeedHolder,
     Reason.UNRECOGNIZED: DataUnavailableError,
 }
 """What each reason of the contract is raised as."""
+
+
+def rejected_error(unavailable: Unavailable) -> InvalidRequest | DataUnavailableError:
+    """The error to raise where no symbol can be followed, and *unavailable* is why."""
+    if unavailable.reason is Reason.INVALID_REQUEST:
+        return InvalidRequest(unavailable.message, request_id=unavailable.request_id)
+    return unavailable_error(unavailable)
+
+
+def violations(detail: error_details_pb2.BadRequest | None) -> tuple[FieldViolation, ...]:
+    """Each field that a BadRequest names."""
+    named = detail.field_violations if detail else ()
+    return tuple(FieldViolation(each.field, each.description) for each in named)
 
 
 def unavailable_error(unavailable: Unavailable) -> DataUnavailableError:
@@ -278,8 +303,12 @@ def translated(error: grpc.RpcError, *, symbol: str | None, request_id: str) -> 
     reason = _member(Reason, info.reason)
     kind = ERROR_OF[reason]
     if kind is InvalidRequest:
-        return InvalidRequest(message, violations=_violations(status), request_id=request_id)
-    if kind is GatewayUnreachable or kind is NotPermitted:
+        return InvalidRequest(
+            message,
+            violations=violations(_detail(status, error_details_pb2.BadRequest)),
+            request_id=request_id,
+        )
+    if issubclass(kind, GatewayUnreachable | NotPermitted):
         return kind(message, request_id=request_id)
     category = info.metadata.get("category")
     # A reason of the future is about data if it belongs to a family of such reasons.
@@ -342,12 +371,6 @@ def _detail(status: Status | None, kind: type[Detail]) -> Detail | None:
         if detail.Unpack(found):
             return found
     return None
-
-
-def _violations(status: Status | None) -> tuple[FieldViolation, ...]:
-    detail = _detail(status, error_details_pb2.BadRequest)
-    violations = detail.field_violations if detail else ()
-    return tuple(FieldViolation(each.field, each.description) for each in violations)
 
 
 def _retry_delay_ns(status: Status | None) -> int | None:

@@ -9,7 +9,7 @@ rounded down to the microsecond.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, final
 
 from ._time import (
     rounded_instant,
@@ -26,20 +26,30 @@ if TYPE_CHECKING:
     from ._enums import (
         AssetStatus,
         Category,
+        Channel,
         CircuitState,
         DataSource,
         EntitlementState,
         ErrorLogPlace,
         Feed,
+        FeedState,
+        GapCause,
+        GapRepair,
+        LossCause,
         MarketSession,
         QuoteFlag,
         Reason,
         SnapshotPart,
+        SymbolState,
         Tier,
         TierOutcome,
         TierState,
+        UpdateKind,
         UpstreamState,
     )
+    from ._errors import TickgateError
+
+Record_co = TypeVar("Record_co", covariant=True)
 
 
 @final
@@ -67,8 +77,8 @@ class Provenance:
     stale: bool
     """The value is older than asked for and was served only because `allow_stale` permits it."""
     event_age_ns: int | None
-    """Market time at serving minus event time. None when there is no event time. In a sandbox that
-    replays a recording, market time is the recording's."""
+    """Market time at serving minus event time. In a sandbox that replays a recording, market time is
+    the recording's. None when there is no event time, and on live records, which do not carry it."""
     receive_age_ns: int
     """Time since the upstream last confirmed this value as the latest."""
 
@@ -299,6 +309,9 @@ class Bar:
     """Origin and age; its event time is the start time."""
     rule_flags: tuple[RuleFlag, ...]
     """Business rules that find this value odd. Empty for almost every value."""
+    revised: bool = False
+    """It replaces the minute bar of the same start, which late trades have changed. Only where bars
+    are followed."""
 
     start_time = rounded_instant()
 
@@ -337,6 +350,280 @@ class Snapshot:
     """Every part that is None, and why."""
     market_session: MarketSession | None
     """Session of the market at serving. None when the gateway cannot tell."""
+
+
+# --------------------------------------------------------------------------------- live records
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorrectedTrade:
+    """A trade before or after its correction."""
+
+    id: int | None
+    """The upstream's trade id."""
+    price: Decimal
+    """US dollars a share."""
+    size: int | None
+    """Shares."""
+    conditions: tuple[str, ...]
+    """Condition codes as sent."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TradeCorrection:
+    """An earlier trade was reported wrongly, and this is how it is right."""
+
+    symbol: str
+    """Symbol as followed."""
+    original: CorrectedTrade
+    """The trade as it was reported."""
+    corrected: CorrectedTrade
+    """The trade as it is right."""
+    exchange: str | None
+    """Code of the venue that reported it."""
+    tape: str | None
+    """Tape the symbol is reported on."""
+    provenance: Provenance
+    """Origin; its event time is the correction's own."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TradeCancellation:
+    """An earlier trade is void."""
+
+    symbol: str
+    """Symbol as followed."""
+    id: int | None
+    """The upstream's id of the void trade."""
+    price: Decimal
+    """Its price, US dollars a share."""
+    size: int | None
+    """Its shares."""
+    exchange: str | None
+    """Code of the venue that reported it."""
+    action: str | None
+    """"C" when it was cancelled, "E" when it was an error."""
+    tape: str | None
+    """Tape the symbol is reported on."""
+    provenance: Provenance
+    """Origin; its event time is the cancellation's own."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TradingStatus:
+    """A halt, a resumption or another change in how a symbol trades."""
+
+    symbol: str
+    """Symbol as followed."""
+    status_code: str
+    """Status code as the exchange sends it, such as "H", halted, or "T", trading resumes."""
+    status_message: str | None
+    """The status in the upstream's words."""
+    reason_code: str | None
+    """Reason code, such as "T1" or "LUDP"."""
+    reason_message: str | None
+    """The reason in the upstream's words."""
+    tape: str | None
+    """Tape the symbol is reported on."""
+    provenance: Provenance
+    """Origin."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceBands:
+    """The prices between which a symbol may trade: limit up, limit down."""
+
+    symbol: str
+    """Symbol as followed."""
+    limit_up: Decimal | None
+    """Highest price at which it may trade, US dollars a share. None when there is none."""
+    limit_down: Decimal | None
+    """Lowest price at which it may trade. None when there is none."""
+    indicator: str | None
+    """Indicator code as the exchange sends it, such as "B"."""
+    tape: str | None
+    """Tape the symbol is reported on."""
+    provenance: Provenance
+    """Origin."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GapPart:
+    """A channel that was missed while a gap lasted."""
+
+    channel: Channel
+    """The channel."""
+    symbols: tuple[str, ...]
+    """Symbols followed on it, in alphabetical order, 1,000 at most."""
+    symbol_count: int
+    """How many there were."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """A stretch of time in which the upstream may have sent what the gateway did not get."""
+
+    id: int
+    """Number of the gap, unique within the gateway's session on the feed."""
+    feed: Feed
+    """Feed that was missed."""
+    cause: GapCause
+    """Why."""
+    message: str
+    """The cause in one sentence for people."""
+    start_time_ns: int | None
+    """Up to when what the upstream sent was received, by the gateway's wall clock. None when it is
+    not known."""
+    end_time_ns: int | None
+    """When the upstream confirmed the symbols again. None while the gap is open."""
+    lost_records: int | None
+    """Records that are known to be lost. None where they could not be counted."""
+    repair: GapRepair
+    """What was done about it."""
+    parts: tuple[GapPart, ...]
+    """Channels and symbols that were followed while it lasted. Empty in a `SymbolStatus`, which
+    names its own."""
+
+    start_time = rounded_optional_instant()
+    end_time = rounded_optional_instant()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """A range of records that the gateway has received and a follower will not get."""
+
+    cause: LossCause
+    """Why."""
+    first_sequence: int
+    """First number of the range."""
+    last_sequence: int
+    """Last number of the range, which belongs to it."""
+    count: int
+    """Valid records in the range that were not delivered."""
+    start_time_ns: int | None
+    """Event time of the first of them. None when it is not known."""
+    end_time_ns: int | None
+    """Event time of the last of them. None when it is not known."""
+
+    start_time = rounded_optional_instant()
+    end_time = rounded_optional_instant()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusalCount:
+    """How many upstream records one rule refused."""
+
+    rule: str
+    """Name of the rule, such as "crossed"."""
+    count: int
+    """Records refused."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SymbolStatus:
+    """How a symbol is followed, and what was refused or lost since the status before."""
+
+    symbol: str
+    """Symbol as followed."""
+    channel: Channel
+    """Channel it is followed on."""
+    state: SymbolState
+    """State."""
+    change_time_ns: int
+    """When it took on its state, by the gateway's wall clock."""
+    sequence: int
+    """Number of the upstream's newest record, valid or not. The first status of a symbol says where
+    counting starts."""
+    refusals: tuple[RefusalCount, ...]
+    """Records refused since the status before, by rule."""
+    losses: tuple[Loss, ...]
+    """Records lost to this follower since the status before."""
+    unavailable: Unavailable | None
+    """Why: always with REJECTED and INVALID, with other states why there is no snapshot."""
+    gaps: tuple[Gap, ...]
+    """With GAP the gap that is open; behind a gap, the gap and its end; with the first status of a
+    resumed subscription every gap since it was left."""
+
+    change_time = rounded_instant()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update(Generic[Record_co]):
+    """A live record, and its place among all that the gateway has received."""
+
+    symbol: str
+    """Symbol as followed."""
+    sequence: int
+    """Number of the record, without a hole for each feed, channel and symbol. For what the gateway
+    had to ask for, the number of the last record before it."""
+    kind: UpdateKind
+    """How it came."""
+    conflated: int
+    """Records between the update before and this one, which this one supersedes."""
+    value: Record_co
+    """The record."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disconnected:
+    """The connection to the gateway is lost. The client makes it again by itself."""
+
+    error: TickgateError
+    """Why, as it would have been raised."""
+    retry_delay_ns: int
+    """Time until the next attempt."""
+
+    retry_delay = rounded_length()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconnected:
+    """The connection to the gateway is there again."""
+
+    attempts: int
+    """Attempts that it took."""
+    outage_ns: int
+    """Time from the loss to the first message."""
+    resumed: bool
+    """Queued records go on where they were left; what cannot is a `Loss` in a status that follows.
+    Otherwise it is a `Gap` there."""
+
+    outage = rounded_length()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What has become of the records of one symbol, as far as they were taken."""
+
+    numbered: int
+    """Numbers that the gateway has given since counting started."""
+    delivered: int
+    """Records that were returned."""
+    conflated: int
+    """Valid records that a newer one has superseded, at the gateway or on the way."""
+    refused: int
+    """Records that a rule of the gateway refused."""
+    lost: int
+    """Records that were lost, each in a range that a `Loss` names."""
+
+    @property
+    def outstanding(self) -> int:
+        """Numbers of which nothing was said yet: those records are on their way."""
+        return self.numbered - self.delivered - self.conflated - self.refused - self.lost
 
 
 # ------------------------------------------------------------------------------------ reference
@@ -628,17 +915,6 @@ class ErrorLogStatus:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RefusalCount:
-    """How many upstream records one rule refused."""
-
-    rule: str
-    """Name of the rule, such as "crossed"."""
-    count: int
-    """Records refused."""
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RuleFlagCount:
     """How many records one rule flagged."""
 
@@ -646,6 +922,86 @@ class RuleFlagCount:
     """Name of the rule, such as "price_range"."""
     count: int
     """Records flagged."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedChannelStatus:
+    """How many symbols of a live feed are followed on one channel."""
+
+    channel: Channel
+    """The channel."""
+    wanted: int
+    """Symbols that somebody follows, those that linger after the last follower included."""
+    confirmed: int
+    """Symbols that the upstream has confirmed."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedStatus:
+    """The state of one live feed."""
+
+    feed: Feed
+    """The feed."""
+    state: FeedState
+    """State of its connection."""
+    message: str
+    """Why it is in a state that is not LIVE. Empty otherwise."""
+    change_time_ns: int | None
+    """When it took on its state. None when it never changed."""
+    epoch: str | None
+    """Name of the gateway's session on the feed. None before the first subscription."""
+    channels: tuple[FeedChannelStatus, ...]
+    """Symbols asked for and confirmed, by channel."""
+    symbol_limit: int | None
+    """Symbols that the plan allows on quotes and trades together. None where there is no limit."""
+    symbols: int
+    """Symbols on quotes and trades together."""
+    last_record_time_ns: int | None
+    """When a record last arrived. None before the first."""
+    frames: int
+    """Frames received."""
+    records: int
+    """Records received."""
+    dropped: int
+    """Records dropped because the gateway could not keep up; each is in a gap."""
+    connections: int
+    """Connections that were made."""
+    gaps: int
+    """Gaps since the start, which `gaps` lists."""
+    lag_ns: int | None
+    """Market time at receipt minus event time of the newest record. None before the first."""
+    max_lag_ns: int | None
+    """The largest lag of the last minute. None without a record."""
+
+    change_time = rounded_optional_instant()
+    last_record_time = rounded_optional_instant()
+    lag = rounded_optional_length()
+    max_lag = rounded_optional_length()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamsStatus:
+    """The streams of one gateway process."""
+
+    streams: int
+    """Streams that are open."""
+    stream_limit: int
+    """Most streams that may be."""
+    subscriptions: int
+    """Subscriptions that are open."""
+    followed: int
+    """Symbols and channels that are followed, each counted for every follower."""
+    delivered: int
+    """Updates delivered."""
+    conflated: int
+    """Updates superseded before they were delivered."""
+    lost: int
+    """Updates lost to slow followers."""
+    messages: int
+    """Messages sent."""
 
 
 @final
@@ -683,6 +1039,10 @@ class GatewayStatus:
     """Records served with a flag, by rule."""
     error_log: ErrorLogStatus
     """The log of refusals and failures."""
+    feeds: tuple[FeedStatus, ...]
+    """Live feeds that have been asked for."""
+    streams: StreamsStatus | None
+    """The streams of the gateway's process. None where it serves none."""
 
     start_time = rounded_instant()
     serve_time = rounded_instant()
@@ -703,6 +1063,14 @@ class GatewayStatus:
             KeyError: the gateway knows no such group.
         """
         return {(each.upstream, each.group): each for each in self.upstreams}[upstream, group]
+
+    def feed(self, feed: Feed) -> FeedStatus:
+        """The state of one live feed.
+
+        Raises:
+            KeyError: nobody has followed anything on it.
+        """
+        return {each.feed: each for each in self.feeds}[feed]
 
 
 @final

@@ -19,6 +19,7 @@ from ._models import (
     Code,
     Entitlements,
     ErrorRecord,
+    Gap,
     GatewayStatus,
     Invalidation,
     MarketClock,
@@ -50,20 +51,12 @@ Method = TypeVar("Method", bound="Callable[..., Any]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question(Generic[Value]):
-    """One call, ready to be made."""
+class Call:
+    """What every call has."""
 
-    rpc: str
-    """Service and method, such as "QuoteService/GetQuote"."""
-    request: Message
-    reply: type[Message]
-    read: Callable[[Any], Value]
-    """Turns the reply into a value, or raises why there is none."""
     request_id: str
     timeout: float | datetime.timedelta | None
     """None for the client's default."""
-    symbol: str | None = None
-    """Symbol asked for, if it is exactly one."""
 
     def __post_init__(self) -> None:
         """Refuse what no call can be made with.
@@ -74,11 +67,6 @@ class Question(Generic[Value]):
         rules.check_request_id(self.request_id)
         rules.check_length("timeout", self.timeout)
 
-    @property
-    def path(self) -> str:
-        """Name of the RPC on the wire."""
-        return f"/tickgate.v1.{self.rpc}"
-
     def deadline(self, default: float | datetime.timedelta) -> float:
         """Seconds that the call may take."""
         return seconds(default if self.timeout is None else self.timeout)
@@ -86,6 +74,25 @@ class Question(Generic[Value]):
     def metadata(self, common: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
         """Metadata of the call: what the client always sends, and the id."""
         return (*common, ("x-request-id", self.request_id))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question(Call, Generic[Value]):
+    """One call, ready to be made."""
+
+    rpc: str
+    """Service and method, such as "QuoteService/GetQuote"."""
+    request: Message
+    reply: type[Message]
+    read: Callable[[Any], Value]
+    """Turns the reply into a value, or raises why there is none."""
+    symbol: str | None = None
+    """Symbol asked for, if it is exactly one."""
+
+    @property
+    def path(self) -> str:
+        """Name of the RPC on the wire."""
+        return f"/tickgate.v1.{self.rpc}"
 
     def answer(self, reply: Message) -> Value:
         """Read the reply.
@@ -130,7 +137,8 @@ def _several(symbols: Iterable[str]) -> list[str]:
     return list(symbols)
 
 
-def _new_id() -> str:
+def new_id() -> str:
+    """An id for a call whose caller gave none."""
     return uuid.uuid4().hex
 
 
@@ -207,7 +215,7 @@ def quote(
         reply=quotes_pb2.GetQuoteResponse,
         read=lambda reply: _only(_quote_result(reply.result)),
         timeout=timeout,
-        request_id=request_id or _new_id(),
+        request_id=request_id or new_id(),
         symbol=symbol,
     )
 
@@ -265,7 +273,7 @@ def quotes(
         reply=quotes_pb2.GetQuotesResponse,
         read=lambda reply: _in_order(asked, reply.results, _quote_result),
         timeout=timeout,
-        request_id=request_id or _new_id(),
+        request_id=request_id or new_id(),
     )
 
 
@@ -312,7 +320,7 @@ def trade(
         reply=quotes_pb2.GetLatestTradeResponse,
         read=lambda reply: _only(_trade_result(reply.result)),
         timeout=timeout,
-        request_id=request_id or _new_id(),
+        request_id=request_id or new_id(),
         symbol=symbol,
     )
 
@@ -359,7 +367,7 @@ def trades(
         reply=quotes_pb2.GetLatestTradesResponse,
         read=lambda reply: _in_order(asked, reply.results, _trade_result),
         timeout=timeout,
-        request_id=request_id or _new_id(),
+        request_id=request_id or new_id(),
     )
 
 
@@ -404,7 +412,7 @@ def snapshot(
         reply=quotes_pb2.GetSnapshotResponse,
         read=lambda reply: _only(_snapshot_result(reply.result)),
         timeout=timeout,
-        request_id=request_id or _new_id(),
+        request_id=request_id or new_id(),
         symbol=symbol,
     )
 
@@ -451,7 +459,7 @@ def snapshots(
         reply=quotes_pb2.GetSnapshotsResponse,
         read=lambda reply: _in_order(asked, reply.results, _snapshot_result),
         timeout=timeout,
-        request_id=request_id or _new_id(),
+        request_id=request_id or new_id(),
     )
 
 
@@ -501,7 +509,7 @@ def assets(
         reply=reference_pb2.ListAssetsResponse,
         read=lambda reply: _only(_either(reply, "page", _asset_page)),
         timeout=timeout,
-        request_id=request_id or _new_id(),
+        request_id=request_id or new_id(),
     )
 
 
@@ -531,7 +539,7 @@ def asset(
         reply=reference_pb2.GetAssetResponse,
         read=lambda reply: _only(_asset_result(reply.result)),
         timeout=timeout,
-        request_id=request_id or _new_id(),
+        request_id=request_id or new_id(),
         symbol=symbol,
     )
 
@@ -559,7 +567,7 @@ def clock(
         reply=reference_pb2.GetMarketClockResponse,
         read=lambda reply: _only(_either(reply, "clock", convert.clock)),
         timeout=timeout,
-        request_id=request_id or _new_id(),
+        request_id=request_id or new_id(),
     )
 
 
@@ -593,7 +601,7 @@ def sessions(
         reply=reference_pb2.ListMarketSessionsResponse,
         read=lambda reply: _only(_either(reply, "days", _trading_days)),
         timeout=timeout,
-        request_id=request_id or _new_id(),
+        request_id=request_id or new_id(),
     )
 
 
@@ -627,7 +635,7 @@ def codes(
         reply=reference_pb2.ListCodesResponse,
         read=lambda reply: _only(_either(reply, "table", _code_table)),
         timeout=timeout,
-        request_id=request_id or _new_id(),
+        request_id=request_id or new_id(),
     )
 
 
@@ -659,7 +667,7 @@ def status(
         reply=status_pb2.GetStatusResponse,
         read=convert.status,
         timeout=timeout,
-        request_id=request_id or _new_id(),
+        request_id=request_id or new_id(),
     )
 
 
@@ -688,7 +696,54 @@ def entitlements(
         reply=status_pb2.GetEntitlementsResponse,
         read=convert.entitlements,
         timeout=timeout,
-        request_id=request_id or _new_id(),
+        request_id=request_id or new_id(),
+    )
+
+
+def gaps(
+    *,
+    feed: Feed | None = None,
+    symbol: str = "",
+    start: datetime.datetime | None = None,
+    end: datetime.datetime | None = None,
+    page_size: int = 0,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[Page[Gap]]:
+    """List what the gateway has missed of its live feeds since it started, newest first.
+
+    Filters combine. Pages are fetched as the iteration reaches them, so stopping early costs nothing.
+
+    Args:
+        feed: Only gaps of this feed.
+        symbol: Only gaps during which this symbol was followed.
+        start: Earliest time, which belongs to the range: gaps that ended before it are left out.
+        end: Latest time, which does not: gaps that began at it or later are left out.
+        page_size: Gaps per call to the gateway, at most 500; the gateway's default when 0.
+        timeout: Deadline of each page, as for `quote`.
+        request_id: Id of every page's call, as for `quote`.
+
+    Returns:
+        An iterator over `Gap`.
+
+    Raises:
+        TickgateError: while iterating, as for `status`.
+    """
+    rules.check_instant("start_time", start)
+    rules.check_instant("end_time", end)
+    return Question(
+        rpc="StatusService/ListGaps",
+        request=status_pb2.ListGapsRequest(
+            feed=convert.optional_number(convert.FEED, feed),
+            symbol=symbol,
+            start_time=convert.instant(start),
+            end_time=convert.instant(end),
+            page_size=page_size,
+        ),
+        reply=status_pb2.ListGapsResponse,
+        read=lambda reply: Page(tuple(map(convert.gap, reply.gaps)), reply.next_page_token),
+        timeout=timeout,
+        request_id=request_id or new_id(),
     )
 
 
@@ -740,7 +795,7 @@ def errors(
         reply=admin_pb2.ListErrorsResponse,
         read=_error_page,
         timeout=timeout,
-        request_id=request_id or _new_id(),
+        request_id=request_id or new_id(),
     )
 
 
@@ -786,7 +841,7 @@ def invalidate_cache(
         reply=admin_pb2.InvalidateCacheResponse,
         read=convert.invalidation,
         timeout=timeout,
-        request_id=request_id or _new_id(),
+        request_id=request_id or new_id(),
     )
 
 

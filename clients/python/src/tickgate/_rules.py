@@ -50,5 +50,19 @@ def check_named(field: str, values: Sequence[object] | None) -> None:
         raise _refused(field, "an empty list would mean all of them; leave it out for that")
 
 
+def check_symbols(symbols: Sequence[object]) -> None:
+    """Refuse to follow nothing, or the same twice.
+
+    Raises:
+        TypeError: a list was given where each symbol is an argument of its own.
+    """
+    if not all(isinstance(symbol, str) for symbol in symbols):
+        raise TypeError("symbols are given one by one, such as follow('AAPL', 'MSFT')")
+    if not symbols:
+        raise _refused("symbols", "at least one symbol is followed")
+    if len(set(symbols)) < len(symbols):
+        raise _refused("symbols", "no symbol is followed twice")
+
+
 def _refused(field: str, rule: str) -> InvalidRequest:
     return InvalidRequest(f"{field}: {rule}", violations=(FieldViolation(field, rule),))

@@ -6,19 +6,23 @@ its answer, so this module is all that the twins do not share.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 import grpc
 
+from . import _plans as plans
 from . import _questions as questions
 from ._channel import (
     DEFAULT_TARGET,
     DEFAULT_TIMEOUT,
+    OWN_CONNECTION,
     channel_options,
     common_metadata,
     upstream_remaining,
 )
 from ._rules import check_length
+from ._sync_subscription import SyncSubscription
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ._channel import Trailers
+    from ._plans import Plan
     from ._questions import Page, Question
 
 Arguments = ParamSpec("Arguments")
@@ -57,6 +62,19 @@ def _walks(
     return questions.presented(method, question, "SyncClient")
 
 
+def _follows(
+    plan: Callable[Arguments, Plan[Item]],
+) -> Callable[Concatenate[SyncClient, Arguments], SyncSubscription[Item]]:
+    """The method that follows what is planned."""
+
+    def method(
+        self: SyncClient, /, *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> SyncSubscription[Item]:
+        return self._follow(plan(*args, **kwargs))
+
+    return questions.presented(method, plan, "SyncClient")
+
+
 class SyncClient:
     """Asks a gateway and waits. Made by `connect_sync`; safe to share between threads.
 
@@ -69,6 +87,7 @@ class SyncClient:
         *,
         timeout: float | timedelta = DEFAULT_TIMEOUT,
         metadata: Mapping[str, str] | None = None,
+        new_channel: Callable[[], grpc.Channel] | None = None,
     ) -> None:
         """Use a channel of your own making, which from now on belongs to the client.
 
@@ -76,12 +95,15 @@ class SyncClient:
             channel: The channel. Retries are what its own service config says.
             timeout: As for `connect_sync`.
             metadata: As for `connect_sync`.
+            new_channel: As for `Client`.
         """
         check_length("timeout", timeout)
         self._channel = channel
         self._timeout = timeout
         self._metadata = common_metadata(metadata)
+        self._new_channel = new_channel
         self._upstream_remaining: int | None = None
+        self._subscriptions: set[SyncSubscription[Any]] = set()
 
     quote = _asks(questions.quote)
     quotes = _asks(questions.quotes)
@@ -89,6 +111,12 @@ class SyncClient:
     trades = _asks(questions.trades)
     snapshot = _asks(questions.snapshot)
     snapshots = _asks(questions.snapshots)
+    follow = _follows(plans.follow)
+    follow_trades = _follows(plans.follow_trades)
+    follow_bars = _follows(plans.follow_bars)
+    follow_daily_bars = _follows(plans.follow_daily_bars)
+    follow_trading_statuses = _follows(plans.follow_trading_statuses)
+    follow_price_bands = _follows(plans.follow_price_bands)
     assets = _walks(questions.assets)
     asset = _asks(questions.asset)
     clock = _asks(questions.clock)
@@ -96,6 +124,7 @@ class SyncClient:
     codes = _asks(questions.codes)
     status = _asks(questions.status)
     entitlements = _asks(questions.entitlements)
+    gaps = _walks(questions.gaps)
     errors = _walks(questions.errors)
     invalidate_cache = _asks(questions.invalidate_cache)
 
@@ -109,6 +138,8 @@ class SyncClient:
 
     def close(self) -> None:
         """Close the connection and cancel what is under way."""
+        for subscription in tuple(self._subscriptions):
+            subscription.close()
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -121,6 +152,15 @@ class SyncClient:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _follow(self, plan: Plan[Item]) -> SyncSubscription[Item]:
+        return SyncSubscription(
+            plan,
+            connect=self._new_channel or (lambda: nullcontext(self._channel)),
+            metadata=self._metadata,
+            timeout=plan.deadline(self._timeout),
+            siblings=self._subscriptions,
+        )
 
     def _ask(self, question: Question[Value]) -> Value:
         method = self._channel.unary_unary(
@@ -174,10 +214,16 @@ def connect_sync(
     Returns:
         The client: `with tickgate.connect_sync() as gateway: …`
     """
-    arguments = channel_options(options)
-    channel = (
-        grpc.insecure_channel(target, options=arguments)
-        if credentials is None
-        else grpc.secure_channel(target, credentials, options=arguments)
+
+    def channel(*more: tuple[str, Any]) -> grpc.Channel:
+        arguments = [*channel_options(options), *more]
+        if credentials is None:
+            return grpc.insecure_channel(target, options=arguments)
+        return grpc.secure_channel(target, credentials, options=arguments)
+
+    return SyncClient(
+        channel(),
+        timeout=timeout,
+        metadata=metadata,
+        new_channel=lambda: channel(OWN_CONNECTION),
     )
-    return SyncClient(channel, timeout=timeout, metadata=metadata)

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
         Entitlements,
         ErrorLogStatus,
         ErrorRecord,
+        FeedStatus,
+        Gap,
+        GapPart,
         GatewayStatus,
         Invalidation,
         MarketClock,
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
         QuoteSide,
         RefusalCount,
         RuleFlagCount,
+        StreamsStatus,
         TierStatus,
         Trade,
         TradingDay,
@@ -49,6 +53,7 @@ Value = TypeVar("Value")
 ABSENT = "–"
 NUMBERS = frozenset({"Bid", "Ask", "Size", "Price", "Last", "Spread", "Mid", "Quality"}) | {
     *("Requests", "Failures", "Entries", "Hits", "Misses", "Hit share", "Records"),
+    *("Wanted", "Confirmed", "Lag", "Gaps", "Dropped", "Lost", "Limit"),
     *("Of", "Left", "Spent", "Refused", "Waiting", "Limit a minute", "Budget a minute"),
 }
 """Headings whose columns are flush right and in one line."""
@@ -319,16 +324,25 @@ def status(gateway: GatewayStatus) -> RenderableType:
     head.add_row("Market", f"{moment(gateway.market_time)}, {word(gateway.market_session)}")
     head.add_row("Up for", age(gateway.serve_time - gateway.start_time))
     head.add_row("Calls in flight", count(gateway.calls_in_flight))
+    if gateway.streams:
+        head.add_row("Streams", _streams(gateway.streams))
     head.add_row("Error log", _error_log(gateway.error_log))
     tables = [
         head,
         upstreams(gateway.upstreams),
         tiers(gateway.tiers),
         budgets(gateway.budgets),
+        *([feeds(gateway.feeds)] if gateway.feeds else []),
         *([_counts("Refused by", gateway.refusals)] if gateway.refusals else []),
         *([_counts("Flagged by", gateway.rule_flags)] if gateway.rule_flags else []),
     ]
     return Group(*(Padding(table, (0, 0, 1, 0), expand=False) for table in tables))
+
+
+def _streams(streams: StreamsStatus) -> str:
+    open_ = f"{count(streams.streams)} of {count(streams.stream_limit)}"
+    passed = f"{count(streams.delivered)} delivered, {count(streams.conflated)} conflated"
+    return f"{open_}, {count(streams.followed)} followed, {passed}, {count(streams.lost)} lost"
 
 
 def _error_log(log: ErrorLogStatus) -> str:
@@ -410,6 +424,54 @@ def budgets(states: Iterable[BudgetStatus]) -> RenderableType:
             ", ".join(floors) or ABSENT,
         )
     return table
+
+
+def feeds(states: Iterable[FeedStatus]) -> RenderableType:
+    """Live feeds: their connections, and what is followed on them."""
+    table = _frame(
+        *("Feed", "State", "Since", "Channels", "Wanted", "Confirmed", "Limit", "Lag"),
+        *("Records", "Dropped", "Gaps", "Last record", "Why"),
+    )
+    for feed in states:
+        table.add_row(
+            feed.feed,
+            word(feed.state),
+            moment(feed.change_time),
+            ", ".join(word(each.channel) for each in feed.channels) or ABSENT,
+            count(sum(each.wanted for each in feed.channels)),
+            count(sum(each.confirmed for each in feed.channels)),
+            count(feed.symbol_limit),
+            age(feed.lag),
+            count(feed.records),
+            count(feed.dropped),
+            count(feed.gaps),
+            moment(feed.last_record_time),
+            feed.message or ABSENT,
+        )
+    return table
+
+
+def gaps(items: Iterable[Gap]) -> RenderableType:
+    """What was missed of the live feeds, newest first."""
+    table = _frame("Feed", "From", "Until", "Why", "Followed", "Lost", "Repair")
+    for gap in items:
+        table.add_row(
+            gap.feed,
+            moment(gap.start_time),
+            moment(gap.end_time) if gap.end_time else "open",
+            f"{word(gap.cause)}: {gap.message}",
+            ", ".join(map(_followed, gap.parts)) or ABSENT,
+            count(gap.lost_records),
+            word(gap.repair),
+        )
+    return table
+
+
+def _followed(part: GapPart) -> str:
+    """A channel with its first symbols: `quotes of AAPL, MSFT, TSLA and 7 more`."""
+    named = ", ".join(part.symbols[:3])
+    more = part.symbol_count - len(part.symbols[:3])
+    return f"{word(part.channel)} of {named}{f' and {count(more)} more' if more else ''}"
 
 
 def _counts(heading: str, rules: Iterable[RefusalCount | RuleFlagCount]) -> RenderableType:
