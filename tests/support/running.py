@@ -51,7 +51,11 @@ class Stack:
 
 def settings_for(upstream: str, **changed: Any) -> Settings:
     """Return settings of a gateway on a free port that asks *upstream*; nested sections are dicts."""
-    alpaca = {"data_url": upstream, "trading_url": upstream} | changed.pop("alpaca", {})
+    alpaca = {
+        "data_url": upstream,
+        "trading_url": upstream,
+        "stream_url": upstream.replace("http", "ws", 1),
+    } | changed.pop("alpaca", {})
     log = {"calls": False} | changed.pop("log", {})
     given: dict[str, Any] = {"listen": "127.0.0.1:0", "drain": 0.0} | changed
     return Settings(**given, alpaca=alpaca, log=log)

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from .market.answer import Held
 from .market.live import CHANNEL_OF, Channel, LiveValue, RecordKind, SymbolState, UpdateKind
-from .market.provenance import Feed
+from .market.provenance import Feed, Tier
 from .market.quote import Quote
 from .market.unavailable import Unavailable
 from .ports import Clock, Key
@@ -42,6 +42,9 @@ class Update(Struct, gc=False):
     """Number among all records of the feed."""
 
     origin: UpdateKind = UpdateKind.LIVE
+    tier: Tier = Tier.BOOK
+    """Where it is served from: what did not come live was asked for, or remembered."""
+
     body: bytes | None = None
 
 

@@ -13,7 +13,7 @@ from .market.answer import Answer, Held, Question
 from .market.asset import AssetList, CodeKind, CodeTable
 from .market.entitlement import Entitlement
 from .market.live import Channel, FeedState, GapCause, LiveValue, RecordKind, UpdateKind
-from .market.provenance import Feed
+from .market.provenance import Feed, Tier
 from .market.quote import Quote
 from .market.session import Calendar, ClockReading, MarketNow, MarketSession
 from .market.snapshot import Snapshot
@@ -434,8 +434,11 @@ class FeedListener(Protocol):
 class Encode(Protocol):
     """Makes bytes of updates, of which this house knows nothing."""
 
-    def body(self, kind: RecordKind, value: LiveValue, sequence: int) -> bytes:
-        """Return what all followers get alike. Called once for a record, when it is first sent."""
+    def body(self, kind: RecordKind, value: LiveValue, sequence: int, tier: Tier) -> bytes:
+        """Return what all followers get alike: the value, its number and the tier that serves it.
+
+        Called once for a record, when it is first sent.
+        """
         ...
 
     def framed(self, body: bytes, kind: UpdateKind, conflated: int) -> bytes:

@@ -41,12 +41,13 @@ SANDBOX_URL: Final = "http://127.0.0.1:50080"
 """Where `tickgate-sandbox serve` listens by default."""
 
 _DATA_URL: Final = "https://data.alpaca.markets"
-_URLS: Final[dict[Environment, tuple[str, str]]] = {
-    "sandbox": (SANDBOX_URL, SANDBOX_URL),
-    "paper": (_DATA_URL, "https://paper-api.alpaca.markets"),
-    "live": (_DATA_URL, "https://api.alpaca.markets"),
+_STREAM_URL: Final = "wss://stream.data.alpaca.markets"
+_URLS: Final[dict[Environment, tuple[str, str, str]]] = {
+    "sandbox": (SANDBOX_URL, SANDBOX_URL, "ws://127.0.0.1:50080"),
+    "paper": (_DATA_URL, "https://paper-api.alpaca.markets", _STREAM_URL),
+    "live": (_DATA_URL, "https://api.alpaca.markets", _STREAM_URL),
 }
-"""Data and trading address of each environment."""
+"""Data, trading and stream address of each environment."""
 
 _SANDBOX_KEY: Final = "sandbox"
 """Key that is sent to a sandbox when none is set: it takes any, as long as there is one."""
@@ -181,6 +182,14 @@ class BatchingSettings(_Section):
     """Symbols of one batch."""
 
 
+def _plain(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.username or parts.password or parts.query or parts.fragment or " " in url:
+        msg = "must be a plain address: no credentials, no query, no blanks"
+        raise ValueError(msg)
+    return url.rstrip("/")
+
+
 class AlpacaSettings(_Section):
     """The upstream."""
 
@@ -190,11 +199,15 @@ class AlpacaSettings(_Section):
     trading_url: str = ""
     """Address of assets, clock and calendar; empty takes the environment's."""
 
+    stream_url: str = ""
+    """Address of live feeds; empty takes the environment's."""
+
     stock_feed: Feed = Feed.IEX
     """Feed of stock values when a request names none: iex, sip, delayed_sip, boats, overnight or otc."""
 
     plan: Literal["basic", "plus"] = "basic"
-    """Plan of the account: basic or plus (Algo Trader Plus). It says how many requests Alpaca admits."""
+    """Plan of the account: basic or plus (Algo Trader Plus). It says how many requests Alpaca admits, and how many
+    symbols it lets follow live."""
 
     shared_call_cap: PositiveSeconds = 5.0
     """Seconds that a request shared by several callers may take."""
@@ -219,10 +232,16 @@ class AlpacaSettings(_Section):
         if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0):
             msg = "must be an http or https address"
             raise ValueError(msg)
-        if parts.username or parts.password or parts.query or parts.fragment or " " in url:
-            msg = "must be a plain address: no credentials, no query, no blanks"
+        return _plain(url)
+
+    @field_validator("stream_url")
+    @classmethod
+    def _is_socket(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and (parts.scheme not in ("ws", "wss") or not parts.hostname or parts.port == 0):
+            msg = "must be a ws or wss address"
             raise ValueError(msg)
-        return url.rstrip("/")
+        return _plain(url)
 
     @field_validator("stock_feed")
     @classmethod
@@ -350,6 +369,52 @@ class ReferenceSettings(_Section):
     """Seconds between readings of the upstream's clock; a sandbox is read every second at most."""
 
 
+class StreamSettings(_Section):
+    """Live feeds and those who follow them."""
+
+    enabled: bool = True
+    """Whether StreamService answers here. An account has one connection to a feed: of several replicas one holds it."""
+
+    streams: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """Streams at once."""
+
+    symbols: Annotated[int, Field(ge=1, le=100_000)] = 2000
+    """Symbols of one stream, those of all its subscriptions together."""
+
+    subscriptions: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """Subscriptions of one stream."""
+
+    all_symbols: bool = False
+    """Whether "*" may be followed: every symbol of a feed."""
+
+    symbol_limit: Annotated[int, Field(ge=0, le=100_000)] = 0
+    """Symbols that the upstream lets follow on quotes and trades together; 0 takes the plan's: 30, or no limit."""
+
+    linger: Seconds = 15.0
+    """Seconds that a symbol stays subscribed upstream after its last follower has left."""
+
+    stale_after: Annotated[float, Field(ge=1, le=3600)] = 60.0
+    """Seconds without an update, while the market is open, after which a quote is STALE, if a subscription does not
+    say."""
+
+    max_unread_age: Annotated[float, Field(ge=0.01, le=10)] = 0.25
+    """Seconds for which messages may lie unread on their way to a follower, if a subscription does not say."""
+
+    queue: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
+    """Trades, bars and statuses that wait for one subscription at most; beyond that the oldest are lost, and said to
+    be."""
+
+    keep_records: Annotated[int, Field(ge=0, le=10_000_000)] = 100_000
+    """Trades, bars and statuses of a feed that are kept for followers who come back."""
+
+    keep_for: Seconds = 60.0
+    """Seconds that they are kept."""
+
+    silence: Annotated[float, Field(ge=1, le=3600)] = 20.0
+    """Seconds without any record, while the market is open, after which the upstream is asked whether there should have
+    been one. If so, the connection is mute and made anew."""
+
+
 Verdict = Literal["refuse", "flag", "off"]
 
 
@@ -449,6 +514,7 @@ class Settings(BaseSettings):
     error_log: ErrorLogSettings = ErrorLogSettings()
     probe: ProbeSettings = ProbeSettings()
     reference: ReferenceSettings = ReferenceSettings()
+    stream: StreamSettings = StreamSettings()
     validation: ValidationSettings = ValidationSettings()
     log: LogSettings = LogSettings()
 
@@ -484,9 +550,10 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _fits_environment(self) -> Settings:
         if self.environment == "live":
-            for field, url in (("data_url", self.data_url), ("trading_url", self.trading_url)):
+            for field in ("data_url", "trading_url", "stream_url"):
+                url = getattr(self, field)
                 if source_of(url) is not DataSource.ALPACA:
-                    msg = f"alpaca.{field}: a live gateway takes Alpaca's own hosts over https, not {url}"
+                    msg = f"alpaca.{field}: a live gateway takes Alpaca's own hosts over TLS, not {url}"
                     raise ValueError(msg)
         if self.environment != "sandbox" and not (
             self.key_id.get_secret_value() and self.secret_key.get_secret_value()
@@ -506,6 +573,11 @@ class Settings(BaseSettings):
         return self.alpaca.trading_url or _URLS[self.environment][1]
 
     @property
+    def stream_url(self) -> str:
+        """Address of live feeds."""
+        return self.alpaca.stream_url or _URLS[self.environment][2]
+
+    @property
     def keys(self) -> tuple[str, str]:
         """Key id and secret to authenticate with."""
         return (
@@ -516,7 +588,8 @@ class Settings(BaseSettings):
     def shown(self) -> dict[str, Any]:
         """Return the effective settings as plain data, without secrets."""
         data = self.model_dump(mode="json", exclude=set(_SECRETS))
-        data["alpaca"] |= {"data_url": self.data_url, "trading_url": self.trading_url}
+        for field in ("data_url", "trading_url", "stream_url"):
+            data["alpaca"][field] = getattr(self, field)
         for name in _SECRETS:
             secret: SecretStr = getattr(self, name)
             data[name] = "set" if secret.get_secret_value() else "not set"

@@ -10,16 +10,19 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 from stamina.instrumentation import set_on_retry_hooks
 
 from .. import __version__
+from ..fanout.mailbox import Closing
 from ..guards.caches import AllCaches
 from ..jobs.asset_list import AssetKeeper
 from ..jobs.market_clock import MarketClock, MarketClockKeeper
 from ..market.provenance import Tier
+from ..market.unavailable import Reason
+from ..market.value_kind import ValueKind
 from ..observe.counters import Counters
 from ..ports import Upstream
 from ..rpc.admin import AdminServicer
@@ -29,11 +32,18 @@ from ..rpc.gateway_status import About, StatusServicer
 from ..rpc.quotes import QuoteServicer
 from ..rpc.reference import ReferenceServicer
 from ..rpc.serving import Serving
+from ..rpc.streams import StreamServicer
 from ..settings import Settings
+from . import policies
 from .calls_log import call_log
+from .live import Live
 from .questions import Questions
 from .stores import open_stores
 from .wire import open_wire
+
+_FAREWELL: Final = Closing(
+    Reason.SHUTTING_DOWN, "the gateway is stopping; connect again, to another replica", 1.0
+)
 
 Start: TypeAlias = Callable[[Coroutine[Any, Any, None]], None]
 """Starts a job, which is cancelled when the gateway stops."""
@@ -65,6 +75,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
     counters = Counters()
     clock = MarketClock(follows_upstream=settings.environment == "sandbox")
     async with AsyncExitStack() as parts:
+        followers = await parts.enter_async_context(AsyncExitStack())
         stores = await parts.enter_async_context(open_stores(settings, counters, clock))
         wire = await parts.enter_async_context(open_wire(settings, counters, clock, stores))
         questions = Questions(settings, counters, clock, stores, wire)
@@ -75,6 +86,9 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
                 request_id, clock.wall(), clock.monotonic(), clock.market(), keeper.session()
             )
 
+        start = await parts.enter_async_context(_jobs())
+        following = await followers.enter_async_context(_jobs())
+        live = Live(settings, counters, clock, questions, lambda job: following(job()))
         about = About(
             version=__version__,
             environment=settings.environment,
@@ -102,27 +116,43 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
             StatusServicer(
                 about,
                 counters,
-                {Tier.MEMORY: lambda: sum(len(tiers.memory) for tiers in questions.tiers.values())},
+                {
+                    Tier.BOOK: lambda: len(questions.tiers[ValueKind.QUOTE].book),
+                    Tier.MEMORY: lambda: sum(
+                        len(tiers.memory) for tiers in questions.tiers.values()
+                    ),
+                },
                 wire.budget.remaining,
                 questions.entitlements,
+                live.gaps,
                 moment,
             ),
             AdminServicer(AllCaches(questions.tiers), stores.errors, start_time, moment),
+            StreamServicer(
+                live.streams, policies.stream_defaults(settings), live.last_record, moment
+            ),
         )
+        live.streams.on_holding = lambda holding: start(serving.tell_streams(serving=holding))
         port = serving.bind(settings.listen)
         assets = _asset_keeper(settings, questions, clock)
-        start = await parts.enter_async_context(_jobs())
         for job in (*stores.jobs, *questions.jobs):
             start(job())
+        for job in live.jobs():
+            following(job())
         patience = settings.reference.start_patience
         await asyncio.gather(keeper.try_refresh(patience), assets.try_load(patience))
         start(keeper.run())
         start(assets.run())
         await serving.start()
+        if not settings.stream.enabled:
+            await serving.tell_streams(serving=False)
         try:
             yield Gateway(port, counters, clock, keeper)
         finally:
-            await serving.drain(settings.drain)
+            live.streams.close(_FAREWELL)
+            # The upstream's place is free for whoever comes next before anything else ends.
+            await followers.aclose()
+            await serving.drain(settings.drain, live.streams.drain)
 
 
 def _asset_keeper(settings: Settings, questions: Questions, clock: MarketClock) -> AssetKeeper:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 
+from ..fanout.interest import InterestPolicy
+from ..fanout.streams import StreamPolicy
 from ..guards.boarding import Boarding
 from ..guards.breaker import BreakerPolicy
 from ..guards.freshness import FreshnessPolicy
@@ -15,16 +17,22 @@ from ..market.session import MarketSession
 from ..market.time import NANOS
 from ..market.value_kind import ValueKind
 from ..ports import Priority, Upstream
+from ..rpc.streams import StreamDefaults
 from ..settings import Settings
 from ..stores.budget.budget import Allowance, BudgetPolicy
 from ..stores.redis.link import LinkLimits
 from ..upstream.alpaca.http import HttpLimits
+from ..upstream.alpaca.stream.policy import StreamPolicy as FeedPolicy
 
 _SANDBOX_CLOCK_INTERVAL = 1.0
 """Seconds between readings of a sandbox's clock, which somebody may set."""
 
 _PLAN_LIMITS = {"basic": 200, "plus": 10_000}
 """Requests a minute that Alpaca admits for market data, by plan."""
+
+
+_PLAN_SYMBOLS = {"basic": 30, "plus": None}
+"""Symbols that Alpaca lets follow on quotes and trades together, by plan."""
 
 
 def http_limits(settings: Settings) -> HttpLimits:
@@ -148,6 +156,40 @@ def time_to_live(
         return while_open if is_open else while_open * ttl.otherwise
 
     return seconds
+
+
+def streams(settings: Settings) -> StreamPolicy:
+    """Return how many may follow how much."""
+    stream = settings.stream
+    return StreamPolicy(
+        enabled=stream.enabled,
+        streams=stream.streams,
+        symbols=stream.symbols,
+        subscriptions=stream.subscriptions,
+        all_symbols=stream.all_symbols,
+        default_feed=settings.alpaca.stock_feed,
+    )
+
+
+def stream_defaults(settings: Settings) -> StreamDefaults:
+    """Return what a subscription gets that does not say."""
+    stream = settings.stream
+    return StreamDefaults(
+        settings.alpaca.stock_feed, stream.stale_after, stream.max_unread_age, stream.queue
+    )
+
+
+def interest(settings: Settings) -> InterestPolicy:
+    """Return what may be wanted of a live feed."""
+    stream = settings.stream
+    limit = stream.symbol_limit or _PLAN_SYMBOLS[settings.alpaca.plan]
+    return InterestPolicy(symbol_limit=limit, linger=stream.linger)
+
+
+def live_feed(settings: Settings) -> FeedPolicy:
+    """Return how a live feed is held."""
+    http = settings.alpaca.http
+    return FeedPolicy(user_agent=http.user_agent, connect=http.connect)
 
 
 def clock_interval(settings: Settings) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+from ..book import Book, LiveQuotes
 from ..errors import UpstreamFailure
 from ..guards.cached import CachedLatest, Tiers
 from ..guards.coalesced import CoalescedLatest
@@ -20,7 +21,7 @@ from ..ingress.gate import Gate
 from ..jobs.market_clock import MarketClock, MarketClockKeeper
 from ..jobs.probe import Probe, clock_inquiry, codes_inquiry, quote_inquiry
 from ..market.asset import AssetList
-from ..market.provenance import Tier
+from ..market.provenance import Feed, Tier
 from ..market.quote import Quote
 from ..market.snapshot import Snapshot
 from ..market.trade import Trade
@@ -29,6 +30,7 @@ from ..observe.counters import Counters
 from ..ports import (
     EntitlementSource,
     LatestSource,
+    LiveTier,
     Priority,
     QuoteSource,
     ReferenceSource,
@@ -70,6 +72,9 @@ class Questions:
     keeper: MarketClockKeeper
     entitlements: EntitlementSource
     tiers: Mapping[ValueKind, Tiers[Any]]
+    repairs: QuoteSource
+    """The upstream itself, for what the gateway asks to mend its own picture."""
+
     jobs: Sequence[Job]
 
     def __init__(
@@ -86,8 +91,11 @@ class Questions:
         self._clock = clock
         self._stores = stores
         self._wire = wire
+        self.books: dict[Feed, Book] = {}
+        """What live feeds have brought, by feed; one is added when somebody first follows it."""
+
         self._context = Context(policies.context(settings), clock.span_at, counters.rule_flags)
-        self._gate = Gate(
+        self.gate = Gate(
             policies.gate(settings),
             clock,
             counters.refusals,
@@ -101,7 +109,7 @@ class Questions:
 
     def _build_reference(self) -> None:
         reference = self._settings.reference
-        alpaca = AlpacaReference(self._wire.requests, self._wire.sources, self._gate)
+        alpaca = AlpacaReference(self._wire.requests, self._wire.sources, self.gate)
         self.reference = RememberedReference(
             alpaca,
             self._clock,
@@ -118,12 +126,12 @@ class Questions:
         )
 
     def _build_latest(self) -> None:
-        # The live feed fills the book, and there is none yet.
-        self._counters.tier(Tier.BOOK).state = "off"
-        gate = self._gate
-        quote_tiers = self._tiers_of(ValueKind.QUOTE, Quote)
-        trade_tiers = self._tiers_of(ValueKind.TRADE, Trade)
-        snapshot_tiers = self._tiers_of(ValueKind.SNAPSHOT, Snapshot)
+        if not self._settings.stream.enabled:
+            self._counters.tier(Tier.BOOK).state = "off"
+        gate = self.gate
+        quote_tiers = self._tiers_of(ValueKind.QUOTE, Quote, LiveQuotes(self.books))
+        trade_tiers = self._tiers_of(ValueKind.TRADE, Trade, {})
+        snapshot_tiers = self._tiers_of(ValueKind.SNAPSHOT, Snapshot, {})
         self.quotes = GradedQuotes(
             self._latest(quotes_endpoint(gate), quote_tiers), self._clock, self.keeper.session
         )
@@ -135,7 +143,7 @@ class Questions:
             ValueKind.SNAPSHOT: snapshot_tiers,
         }
 
-    def _tiers_of(self, kind: ValueKind, type_: type[V]) -> Tiers[V]:
+    def _tiers_of(self, kind: ValueKind, type_: type[V], book: LiveTier[V]) -> Tiers[V]:
         capacity = self._settings.memory.capacity
         memory = MemoryTier[V](capacity)
         cache = self._stores.hot_cache(
@@ -154,7 +162,10 @@ class Questions:
                 capacity=capacity,
             )
         )
-        return Tiers({}, memory, self._counters.tier(Tier.MEMORY), shared)
+        counters = self._counters
+        return Tiers(
+            book, memory, counters.tier(Tier.MEMORY), shared, book_counts=counters.tier(Tier.BOOK)
+        )
 
     def _latest(
         self, endpoint: Endpoint[V], tiers: Tiers[V], *, bounds_events: bool = True
@@ -175,9 +186,10 @@ class Questions:
         )
 
     def _asking(self, endpoint: Endpoint[V], requests: Requests) -> AlpacaLatest[V]:
-        return AlpacaLatest(requests, self._wire.sources[Upstream.DATA], endpoint, self._listed)
+        return AlpacaLatest(requests, self._wire.sources[Upstream.DATA], endpoint, self.listed)
 
-    async def _listed(self, deadline: float) -> AssetList | None:
+    async def listed(self, deadline: float) -> AssetList | None:
+        """Return the list of assets, or None where it cannot be had within a moment."""
         patience = self._clock.monotonic() + _LIST_PATIENCE
         try:
             return await self.reference.assets(min(deadline, patience))
@@ -188,8 +200,11 @@ class Questions:
         """Build what asks for the gateway itself: from the least urgent class, and not through what remembers."""
         settings, clock, symbol = self._settings, self._clock, self._settings.probe.symbol
         requests = PrioritisedRequests(self._wire.requests, Priority.BACKFILL)
-        quotes = self._asking(quotes_endpoint(self._gate), requests)
-        alpaca = AlpacaReference(requests, self._wire.sources, self._gate)
+        quotes = self._asking(quotes_endpoint(self.gate), requests)
+        self.repairs = self._asking(
+            quotes_endpoint(self.gate), PrioritisedRequests(self._wire.requests, Priority.REPAIR)
+        )
+        alpaca = AlpacaReference(requests, self._wire.sources, self.gate)
         cap = settings.alpaca.shared_call_cap
         self.entitlements = AskedEntitlements(self._wire.entitlements, quotes, symbol, clock, cap)
         inquiries = (

@@ -340,5 +340,5 @@ class Box:
 def _body(update: Update, encode: Encode) -> bytes:
     body = update.body
     if body is None:
-        body = update.body = encode.body(update.kind, update.value, update.sequence)
+        body = update.body = encode.body(update.kind, update.value, update.sequence, update.tier)
     return body

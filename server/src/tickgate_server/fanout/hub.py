@@ -24,7 +24,7 @@ from ..market.live import (
     TradingStatus,
     UpdateKind,
 )
-from ..market.provenance import Feed
+from ..market.provenance import Feed, Tier
 from ..market.session import MarketSession
 from ..market.time import NANOS
 from ..market.unavailable import Reason, Unavailable
@@ -175,12 +175,16 @@ class Hub:
             self._reject(box, channel, symbol, why)
         self._beat.strike()
 
-    def give_snapshot(self, topic: Topic, box: Box, value: LiveValue, kind: RecordKind) -> None:
-        """Let *box*, which has just begun to follow *topic*, have *value*, which stands now."""
+    def give_snapshot(
+        self, topic: Topic, box: Box, value: LiveValue, kind: RecordKind, tier: Tier = Tier.BOOK
+    ) -> None:
+        """Let *box*, which has just begun to follow *topic*, have *value*, which stands now and comes from *tier*."""
         entry = topic.entry
         update = topic.snapshot
         if update is None or update.value is not value or update.ordinal != entry.ordinal:
-            update = topic.snapshot = self._as_it_stands(entry, value, kind, UpdateKind.SNAPSHOT)
+            update = topic.snapshot = self._as_it_stands(
+                entry, value, kind, UpdateKind.SNAPSHOT, tier
+            )
         if entry.channel in CONFLATED:
             box.unread[entry] = update
         else:
@@ -190,7 +194,7 @@ class Hub:
     def publish_resync(self, topic: Topic, value: LiveValue, kind: RecordKind) -> None:
         """Tell all followers of *topic* that *value* stands now."""
         entry = topic.entry
-        update = self._as_it_stands(entry, value, kind, UpdateKind.RESYNC)
+        update = self._as_it_stands(entry, value, kind, UpdateKind.RESYNC, Tier.UPSTREAM)
         entry.latest, entry.held = update, None
         for unread in topic.unread:
             unread[entry] = update
@@ -228,9 +232,14 @@ class Hub:
         return Gap(0, feed, GapCause.RESUME, message, token.time, now, repair=GapRepair.NONE)
 
     def _as_it_stands(
-        self, entry: Entry, value: LiveValue, kind: RecordKind, origin: UpdateKind
+        self,
+        entry: Entry,
+        value: LiveValue,
+        kind: RecordKind,
+        origin: UpdateKind,
+        tier: Tier,
     ) -> Update:
-        return Update(kind, value, entry.sequence, entry.ordinal, self.position, origin)
+        return Update(kind, value, entry.sequence, entry.ordinal, self.position, origin, tier)
 
     # ------------------------------------------------------------------------------ what is brought
 
@@ -504,5 +513,6 @@ def _replayed(update: Update) -> Update:
         update.ordinal,
         update.position,
         UpdateKind.REPLAY,
+        update.tier,
         update.body,
     )

@@ -106,6 +106,12 @@ class Interest:
         for topics in self._topics.values():
             yield from topics.values()
 
+    def busiest(self) -> str | None:
+        """Return the symbol whose followed quotes have changed most often; None when no quotes are followed."""
+        quotes = [topic.entry for topic in self._topics[Channel.QUOTES].values() if topic.boxes]
+        named = [entry for entry in quotes if entry.symbol != EVERYTHING]
+        return max(named, key=lambda entry: entry.sequence).symbol if named else None
+
     # ------------------------------------------------------------------------------- come and leave
 
     def add(self, box: Box, channel: Channel, symbol: str) -> Topic | None:

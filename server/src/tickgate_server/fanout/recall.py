@@ -135,7 +135,9 @@ class Recall:
                 if isinstance(answer, Unavailable):
                     box.notice(topic.entry, why=answer)
                 elif topic.entry not in box.unread:
-                    self._hub.give_snapshot(topic, box, answer.value, _KINDS[channel])
+                    self._hub.give_snapshot(
+                        topic, box, answer.value, _KINDS[channel], answer.served_from
+                    )
         self._hub.settle()
 
     # -------------------------------------------------------------------------------------- resyncs

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final, TypeAlias
 
+import structlog
 from msgspec import Struct
 
 from ..errors import InvalidRequest, NotFeedHolder, ShuttingDown, TooManyStreams
@@ -22,6 +24,11 @@ from .hub import Hub
 from .interest import EVERYTHING
 from .mailbox import Closing, Delivery, Mailbox
 from .recall import Recall
+
+_log = structlog.get_logger(__name__)
+
+_TICK: Final = 1.0
+"""Seconds."""
 
 _OPTION: Final = re.compile(r"[A-Z]{1,6}\d{6}[CP]\d{8}", re.ASCII)
 
@@ -106,6 +113,8 @@ class Streams:
         self._hubs: dict[Feed, LiveHub] = {}
         self._held: set[Feed] = set()
         self._followers: set[Follower] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
         self._closing: Closing | None = None
         counts.limit = policy.streams
 
@@ -132,6 +141,7 @@ class Streams:
         mailbox = Mailbox(self._beat, self.clock, self._encode, self.counts, acks=acks)
         follower = Follower(self, mailbox)
         self._followers.add(follower)
+        self._empty.clear()
         self.counts.streams = len(self._followers)
         return follower
 
@@ -139,6 +149,8 @@ class Streams:
         """Let *follower* go."""
         self._followers.discard(follower)
         self.counts.streams = len(self._followers)
+        if not self._followers:
+            self._empty.set()
 
     def live(self, feed: Feed) -> LiveHub:
         """Return the hub of *feed*."""
@@ -166,10 +178,30 @@ class Streams:
         for follower in tuple(self._followers):
             follower.close(closing)
 
-    def hurry(self) -> None:
-        """Wait for nobody's mail to be read any more."""
+    async def drain(self, grace: float) -> None:
+        """Wait until everybody has gone, for *grace* seconds; in the second half nobody's mail is waited for."""
+        loop = asyncio.get_running_loop()
+        hurrying = loop.call_later(grace / 2, self._hurry)
+        try:
+            async with asyncio.timeout(grace):
+                await self._empty.wait()
+        except TimeoutError:
+            _log.warning("streams_cut_off", streams=len(self._followers))
+        finally:
+            hurrying.cancel()
+
+    def _hurry(self) -> None:
         for follower in tuple(self._followers):
             follower.mailbox.hurry()
+
+    async def run(self) -> None:
+        """Look after what changes with time alone, once a second, until cancelled."""
+        while True:
+            await asyncio.sleep(_TICK)
+            try:
+                await self.tick()
+            except Exception:  # noqa: BLE001 - a fault of ours must not end everybody's stream
+                _log.exception("tick_failed")
 
     def _count(self) -> None:
         boxes = [box for one in self._followers for box in one.mailbox.boxes.values()]

@@ -13,7 +13,7 @@ from ..market.session import MarketSession
 from ..market.time import NANOS
 from ..market.unavailable import OUTAGES, Reason, TierAttempt, TierOutcome, Unavailable
 from ..observe.counters import TierCounts
-from ..ports import Answers, Clock, Key, LatestSource
+from ..ports import Answers, Clock, Key, LatestSource, LiveTier
 from .freshness import Bounds, FreshnessPolicy, bounds_by
 from .memory import MemoryTier
 from .shared import SharedTier
@@ -43,13 +43,16 @@ class Tiers(Generic[V]):
 
     def __init__(
         self,
-        book: Mapping[Key, Held[V]],
+        book: LiveTier[V],
         memory: MemoryTier[V],
         memory_counts: TierCounts,
         shared: SharedTier[V] | None,
+        *,
+        book_counts: TierCounts | None = None,
     ) -> None:
         """Ask *book*, which holds what is live at this moment, then *memory*, then *shared*, where there is one."""
         self.book = book
+        self.book_counts = book_counts or TierCounts()
         self.memory = memory
         self.memory_counts = memory_counts
         self.shared = shared
@@ -118,8 +121,8 @@ class CachedLatest(Generic[V]):
         # Not "at": a max_age of zero always asks the upstream, also within one tick of the clock.
         after = self._clock.monotonic() - bounds.keep
         symbols: Sequence[str] = question.symbols
-        if bounds.book and self._tiers.book:
-            self._recall_live(question, after, answers)
+        if bounds.book and self._tiers.book and bounds.keep > 0:
+            self._recall_live(question, answers)
             symbols = [symbol for symbol in symbols if symbol not in answers]
         if bounds.memory:
             live = len(answers)
@@ -129,13 +132,18 @@ class CachedLatest(Generic[V]):
             self._tiers.memory_counts.misses += len(symbols) - hits
         return answers
 
-    def _recall_live(
-        self, question: Question, after: float, answers: dict[str, Answer[V] | Unavailable]
-    ) -> None:
+    def _recall_live(self, question: Question, answers: dict[str, Answer[V] | Unavailable]) -> None:
         for symbol in question.symbols:
+            # What is live was confirmed at this very moment.
             live = self._tiers.book.get((question.feed, symbol))
-            if live is not None and live.confirmed_at > after:
+            if isinstance(live, Held):
                 answers[symbol] = Answer(live, Tier.BOOK)
+            elif live is not None:
+                # What the feed said last is no value, and supersedes whatever another tier holds.
+                answers[symbol] = live.after(self._attempt(Tier.BOOK, TierOutcome.REFUSED))
+        counts = self._tiers.book_counts
+        counts.hits += len(answers)
+        counts.misses += len(question.symbols) - len(answers)
 
     def _recall_remembered(
         self,
@@ -186,7 +194,7 @@ class CachedLatest(Generic[V]):
     def _leave_near_tiers(self, search: _Search[V], symbol: str) -> None:
         key, bounds = search.key(symbol), search.bounds
         live = self._tiers.book.get(key)
-        if live is not None and bounds.book:
+        if isinstance(live, Held) and bounds.book:
             search.pass_over(symbol, Answer(live, Tier.BOOK))
         remembered = self._tiers.memory.answers.get(key)
         if remembered is not None and bounds.memory:

@@ -34,6 +34,9 @@ STOCK_FEEDS: frozenset[Feed] = frozenset(
 )
 """Feeds that carry stocks; the others carry options."""
 
+LIVE_FEEDS: frozenset[Feed] = frozenset({Feed.SIP, Feed.IEX, Feed.DELAYED_SIP})
+"""Feeds of stocks that can be followed."""
+
 FEED_DELAY: dict[Feed, int] = {Feed.SIP: 0, Feed.IEX: 0, Feed.DELAYED_SIP: 15 * 60 * NANOS}
 """Nanoseconds by which a feed is late by design (alpaca.markets plan table). A feed not named here has no delay that
 the upstream documents, which is not the same as none."""

@@ -32,6 +32,7 @@ class Reason(Enum):
     INVALID_REQUEST = auto()
     SUBSCRIPTION_LIMIT = auto()
     NOT_FEED_HOLDER = auto()
+    SHUTTING_DOWN = auto()
 
 
 OUTAGES: frozenset[Reason] = frozenset(

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from itertools import count
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import grpc
 import structlog
@@ -58,6 +59,9 @@ Read = Callable[[bytes], Q]
 
 Method = Callable[[Q, Call], Awaitable[bytes]]
 """A servicer's method: answers with the encoded response, or raises a `GatewayError`."""
+
+StreamMethod = Callable[[Q, Call], AsyncGenerator[bytes, None]]
+"""A servicer's method that answers with a stream: yields encoded messages, or raises a `GatewayError`."""
 
 OnCall = Callable[[Call, float], None]
 """Told of every finished call, with the seconds it took."""
@@ -144,6 +148,59 @@ class Calls:
             return answer  # type: ignore[return-value]  # a failure has aborted the call above
 
         return grpc.unary_unary_rpc_method_handler(handle)
+
+    def streaming(
+        self, name: str, read: Read[Q] | None, method: StreamMethod[Any]
+    ) -> grpc.RpcMethodHandler[bytes, bytes]:
+        """Return the gRPC handler of a *method* that answers with a stream.
+
+        Args:
+            name: how it is known in logs.
+            read: makes what the method asks for of its only request; None hands it the stream of requests.
+            method: yields encoded messages, or raises a `GatewayError`.
+        """
+
+        async def handle(given: Any, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
+            call = self._begin(name, context)
+            try:
+                failure = await self._stream(given, context, call, read, method)
+            except asyncio.CancelledError:
+                call.code = "CANCELLED"
+                raise
+            finally:
+                self._on_call(call, self._clock.monotonic() - call.started)
+            if failure is not None:
+                self._note(failure_entry(call, failure, self._clock.wall()))
+                await self._abort(context, call, failure)
+            context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
+
+        if read is None:
+            return grpc.stream_stream_rpc_method_handler(handle)
+        return grpc.unary_stream_rpc_method_handler(handle)
+
+    async def _stream(
+        self,
+        given: Any,
+        context: grpc.aio.ServicerContext[bytes, bytes],
+        call: Call,
+        read: Read[Q] | None,
+        method: StreamMethod[Any],
+    ) -> status.Failure | None:
+        try:
+            self._refuse_when_closing()
+            _admit(call)
+            async with aclosing(method(given if read is None else read(given), call)) as messages:
+                async for message in messages:
+                    await context.write(message)
+        except GatewayError as error:
+            failure = status.of_error(error, call.request_id)
+        except Exception:  # noqa: BLE001 - the last line: no exception's text may reach a caller
+            _log.exception("call_failed", request_id=call.request_id, endpoint=call.method)
+            failure = status.of_error(None, call.request_id)
+        else:
+            return None
+        call.code, call.reason = failure.code.name, failure.reason
+        return failure
 
     def _begin(self, name: str, context: grpc.aio.ServicerContext[bytes, bytes]) -> Call:
         now = self._clock.monotonic()

@@ -15,6 +15,8 @@ from msgspec import Struct
 from tickgate.v1 import (
     asset_pb2,
     bar_pb2,
+    channel_pb2,
+    gap_pb2,
     market_session_pb2,
     provenance_pb2,
     quote_pb2,
@@ -26,6 +28,7 @@ from tickgate.v1 import (
 
 from ..market.asset import Asset, AssetStatus, CodeKind, CodeTable
 from ..market.bar import Bar
+from ..market.live import Channel, Gap, GapCause, GapRepair
 from ..market.provenance import FEED_DELAY, DataSource, Feed, Provenance, Tier
 from ..market.quality import Derived, Quality, QuoteFlag
 from ..market.quote import Quote, QuoteSide
@@ -53,6 +56,9 @@ FLAGS: Final = numbers(QuoteFlag, quote_pb2.QuoteFlag, "QUOTE_FLAG_")
 PARTS: Final = numbers(SnapshotPart, snapshot_pb2.SnapshotPart, "SNAPSHOT_PART_")
 OUTCOMES: Final = numbers(TierOutcome, unavailable_pb2.TierOutcome, "TIER_OUTCOME_")
 ASSET_STATUSES: Final = numbers(AssetStatus, asset_pb2.AssetStatus, "ASSET_STATUS_")
+CHANNELS: Final = numbers(Channel, channel_pb2.Channel, "CHANNEL_")
+CAUSES: Final = numbers(GapCause, gap_pb2.GapCause, "GAP_CAUSE_")
+REPAIRS: Final = numbers(GapRepair, gap_pb2.GapRepair, "GAP_REPAIR_")
 CODE_KINDS: Final = numbers(CodeKind, asset_pb2.CodeKind, "CODE_KIND_")
 
 
@@ -134,7 +140,7 @@ def quote(value: Quote) -> quote_pb2.Quote:
         ask=_side(value.ask),
         conditions=value.conditions,
         provenance=provenance(value.provenance),
-        rule_flags=_rule_flags(value.rule_flags),
+        rule_flags=rule_flags(value.rule_flags),
     )
     if value.tape is not None:
         message.tape = value.tape
@@ -158,9 +164,9 @@ def trade(value: Trade) -> trade_pb2.Trade:
         price=price(value.price),
         conditions=value.conditions,
         provenance=provenance(value.provenance),
-        rule_flags=_rule_flags(value.rule_flags),
+        rule_flags=rule_flags(value.rule_flags),
     )
-    _set_present(
+    set_present(
         message,
         size=value.size,
         exchange=value.exchange,
@@ -181,11 +187,11 @@ def bar(value: Bar) -> bar_pb2.Bar:
         close=price(value.close),
         vwap=None if value.vwap is None else price(value.vwap),
         provenance=provenance(value.provenance),
-        rule_flags=_rule_flags(value.rule_flags),
+        rule_flags=rule_flags(value.rule_flags),
     )
     if value.event_time is not None:
         message.start_time.CopyFrom(timestamp(value.event_time))
-    _set_present(message, volume=value.volume, trade_count=value.trade_count)
+    set_present(message, volume=value.volume, trade_count=value.trade_count)
     return message
 
 
@@ -230,7 +236,7 @@ def asset(value: Asset) -> asset_pb2.Asset:
     )
     if value.status is not None:
         message.status = ASSET_STATUSES[value.status]
-    _set_present(
+    set_present(
         message,
         tradable=value.tradable,
         marginable=value.marginable,
@@ -261,6 +267,21 @@ def market_clock(value: MarketNow, moment: Moment) -> market_session_pb2.MarketC
     return message
 
 
+def gap(value: Gap) -> gap_pb2.Gap:
+    """Return a gap, without the symbols that were followed."""
+    message = gap_pb2.Gap(
+        id=value.id,
+        feed=FEEDS[value.feed],
+        cause=CAUSES[value.cause],
+        message=value.message,
+        start_time=timestamp(value.start),
+        end_time=_stamp(value.end),
+        repair=REPAIRS[value.repair],
+    )
+    set_present(message, lost_records=value.lost_records)
+    return message
+
+
 def trading_day(value: TradingDay) -> market_session_pb2.TradingDay:
     """Return a trading day."""
     return market_session_pb2.TradingDay(
@@ -275,7 +296,8 @@ def trading_day(value: TradingDay) -> market_session_pb2.TradingDay:
     )
 
 
-def _rule_flags(flags: Sequence[RuleFlag]) -> list[rule_flag_pb2.RuleFlag]:
+def rule_flags(flags: Sequence[RuleFlag]) -> list[rule_flag_pb2.RuleFlag]:
+    """Return what business rules find odd."""
     return [rule_flag_pb2.RuleFlag(rule=flag.rule, evidence=flag.evidence) for flag in flags]
 
 
@@ -287,11 +309,12 @@ def _side(value: QuoteSide | None) -> quote_pb2.QuoteSide | None:
     if value is None:
         return None
     message = quote_pb2.QuoteSide(price=price(value.price))
-    _set_present(message, size=value.size, exchange=value.exchange)
+    set_present(message, size=value.size, exchange=value.exchange)
     return message
 
 
-def _set_present(message: Any, **fields: object) -> None:
+def set_present(message: Any, **fields: object) -> None:
+    """Set the *fields* of *message* that have a value; the others stay unset."""
     for name, value in fields.items():
         if value is not None:
             setattr(message, name, value)

@@ -2,15 +2,13 @@
 
 A value that memory holds is served thousands of times. It is encoded when it is first served and kept beside the value.
 Each answer adds what depends on its moment: who serves, when, how old, in which session. The fields of a message may
-stand in any order, so an encoded message is continued by writing further fields behind it.
+stand in any order, so an encoded message is continued by writing further fields behind it (`wire`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
-
-from google.protobuf.message import Message
 
 from tickgate.v1 import (
     bar_pb2,
@@ -33,31 +31,10 @@ from ..market.trade import Trade
 from ..market.unavailable import Unavailable
 from . import convert
 from .convert import Moment
+from .wire import tag, varint
 
 V = TypeVar("V")
 K = TypeVar("K")
-
-
-class _Varints(dict[int, bytes]):
-    """Encoded numbers, each worked out when it is first needed: the sizes of results, of which there are not many."""
-
-    def __missing__(self, number: int) -> bytes:
-        encoded, rest = bytearray(), number
-        while rest > 0x7F:
-            encoded.append(rest & 0x7F | 0x80)
-            rest >>= 7
-        encoded.append(rest)
-        self[number] = bytes(encoded)
-        return self[number]
-
-
-_VARINT: Final = _Varints()
-
-
-def _tag(message: type[Message], field: str) -> bytes:
-    """Return what stands before the size of *field*, which holds a message."""
-    number: int = message.DESCRIPTOR.fields_by_name[field].number
-    return _VARINT[number << 3 | 2]
 
 
 class _Layout:
@@ -66,7 +43,7 @@ class _Layout:
     __slots__ = ("provenance", "sessions")
 
     def __init__(self, message: Any) -> None:
-        self.provenance = _tag(message, "provenance")
+        self.provenance = tag(message, "provenance")
         self.sessions = _sessions(message)
 
 
@@ -86,11 +63,11 @@ _LAYOUTS: Final = {
 _SNAPSHOT_SESSIONS: Final = _sessions(snapshot_pb2.Snapshot)
 
 # `result` and `results` are field 1 of every response of QuoteService.
-_RESULT: Final = _tag(quote_service_pb2.GetQuotesResponse, "results")
-_QUOTE: Final = _tag(quote_pb2.QuoteResult, "quote")
-_TRADE: Final = _tag(trade_pb2.TradeResult, "trade")
-_SNAPSHOT: Final = _tag(snapshot_pb2.SnapshotResult, "snapshot")
-_LATEST_TRADE: Final = _tag(quote_pb2.Quote, "latest_trade")
+_RESULT: Final = tag(quote_service_pb2.GetQuotesResponse, "results")
+_QUOTE: Final = tag(quote_pb2.QuoteResult, "quote")
+_TRADE: Final = tag(trade_pb2.TradeResult, "trade")
+_SNAPSHOT: Final = tag(snapshot_pb2.SnapshotResult, "snapshot")
+_LATEST_TRADE: Final = tag(quote_pb2.Quote, "latest_trade")
 
 
 class _Served:
@@ -162,7 +139,7 @@ class _Kept:
         layout = self._layout
         origin = self._origin + self._served.encoded(answer, self._event_time, moment)
         session = layout.sessions[moment.session]
-        return self._fixed + layout.provenance + _VARINT[len(origin)] + origin + session
+        return self._fixed + layout.provenance + varint(len(origin)) + origin + session
 
 
 class _KeptSnapshot:
@@ -184,19 +161,19 @@ class _KeptSnapshot:
                 self._keep(field, _Kept(convert.bar(bar), bar))
 
     def _keep(self, field: str, part: _Kept) -> None:
-        self._parts.append((_tag(snapshot_pb2.Snapshot, field), part))
+        self._parts.append((tag(snapshot_pb2.Snapshot, field), part))
 
     def at(self, answer: Answer[Any], moment: Moment) -> bytes:
         pieces = [self._fixed, _SNAPSHOT_SESSIONS[moment.session]]
-        for tag, kept in self._parts:
+        for before, kept in self._parts:
             part = kept.at(answer, moment)
-            pieces += (tag, _VARINT[len(part)], part)
+            pieces += (before, varint(len(part)), part)
         return b"".join(pieces)
 
 
 def respond(results: Iterable[bytes]) -> bytes:
     """Return the encoded response that holds *results*, each encoded."""
-    return b"".join([_RESULT + _VARINT[len(result)] + result for result in results])
+    return b"".join([_RESULT + varint(len(result)) + result for result in results])
 
 
 def quote_result(symbol: str, outcome: Answer[Quote] | Unavailable, moment: Moment) -> bytes:
@@ -206,7 +183,7 @@ def quote_result(symbol: str, outcome: Answer[Quote] | Unavailable, moment: Mome
         return quote_pb2.QuoteResult(symbol=symbol, unavailable=why).SerializeToString()
     kept = _kept(outcome, _keep_quote)
     value = kept.at(outcome, moment)
-    return kept.symbol + _QUOTE + _VARINT[len(value)] + value
+    return kept.symbol + _QUOTE + varint(len(value)) + value
 
 
 def full_quote_result(
@@ -231,8 +208,8 @@ def full_quote_result(
     value = kept.at(outcome, moment) + more.SerializeToString()
     if isinstance(latest_trade, Answer):
         trade = _kept(latest_trade, _keep_trade).at(latest_trade, moment)
-        value += _LATEST_TRADE + _VARINT[len(trade)] + trade
-    return kept.symbol + _QUOTE + _VARINT[len(value)] + value
+        value += _LATEST_TRADE + varint(len(trade)) + trade
+    return kept.symbol + _QUOTE + varint(len(value)) + value
 
 
 def trade_result(symbol: str, outcome: Answer[Trade] | Unavailable, moment: Moment) -> bytes:
@@ -242,7 +219,7 @@ def trade_result(symbol: str, outcome: Answer[Trade] | Unavailable, moment: Mome
         return trade_pb2.TradeResult(symbol=symbol, unavailable=why).SerializeToString()
     kept = _kept(outcome, _keep_trade)
     value = kept.at(outcome, moment)
-    return kept.symbol + _TRADE + _VARINT[len(value)] + value
+    return kept.symbol + _TRADE + varint(len(value)) + value
 
 
 def snapshot_result(symbol: str, outcome: Answer[Snapshot] | Unavailable, moment: Moment) -> bytes:
@@ -261,7 +238,7 @@ def snapshot_result(symbol: str, outcome: Answer[Snapshot] | Unavailable, moment
         ]
     )
     value = kept.at(outcome, moment) + missing.SerializeToString()
-    return kept.symbol + _SNAPSHOT + _VARINT[len(value)] + value
+    return kept.symbol + _SNAPSHOT + varint(len(value)) + value
 
 
 def _kept(answer: Answer[V], keep: Callable[[V], K]) -> K:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from google.protobuf import duration_pb2, timestamp_pb2
 from msgspec import Struct
 
+from tickgate.v1 import gap_pb2, unavailable_pb2
 from tickgate.v1 import status_service_pb2 as pb
-from tickgate.v1 import unavailable_pb2
 
+from ..errors import InvalidRequest
+from ..fanout.gaps import Gaps
 from ..market.entitlement import Entitlement, Standing
+from ..market.live import Channel, FeedState, Gap
 from ..market.provenance import FEED_DELAY, DataSource, Feed, Tier
 from ..market.time import NANOS
 from ..observe.counters import (
@@ -19,7 +23,9 @@ from ..observe.counters import (
     CircuitCounts,
     Counters,
     ErrorLogCounts,
+    FeedCounts,
     ProbeCounts,
+    StreamCounts,
     TierCounts,
     UpstreamCounts,
 )
@@ -27,6 +33,8 @@ from ..ports import EntitlementSource, Priority, Upstream
 from . import convert
 from .call import Call
 from .convert import Moment
+from .paging import GapPosition, encode_token
+from .requests import Reader
 from .status import number_named
 
 _STATES: Final[Mapping[str, pb.UpstreamState.ValueType]] = {
@@ -46,6 +54,15 @@ _TIER_STATES: Final[Mapping[str, pb.TierState.ValueType]] = {
     "off": pb.TIER_STATE_OFF,
 }
 _STANDINGS: Final = convert.numbers(Standing, pb.EntitlementState, "ENTITLEMENT_STATE_")
+
+_FEED_STATES: Final = convert.numbers(FeedState, pb.FeedState, "FEED_STATE_")
+
+_GAPS: Final = 50
+_MOST_GAPS: Final = 500
+"""Gaps of a page, if the request does not say, and at most."""
+
+_MOST_NAMED: Final = 1000
+"""Symbols of a gap's channel that are named; all are counted."""
 
 _LIVE_TIERS: Final = (Tier.BOOK, Tier.MEMORY, Tier.REDIS)
 """Tiers of live values, nearest first. The upstream behind them has a report of its own."""
@@ -70,6 +87,24 @@ class About(Struct, frozen=True):
     """Nanoseconds of the wall clock."""
 
 
+class _GapQuery(Struct, frozen=True):
+    """Which gaps are asked for."""
+
+    feed: Feed | None
+    symbol: str
+    start: int | None
+    end: int | None
+
+    def matches(self, gap: Gap) -> bool:
+        """Tell whether *gap* is among them."""
+        return (
+            self.feed in (None, gap.feed)
+            and (not self.symbol or any(self.symbol in part for part in gap.parts.values()))
+            and (self.start is None or gap.end is None or gap.end >= self.start)
+            and (self.end is None or gap.start < self.end)
+        )
+
+
 class StatusServicer:
     """Answers StatusService: the state of the gateway without asking anybody, and what its account may read."""
 
@@ -80,6 +115,7 @@ class StatusServicer:
         entries: Mapping[Tier, Callable[[], int]],
         remaining: Callable[[Upstream], int],
         entitlements: EntitlementSource,
+        gaps: Gaps,
         moment: Callable[[str], Moment],
     ) -> None:
         """Report *counters* and *entitlements*.
@@ -90,6 +126,7 @@ class StatusServicer:
             entries: tells how many values each tier of this process holds.
             remaining: tells how many requests to an upstream would be admitted now.
             entitlements: knows what the account may read.
+            gaps: knows what was missed of live feeds.
             moment: makes the moment of one call's answer.
         """
         self._about = about
@@ -97,6 +134,7 @@ class StatusServicer:
         self._entries = entries
         self._remaining = remaining
         self._entitlements = entitlements
+        self._gaps = gaps
         self._moment = moment
 
     async def GetStatus(self, _: pb.GetStatusRequest, call: Call) -> bytes:  # noqa: N802
@@ -128,6 +166,8 @@ class StatusServicer:
                 for upstream, counts in sorted(counters.budgets.items())
             ],
             error_log=_error_log(counters.error_log),
+            feeds=[_feed(feed, counts) for feed, counts in sorted(counters.feeds.items())],
+            streams=_streams(counters.streams),
             calls_in_flight=counters.calls_in_flight,
         )
         if moment.session is not None:
@@ -146,6 +186,32 @@ class StatusServicer:
             ],
             serve_time=convert.timestamp(self._moment(call.request_id).wall),
         ).SerializeToString()
+
+    async def ListGaps(self, request: pb.ListGapsRequest, call: Call) -> bytes:  # noqa: N802
+        """Answer with a page of what was missed of live feeds."""
+        reader = Reader()
+        start, end = reader.instants(
+            request.start_time if request.HasField("start_time") else None,
+            request.end_time if request.HasField("end_time") else None,
+        )
+        feed = reader.stock_feed(request.feed if request.HasField("feed") else None, None)
+        symbol = reader.symbol(request.symbol) if request.symbol else ""
+        filters = _GapQuery(feed, symbol, start, end)
+        size = reader.page_size(request.page_size, default=_GAPS, largest=_MOST_GAPS)
+        position = reader.page_token(request.page_token, filters, GapPosition)
+        reader.done()
+        if position is not None and position.born != self._about.start_time:
+            rule = "the gateway has started anew since this page token was made: start again without one"
+            raise InvalidRequest([("page_token", rule)])
+        before = math.inf if position is None else position.before_id
+        found = [
+            gap for gap in self._gaps.newest_first() if gap.id < before and filters.matches(gap)
+        ]
+        page = pb.ListGapsResponse(gaps=[_gap(gap) for gap in found[:size]])
+        if len(found) > size:
+            following = GapPosition(self._about.start_time, found[size - 1].id)
+            page.next_page_token = encode_token(filters, following)
+        return page.SerializeToString()
 
     def _tier(self, tier: Tier) -> pb.TierStatus:
         counts = self._counters.tiers.get(tier.value) or TierCounts(state="off")
@@ -242,6 +308,62 @@ def _budget(upstream: str, counts: BudgetCounts, remaining: int) -> pb.BudgetSta
             if priority.value in counts.floors
         ],
     )
+
+
+def _feed(feed: str, counts: FeedCounts) -> pb.FeedStatus:
+    message = pb.FeedStatus(
+        feed=convert.FEEDS[Feed(feed)],
+        state=_FEED_STATES[FeedState(counts.state)],
+        message=counts.message,
+        change_time=_timestamp(counts.changed_time),
+        epoch=counts.epoch,
+        channels=[
+            pb.FeedChannelStatus(
+                channel=convert.CHANNELS[channel],
+                wanted=counts.wanted.get(channel.value, 0),
+                confirmed=counts.confirmed.get(channel.value, 0),
+            )
+            for channel in Channel
+            if counts.wanted.get(channel.value) or counts.confirmed.get(channel.value)
+        ],
+        symbols=counts.symbols,
+        last_record_time=_timestamp(counts.last_record_time),
+        frames=counts.frames,
+        records=counts.records,
+        dropped=counts.dropped,
+        connections=counts.connections,
+        gaps=counts.gaps,
+        lag=None if counts.lag is None else convert.duration(counts.lag),
+        max_lag=None if counts.max_lag is None else convert.duration(counts.max_lag),
+    )
+    convert.set_present(message, symbol_limit=counts.symbol_limit)
+    return message
+
+
+def _streams(counts: StreamCounts) -> pb.StreamsStatus:
+    return pb.StreamsStatus(
+        streams=counts.streams,
+        stream_limit=counts.limit,
+        subscriptions=counts.subscriptions,
+        followed=counts.followed,
+        delivered=counts.delivered,
+        conflated=counts.conflated,
+        lost=counts.lost,
+        messages=counts.messages,
+    )
+
+
+def _gap(gap: Gap) -> gap_pb2.Gap:
+    message = convert.gap(gap)
+    message.parts.extend(
+        gap_pb2.GapPart(
+            channel=convert.CHANNELS[channel],
+            symbols=symbols[:_MOST_NAMED],
+            symbol_count=len(symbols),
+        )
+        for channel, symbols in gap.parts.items()
+    )
+    return message
 
 
 def _error_log(counts: ErrorLogCounts) -> pb.ErrorLogStatus:

@@ -35,12 +35,21 @@ class ErrorPosition(Struct, frozen=True, array_like=True, forbid_unknown_fields=
     before_id: _Number
 
 
+class GapPosition(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Where a page of gaps starts."""
+
+    born: int
+    """When the gateway started whose gaps they are, nanoseconds of the wall clock."""
+
+    before_id: _Number
+
+
 class _Token(Struct, array_like=True, forbid_unknown_fields=True):
     query: bytes
     position: msgspec.Raw
 
 
-P = TypeVar("P", AssetPosition, ErrorPosition)
+P = TypeVar("P", AssetPosition, ErrorPosition, GapPosition)
 
 # Sets come in another order in each process, and a token is good for all replicas.
 _encoder = msgspec.msgpack.Encoder(order="deterministic")

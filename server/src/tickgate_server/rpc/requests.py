@@ -16,6 +16,7 @@ from msgspec import Struct
 from tickgate.v1 import (
     admin_service_pb2,
     asset_pb2,
+    channel_pb2,
     error_reason_pb2,
     freshness_pb2,
     provenance_pb2,
@@ -23,9 +24,11 @@ from tickgate.v1 import (
 )
 
 from ..errors import InvalidRequest
+from ..fanout import tokens
 from ..market.answer import Freshness
 from ..market.asset import AssetStatus, CodeKind
-from ..market.provenance import STOCK_FEEDS, Feed, Tier
+from ..market.live import Channel
+from ..market.provenance import LIVE_FEEDS, STOCK_FEEDS, Feed, Tier
 from ..market.symbol import STOCK_SYMBOL_RULE, is_stock_symbol
 from ..market.time import NANOS
 from ..market.value_kind import ValueKind
@@ -48,6 +51,12 @@ LAST_DAY: Final = date(2029, 12, 31)
 
 LAST_INSTANT: Final = 2**63 - 1
 """Nanoseconds since 1970 that 64 bits can count, in the year 2262."""
+
+MOST_FOLLOWED: Final = 10_000
+"""Symbols in one request of a stream."""
+
+LONGEST_ID: Final = 64
+"""Characters of a subscription's id, and of a symbol that is worth an answer."""
 
 LARGEST_PAGE: Final = 1000
 DEFAULT_PAGE: Final = 100
@@ -75,6 +84,9 @@ _VALUE_KIND_OF: Final[Mapping[int, ValueKind]] = {
         ValueKind, admin_service_pb2.ValueKind, "VALUE_KIND_"
     ).items()
 }
+_CHANNEL_OF: Final[Mapping[int, Channel]] = {
+    number: channel for channel, number in convert.CHANNELS.items()
+}
 _REASON_OF: Final = reason_names()
 
 D = TypeVar("D", Feed, None)
@@ -84,8 +96,9 @@ T = TypeVar("T")
 class Reader:
     """Reads one request's fields into our words. Call `done` before using what was read."""
 
-    def __init__(self) -> None:
-        """Start without a broken rule."""
+    def __init__(self, path: str = "") -> None:
+        """Start without a broken rule; *path* leads to the message that is read, where it is inside another."""
+        self._path = path
         self._violations: list[tuple[str, str]] = []
 
     def done(self) -> None:
@@ -95,7 +108,7 @@ class Reader:
 
     def refuse(self, field: str, rule: str) -> None:
         """Note that *field* breaks *rule*."""
-        self._violations.append((field, rule))
+        self._violations.append((f"{self._path}.{field}" if self._path else field, rule))
 
     def symbol(self, text: str) -> str:
         """Read `symbol`."""
@@ -120,7 +133,7 @@ class Reader:
         seen: set[str] = set()
         for index, symbol in enumerate(symbols):
             if symbol in seen:
-                self.refuse(f"symbols[{index}]", "a batch names each symbol once")
+                self.refuse(f"symbols[{index}]", "a request names each symbol once")
             seen.add(symbol)
 
     def some_symbols(self, texts: Sequence[str]) -> frozenset[str] | None:
@@ -137,6 +150,68 @@ class Reader:
         known = ", ".join(sorted(f"FEED_{feed.name}" for feed in STOCK_FEEDS))
         self.refuse("feed", f"{_enum_name(provenance_pb2.Feed, number)} is not one of {known}")
         return default
+
+    # --------------------------------------------------------------------------- subscriptions
+
+    def subscription_id(self, text: str) -> str:
+        """Read `id`."""
+        if len(text) > LONGEST_ID or not (text.isascii() and text.isprintable()):
+            self.refuse("id", f"up to {LONGEST_ID} printable ASCII characters")
+        return text
+
+    def channels(self, numbers: Sequence[int]) -> tuple[Channel, ...]:
+        """Read `channels`, in the order of the contract; none means quotes."""
+        enum = channel_pb2.Channel
+        chosen = self._members("channels", numbers, _CHANNEL_OF, enum, "channel")
+        if chosen is None:
+            return (Channel.QUOTES,)
+        return tuple(channel for channel in Channel if channel in chosen)
+
+    def live_feed(self, number: int | None, default: Feed) -> Feed:
+        """Read `feed` of a subscription; *number* is None when it was left out."""
+        feed = default if number is None else _FEED_OF.get(number)
+        if feed in LIVE_FEEDS:
+            return feed
+        known = ", ".join(sorted(f"FEED_{feed.name}" for feed in LIVE_FEEDS))
+        name = "the default feed" if number is None else _enum_name(provenance_pb2.Feed, number)
+        self.refuse("feed", f"{name} cannot be followed; {known} can")
+        return default
+
+    def followed(self, texts: Sequence[str], *, needed: bool) -> tuple[str, ...]:
+        """Read `symbols` of a stream, as far as an answer could name each; which can be followed is judged later."""
+        symbols = tuple(texts)
+        if needed and not symbols:
+            self.refuse("symbols", "at least one")
+        if len(symbols) > MOST_FOLLOWED:
+            self.refuse("symbols", f"{MOST_FOLLOWED} at most in one request, not {len(symbols)}")
+            return ()
+        for index, symbol in enumerate(symbols):
+            if not 1 <= len(symbol) <= LONGEST_ID:
+                self.refuse(f"symbols[{index}]", f"a symbol is 1 to {LONGEST_ID} characters")
+        if len(set(symbols)) < len(symbols):
+            self._refuse_duplicates(symbols)
+        return symbols
+
+    def seconds(
+        self, field: str, message: duration_pb2.Duration | None, least: float, most: float
+    ) -> float | None:
+        """Read a duration from *least* to *most* seconds; None when it was left out."""
+        if message is None:
+            return None
+        length = message.seconds + message.nanos / NANOS
+        if not 0 <= message.nanos < NANOS or not least <= length <= most:
+            self.refuse(field, f"{least:g} to {most:g} seconds")
+        return length
+
+    def resume_token(self, text: str) -> tokens.Token | None:
+        """Read `resume_token`; None when it was left out."""
+        if not text:
+            return None
+        try:
+            return tokens.decode(text)
+        except ValueError as error:
+            self.refuse("resume_token", str(error))
+            return None
 
     def view(self, number: int | None) -> quote_pb2.QuoteView.ValueType:
         """Read `view`; *number* is None when it was left out."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
 
 import grpc
 from google.protobuf import symbol_database
-from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -17,6 +18,7 @@ from tickgate.v1 import (
     quote_service_pb2,
     reference_service_pb2,
     status_service_pb2,
+    stream_service_pb2,
 )
 
 from .admin import AdminServicer
@@ -24,6 +26,9 @@ from .calls import Calls, Read, decoder
 from .gateway_status import StatusServicer
 from .quotes import QuoteServicer
 from .reference import ReferenceServicer
+from .streams import StreamServicer
+
+STREAMS: Final = "StreamService"
 
 SERVICES: Final[tuple[ServiceDescriptor, ...]] = tuple(
     file.services_by_name[name]
@@ -32,9 +37,12 @@ SERVICES: Final[tuple[ServiceDescriptor, ...]] = tuple(
         (reference_service_pb2.DESCRIPTOR, "ReferenceService"),
         (status_service_pb2.DESCRIPTOR, "StatusService"),
         (admin_service_pb2.DESCRIPTOR, "AdminService"),
+        (stream_service_pb2.DESCRIPTOR, STREAMS),
     )
 )
 """The services of the contract, as far as they are built."""
+
+_STREAMS_NAME: Final = stream_service_pb2.DESCRIPTOR.services_by_name[STREAMS].full_name
 
 _MOST_PENDING: Final = 100_000
 """Calls that have arrived and that the event loop has not taken yet, each some kilobytes."""
@@ -48,6 +56,12 @@ _OPTIONS: Final = (
     # bare CANCELLED, for which nobody tries again and nobody knows why.
     ("grpc.server.max_pending_requests", _MOST_PENDING),
     ("grpc.server.max_pending_requests_hard_limit", _MOST_PENDING),
+    # A follower whose machine has vanished says nothing: a ping that nobody answers ends his stream.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # A client may ping as well, as often as every ten seconds.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
 )
 
 
@@ -61,12 +75,14 @@ class Serving:
         reference: ReferenceServicer,
         status: StatusServicer,
         admin: AdminServicer,
+        streams: StreamServicer,
     ) -> None:
         """Register every service of the contract, health and reflection."""
         self._calls = calls
+        self._draining = False
         self._server = grpc.aio.server(options=_OPTIONS)
         self._health = health.aio.HealthServicer()
-        servicers = (quotes, reference, status, admin)
+        servicers = (quotes, reference, status, admin, streams)
         for descriptor, servicer in zip(SERVICES, servicers, strict=True):
             self._server.add_generic_rpc_handlers((_handler(descriptor, servicer, calls),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -88,18 +104,30 @@ class Serving:
             msg = f"cannot listen on {address}: the port is in use, or the address is not this machine's"
             raise OSError(msg) from error
 
+    async def tell_streams(self, *, serving: bool) -> None:
+        """Say whether StreamService can be used here, which other replicas may do in this one's place."""
+        states = health_pb2.HealthCheckResponse
+        if not self._draining:
+            await self._health.set(_STREAMS_NAME, states.SERVING if serving else states.NOT_SERVING)
+
     async def start(self) -> None:
         """Take calls, and say SERVING."""
         await self._server.start()
         await self._tell(health_pb2.HealthCheckResponse.SERVING)
 
-    async def drain(self, grace: float) -> None:
-        """Stop: say NOT_SERVING first, then refuse new calls, and give those under way *grace* seconds."""
+    async def drain(self, grace: float, streams: Callable[[float], Awaitable[None]]) -> None:
+        """Stop: say NOT_SERVING first, then refuse new calls, and give those under way *grace* seconds.
+
+        Args:
+            grace: seconds.
+            streams: lets the streams end, which have been told to, within so many seconds.
+        """
+        self._draining = True
         await self._tell(health_pb2.HealthCheckResponse.NOT_SERVING)
         self._calls.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(grace):
-                await self._calls.settle()
+                await asyncio.gather(self._calls.settle(), streams(grace))
         # Whoever is still there after the grace has had it.
         await self._server.stop(None)
 
@@ -113,6 +141,9 @@ def _handler(
 ) -> grpc.GenericRpcHandler:
     handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
     for method in descriptor.methods:
+        if isinstance(servicer, StreamServicer):
+            handlers[method.name] = _streaming(descriptor, method, servicer, calls)
+            continue
         read: Read[Any] = decoder(symbol_database.Default().GetSymbol(method.input_type.full_name))
         if isinstance(servicer, QuoteServicer):
             read = servicer.reading(read)
@@ -123,3 +154,15 @@ def _handler(
             operators_only=isinstance(servicer, AdminServicer),
         )
     return grpc.method_handlers_generic_handler(descriptor.full_name, handlers)
+
+
+def _streaming(
+    descriptor: ServiceDescriptor,
+    method: MethodDescriptor,
+    servicer: StreamServicer,
+    calls: Calls,
+) -> grpc.RpcMethodHandler[Any, Any]:
+    read: Read[Any] | None = None
+    if not method.client_streaming:
+        read = decoder(symbol_database.Default().GetSymbol(method.input_type.full_name))
+    return calls.streaming(f"{descriptor.name}/{method.name}", read, getattr(servicer, method.name))

@@ -17,7 +17,15 @@ from msgspec import Struct
 from tickgate.v1 import error_reason_pb2 as reasons
 from tickgate.v1 import unavailable_pb2 as pb
 
-from ..errors import GatewayError, InvalidRequest, NotPermitted, ShuttingDown
+from ..errors import (
+    GatewayError,
+    InvalidRequest,
+    NotFeedHolder,
+    NotPermitted,
+    ShuttingDown,
+    TooManyStreams,
+)
+from ..fanout.mailbox import Closing
 from ..market.unavailable import Reason, Unavailable
 
 DOMAIN: Final = "tickgate"
@@ -124,6 +132,18 @@ FACES: Final[Mapping[Reason, Face]] = {
     Reason.CIRCUIT_OPEN: Face(
         _Code.UNAVAILABLE, _SERVICE, "Wait for `retry_delay`, then ask again.", retry=True
     ),
+    Reason.INVALID_REQUEST: Face(
+        _Code.INVALID_ARGUMENT, _NO_VALUE, "Correct the symbol, then add it again."
+    ),
+    Reason.SUBSCRIPTION_LIMIT: Face(
+        _Code.RESOURCE_EXHAUSTED, _LIMITED, "Follow fewer symbols, or add it when one is free."
+    ),
+    Reason.NOT_FEED_HOLDER: Face(
+        _Code.UNAVAILABLE, _SERVICE, "Connect again: another replica holds the feed.", retry=True
+    ),
+    Reason.SHUTTING_DOWN: Face(
+        _Code.UNAVAILABLE, _SERVICE, "Connect again: another replica answers.", retry=True
+    ),
 }
 
 
@@ -163,6 +183,15 @@ class Failure(Struct, frozen=True):
     """Milliseconds for `grpc-retry-pushback-ms`; None leaves it to the client."""
 
 
+class StreamClosed(GatewayError):
+    """A stream has had its last word."""
+
+    def __init__(self, closing: Closing) -> None:
+        """Repeat it as a status."""
+        super().__init__(closing.message)
+        self.closing = closing
+
+
 def of_unavailable(why: Unavailable, symbol: str, request_id: str) -> Failure:
     """Return the failure that *why* is under `strict`; *symbol* is empty where none was asked for."""
     face = FACES[why.reason]
@@ -196,6 +225,20 @@ def of_error(error: GatewayError | None, request_id: str) -> Failure:
     if isinstance(error, ShuttingDown):
         message = "the gateway is stopping; ask another replica, or again when it is back"
         return _failure(_Code.UNAVAILABLE, message, "SHUTTING_DOWN", metadata, retry=True)
+    if isinstance(error, NotFeedHolder):
+        return _failure(_Code.UNAVAILABLE, str(error), "NOT_FEED_HOLDER", metadata, retry=True)
+    if isinstance(error, TooManyStreams):
+        return _failure(_Code.RESOURCE_EXHAUSTED, str(error), "SUBSCRIPTION_LIMIT", metadata)
+    if isinstance(error, StreamClosed):
+        closing = error.closing
+        return _failure(
+            FACES[closing.reason].code,
+            closing.message,
+            closing.reason.name,
+            metadata,
+            retry=True,
+            retry_delay=closing.retry_delay,
+        )
     if isinstance(error, NotPermitted):
         return _failure(_Code.PERMISSION_DENIED, str(error), "PERMISSION_DENIED", metadata)
     message = f"tickgate failed to answer; its log holds request id {request_id}"
