@@ -79,6 +79,14 @@ async def test_any_error_at_a_subscription(on: Any, encoding: str) -> None:
         assert (await client.end()).type is aiohttp.WSMsgType.CLOSE
 
 
+async def test_a_fault_of_another_request() -> None:
+    """A refusal waits for the request that it is for."""
+    async with asked() as (running, _):
+        running.stream.faults.add(stream_faults.Refuse(code=500, on="unsubscribe"))
+        async with streamed(running, quotes=["AAPL"]) as client:
+            assert (await client.unsubscribe(quotes=["AAPL"]))["code"] == 500
+
+
 async def test_a_fault_of_another_feed() -> None:
     """A fault strikes the feed that it is for."""
     async with asked() as (running, _):
@@ -105,12 +113,20 @@ async def test_slow_authentication() -> None:
 
 
 async def test_occupied_slot() -> None:
-    """Somebody else holds the slot for so many seconds; a retry on the same socket succeeds."""
-    limit = error(406, "connection limit exceeded")
+    """Somebody else holds the slot; once it is free, a retry on the same socket succeeds."""
     async with asked() as (running, _), connected(running) as client:
-        running.stream.faults.add(stream_faults.Occupied(seconds=0.05))
+        running.stream.faults.add(stream_faults.Occupied(seconds=600))
         await client.one()
-        assert await client.ask(AUTH) == limit
+        assert await client.ask(AUTH) == error(406, "connection limit exceeded")
+        running.stream.faults.clear()
+        assert await client.ask(AUTH) == AUTHENTICATED
+
+
+async def test_occupied_for_some_time() -> None:
+    """The slot is free by itself when its time is over."""
+    async with asked() as (running, _), connected(running) as client:
+        running.stream.faults.add(stream_faults.Occupied(seconds=0.01))
+        await client.one()
         await until(lambda: not running.stream.faults.armed())
         assert await client.ask(AUTH) == AUTHENTICATED
 
@@ -145,21 +161,31 @@ async def test_partial_acknowledgement_of_everything() -> None:
         assert (await client.subscribe(quotes=["AAPL", "MSFT"]))["quotes"] == []
 
 
-@pytest.mark.parametrize("seconds", [0.05, 600.0])
-async def test_slot_held_after_a_loss(seconds: float) -> None:
-    """A connection that is lost keeps its slot for a while, or until faults are cleared."""
+async def test_slot_held_after_a_loss() -> None:
+    """A connection that is lost keeps its slot until its time is over, or faults are cleared."""
     async with asked() as (running, _):
-        running.stream.faults.add(stream_faults.HoldSlot(seconds=seconds))
+        running.stream.faults.add(stream_faults.HoldSlot(seconds=600))
         async with streamed(running) as client:
             await running.stream.strike(stream_faults.Drop(reset=True))
             await client.end()
         await until(lambda: running.stream.clients() == 0)
-        async with connected(running) as client:
-            await client.one()
-            assert (await client.ask(AUTH))["code"] == 406
-            if seconds == 600:
-                running.stream.faults.clear()
-            while (answer := await client.ask(AUTH)) != AUTHENTICATED:
+        async with connected(running) as newcomer:
+            await newcomer.one()
+            assert await newcomer.ask(AUTH) == error(406, "connection limit exceeded")
+            running.stream.faults.clear()
+            assert await newcomer.ask(AUTH) == AUTHENTICATED
+
+
+async def test_slot_held_for_some_time() -> None:
+    """The slot is free by itself when its time is over."""
+    async with asked() as (running, _):
+        running.stream.faults.add(stream_faults.HoldSlot(seconds=0.01))
+        async with streamed(running) as client:
+            await running.stream.strike(stream_faults.Drop())
+            await client.end()
+        async with connected(running) as newcomer:
+            await newcomer.one()
+            while (answer := await newcomer.ask(AUTH)) != AUTHENTICATED:
                 assert answer["code"] == 406
 
 

@@ -100,7 +100,7 @@ async def test_authentication_timeout(encoding: str) -> None:
 
 async def test_authenticated_in_time() -> None:
     """Who has shown its keys stays, however long the others are waited for."""
-    settings = synthetic(auth_timeout=0.1)
+    settings = synthetic(auth_timeout=0.5)
     async with asked(settings) as (running, _), streamed(running) as client:
         async with connected(running, "test") as stranger:
             await stranger.one()
@@ -176,7 +176,7 @@ async def test_one_connection_a_feed(encoding: str) -> None:
 
 async def test_refused_slot_is_sent_away_without_a_word() -> None:
     """Who was refused the slot is left after a while without a close frame."""
-    settings = synthetic(auth_timeout=0.1)
+    settings = synthetic(auth_timeout=0.5)
     async with (
         asked(settings) as (running, _),
         streamed(running),

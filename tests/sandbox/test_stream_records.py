@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 from datetime import date
@@ -26,7 +27,7 @@ from tickgate_sandbox.synthetic import SyntheticMarket
 from tickgate_sandbox.timestamps import parse, render
 
 from .asking import MARKET_OPEN, asked, synthetic
-from .streaming import ENCODINGS, JSON, MSGPACK, instants, streamed
+from .streaming import ENCODINGS, JSON, MSGPACK, error, instants, streamed
 
 DAY = date(2024, 3, 13)
 OPEN = market_open(DAY)
@@ -575,17 +576,50 @@ async def test_counters(tmp_path: Path) -> None:
     assert not any(cleared.values())
 
 
-async def test_large_market(tmp_path: Path) -> None:
-    """A replay is held back by a client that does not read, and goes on when it does."""
+async def test_large_replay(tmp_path: Path) -> None:
+    """A replay of many records arrives whole."""
     write_recordings(tmp_path, ["AAPL"], day=DAY, updates=40_000)
     async with (
         asked(synthetic(replay=tmp_path, at=AT)) as (running, _),
         streamed(running, quotes=["AAPL"]) as client,
     ):
-        played = await running.stream.replay(DAWN, NIGHT)
-        received = await client.records(40_000)
+        replay = asyncio.create_task(running.stream.replay(DAWN, NIGHT))
+        await client.records(40_000)
+        played = await replay
 
-    assert played.records.total() == len(received)
+    assert played.records == {("quotes", "AAPL"): 40_000}
+
+
+async def test_slow_reader() -> None:
+    """Whoever sends is held back by a client that does not read."""
+    payload = b"x" * 1_000_000
+    async with asked() as (running, _), streamed(running) as client:
+
+        async def send() -> None:
+            for _ in range(64):
+                await running.stream.send_frame(payload)
+
+        sending = asyncio.create_task(send())
+        # More than fits into any buffer on the way.
+        await until(lambda: running.counters.stream.frames > 0)
+        assert not sending.done()
+        for _ in range(64):
+            await client.socket.receive()
+        await sending
+
+
+async def test_unreadable_recording(tmp_path: Path) -> None:
+    """A subscription whose recordings cannot be read is an internal error, and changes nothing."""
+    write_recordings(tmp_path, day=DAY)
+    (tmp_path / "quotes" / f"IBM-{DAY}.jsonl.gz").write_bytes(
+        gzip.compress(b'{"z":"A"}\nnot json\n', mtime=0)
+    )
+    async with (
+        asked(synthetic(replay=tmp_path, at=AT)) as (running, _),
+        streamed(running, quotes=["AAPL"]) as client,
+    ):
+        assert await client.subscribe(quotes=["IBM"]) == error(500, "internal error")
+        assert (await client.unsubscribe(quotes=["IBM"]))["quotes"] == ["AAPL"]
 
 
 @real

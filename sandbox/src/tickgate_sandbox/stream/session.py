@@ -103,8 +103,6 @@ class Session:
         finally:
             self._leave()
 
-    # --------------------------------------------------------------------- what it is sent
-
     def wants(self, pair: Pair) -> bool:
         """Return whether records of *pair* are sent to it."""
         return self._subscriptions.wants(*pair)
@@ -161,8 +159,6 @@ class Session:
         mute = self._faults.find(Mute, self.feed.name)
         return mute is not None and not mute.pings
 
-    # ------------------------------------------------------------------------ what it hears
-
     async def _converse(self, credentials: Credentials | None) -> None:
         await self._say(_CONNECTED)
         try:
@@ -214,8 +210,6 @@ class Session:
             case _:
                 raise StreamRefusal(refusals.INVALID_SYNTAX)
 
-    # ----------------------------------------------------------------------------- its slot
-
     async def _authenticate(self, request: Mapping[str, Any]) -> None:
         if self.authenticated:
             raise StreamRefusal(refusals.ALREADY_AUTHENTICATED)
@@ -261,8 +255,6 @@ class Session:
             self._account.slots.free(name)
         else:
             self._account.slots.free_after(name, hold.seconds)
-
-    # ------------------------------------------------------------------- its subscriptions
 
     def _granted(self, action: Occasion, named: Mapping[Any, Any]) -> Lists:
         """Return what a request names, if the client may ask for that."""
