@@ -162,33 +162,25 @@ class Connection:
             message = await socket.receive()
             self._heard_at = loop.time()
             if message.type is aiohttp.WSMsgType.BINARY:
-                self._take(message.data)
+                self._take(message.data, messages.control_in(message.data))
             elif message.type is aiohttp.WSMsgType.PING:
                 await self._pong(message.data)
             elif message.type is aiohttp.WSMsgType.TEXT:
-                self._take_text(message.data)
+                # Not what the handshake asked for; but a refusal may come from somebody who has not looked there.
+                self._take(message.data.encode(), messages.control_in_text(message.data))
             elif message.type is not aiohttp.WSMsgType.PONG:
                 self._inbox.put_nowait(self._closed(message))
                 return
 
-    def _take(self, data: bytes) -> None:
-        received_at = self._clock.wall()
-        control = messages.control_in(data)
+    def _take(self, data: bytes, control: Control | None) -> None:
         if control is not None:
             self._hear(control)
             return
+        received_at = self._clock.wall()
         self._record_time = received_at
         self._counts.last_record_time = received_at
         self._counts.frames += 1
         self._hand_over(Frame(received_at, data))
-
-    def _take_text(self, data: str) -> None:
-        # Not what was agreed on at the handshake; but a refusal may come before the upstream has looked there.
-        control = messages.control_in_text(data)
-        if control is None:
-            self._hand_over(Frame(self._clock.wall(), data.encode("utf-8", "surrogatepass")))
-        else:
-            self._hear(control)
 
     def _hear(self, control: Control) -> None:
         # An answer counts before the records behind it are taken, so that what is confirmed is confirmed first.
@@ -257,29 +249,36 @@ class Connection:
             self._raise(answer)
 
     async def _authenticate(self) -> None:
-        """Send the credentials, again and again while another connection holds the only place."""
-        loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + self._policy.auth
-        retry = _FIRST_RETRY
         self._say(FeedState.AUTHENTICATING, "")
-        while not await self._is_let_in():
+        if not await self._is_let_in():
             self._say(FeedState.WAITING_FOR_SLOT, _SLOT_TAKEN)
-            if loop.time() + retry > give_up_at:
-                raise Ended(GapCause.DISCONNECTED, _SLOT_TAKEN, slot_taken=True)
-            await self._idle(retry)
-            retry = min(2 * retry, _LONGEST_RETRY)
+            try:
+                await self._wait_for_slot()
+            except Ended as ended:
+                raise Ended(ended.cause, _SLOT_TAKEN, slot_taken=True) from ended
         self._is_ready = True
         self._say(FeedState.LIVE, "")
+
+    async def _wait_for_slot(self) -> None:
+        """Send the credentials again and again, for as long as the upstream keeps a connection without a place."""
+        loop = asyncio.get_running_loop()
+        give_up_at, retry = loop.time() + self._policy.auth, _FIRST_RETRY
+        while loop.time() + retry <= give_up_at:
+            await self._idle(retry)
+            if await self._is_let_in():
+                return
+            retry = min(2 * retry, _LONGEST_RETRY)
+        raise Ended(GapCause.DISCONNECTED, _SLOT_TAKEN)
 
     async def _is_let_in(self) -> bool:
         await self._send(messages.authentication(*self._keys))
         while True:
             answer = await self._answer(self._policy.auth)
-            if not answer.is_error or answer.error is Code.ALREADY_AUTHENTICATED:
+            if answer.is_admission or answer.error is Code.ALREADY_AUTHENTICATED:
                 return True
             if answer.error is Code.CONNECTION_LIMIT:
                 return False
-            if answer.error is not Code.NOT_AUTHENTICATED:
+            if answer.is_error and answer.error is not Code.NOT_AUTHENTICATED:
                 self._raise(answer)
 
     async def _keep_up(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -12,6 +13,7 @@ import structlog
 from ....ingress.gate import Gate
 from ....market.live import Channel, FeedState, GapCause
 from ....market.provenance import Feed
+from ....market.unavailable import Reason
 from ....observe.counters import FeedCounts
 from ....ports import Clock, FeedListener
 from ..hosts import source_of
@@ -22,8 +24,23 @@ from .records import Records
 
 _log = structlog.get_logger(__name__)
 
+_TROUBLED: Final = frozenset(
+    {
+        FeedState.WAITING_FOR_SLOT,
+        FeedState.BACKING_OFF,
+        FeedState.AUTH_FAILED,
+        FeedState.NOT_ENTITLED,
+    }
+)
+
 _SLICE: Final = 0.005
 """Seconds of work after which others on the loop have their turn."""
+
+_NAMED: Final = 10
+"""Symbols of many that a line of the log names."""
+
+_ABOUT_ALL: Final = frozenset({Reason.UPSTREAM_UNAUTHENTICATED, Reason.NOT_ENTITLED})
+"""Reasons that the state of the connection has told already."""
 
 _STREAMED: Final = frozenset({Feed.SIP, Feed.IEX, Feed.DELAYED_SIP})
 
@@ -72,8 +89,8 @@ class AlpacaFeed:
         self._wishes = 0
         self._wanted: dict[Channel, dict[str, int]] = {channel: {} for channel in Channel}
         self._confirmed: dict[Channel, set[str]] = {channel: set() for channel in Channel}
-        self._last_received: int | None = None
         self._logged: set[tuple[FeedState, str]] = set()
+        self._faults: set[type[Exception]] = set()
 
     def follow(self, channel: Channel, symbols: Collection[str]) -> None:
         """Want *symbols* on *channel* from now on, across every reconnection."""
@@ -136,7 +153,10 @@ class AlpacaFeed:
         """Hand on everything that has arrived, a few milliseconds at a time."""
         pause_at = time.perf_counter() + _SLICE
         while (item := handover.take()) is not None:
-            self._tell(item)
+            try:
+                self._tell(item)
+            except Exception as error:  # noqa: BLE001 - a fault of ours must not end the feed for all
+                self._fail(error)
             if time.perf_counter() >= pause_at:
                 self._listener.settle()
                 await asyncio.sleep(0)
@@ -146,7 +166,6 @@ class AlpacaFeed:
     def _tell(self, item: Item) -> None:
         match item:
             case Frame():
-                self._last_received = item.received_at
                 self._records.take(item)
             case Confirmed():
                 self._confirm(item)
@@ -174,15 +193,16 @@ class AlpacaFeed:
             del self._wanted[item.channel][symbol]
         self._confirmed[item.channel].difference_update(symbols)
         self._count()
-        _log.warning(
-            "live_symbols_rejected",
-            feed=self._feed.value,
-            channel=item.channel.value,
-            symbols=symbols[:_NAMED],
-            count=len(symbols),
-            reason=item.why.reason.name,
-            message=item.why.message,
-        )
+        if item.why.reason not in _ABOUT_ALL:
+            _log.warning(
+                "live_symbols_rejected",
+                feed=self._feed.value,
+                channel=item.channel.value,
+                symbols=symbols[:_NAMED],
+                count=len(symbols),
+                reason=item.why.reason.name,
+                message=item.why.message,
+            )
         self._listener.rejected(item.channel, symbols, item.why)
 
     def _still_wanted(self, channel: Channel, symbols: Wants) -> list[str]:
@@ -197,10 +217,8 @@ class AlpacaFeed:
 
     def _shed(self, item: Shed) -> None:
         self._counts.dropped += item.records
-        since = item.since if self._last_received is None else self._last_received
-        message = (
-            f"{item.records} records were dropped: the gateway received faster than it could decode"
-        )
+        since = item.since if self._records.last_received is None else self._records.last_received
+        message = "the gateway received faster than it could decode, and dropped the oldest records"
         self._listener.missed(GapCause.OVERFLOW, since, message, records=item.records)
 
     def _change(self, item: Changed) -> None:
@@ -221,19 +239,16 @@ class AlpacaFeed:
                 message=item.message,
             )
 
+    def _fail(self, error: Exception) -> None:
+        # Told once of each kind: what fails for one record may fail for thousands a second.
+        if type(error) not in self._faults:
+            self._faults.add(type(error))
+            _log.error("live_feed_failed", feed=self._feed.value, exc_info=error)
+        since = self._records.last_received
+        with suppress(Exception):
+            message = "a fault of the gateway kept records from being read"
+            self._listener.missed(GapCause.UNREADABLE, since or self._clock.wall(), message)
+
     def _count(self) -> None:
         confirmed = {channel.value: len(held) for channel, held in self._confirmed.items() if held}
         self._counts.confirmed = confirmed
-
-
-_NAMED: Final = 10
-"""Symbols of many that a line of the log names."""
-
-_TROUBLED: Final = frozenset(
-    {
-        FeedState.WAITING_FOR_SLOT,
-        FeedState.BACKING_OFF,
-        FeedState.AUTH_FAILED,
-        FeedState.NOT_ENTITLED,
-    }
-)

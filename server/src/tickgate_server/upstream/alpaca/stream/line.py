@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Collection
-from typing import Final
+from typing import Final, NoReturn
 
 import aiohttp
 import structlog
@@ -122,12 +122,20 @@ class Line:
     async def _hold(self) -> None:
         async with self._session() as session:
             while True:
-                if not self._subscriptions.wants_anything:
-                    self._wanted.clear()
-                    if self._refused is None:
-                        self._say(FeedState.IDLE, "")
-                    await self._wanted.wait()
-                await self._hold_once(session)
+                await self._until_wanted()
+                try:
+                    await self._hold_once(session)
+                except Exception:  # noqa: BLE001 - a fault of ours must not end the feed for good
+                    _log.exception("live_feed_failed")
+                    await self._back_off(Ended(GapCause.DISCONNECTED, _FAULT))
+
+    async def _until_wanted(self) -> None:
+        if self._subscriptions.wants_anything:
+            return
+        self._wanted.clear()
+        if self._refused is None:
+            self._say(FeedState.IDLE, "")
+        await self._wanted.wait()
 
     def _session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
@@ -140,32 +148,24 @@ class Line:
         """Make a connection and keep it as long as it lasts, then wait until another may be made."""
         made_at = self._clock.monotonic()
         try:
-            end = await self._until_ended(session)
+            await self._connect(session)
         except Refused as refused:
             self._give_up(refused)
-            return
-        if self._clock.monotonic() - made_at >= self._policy.steady and not end.slot_taken:
-            self._pauses.reset()
-        self._is_waiting_for_slot = end.slot_taken
-        if end.slot_taken:
-            self._say(FeedState.WAITING_FOR_SLOT, end.message)
+        except Ended as ended:
+            if self._clock.monotonic() - made_at >= self._policy.steady and not ended.slot_taken:
+                self._pauses.reset()
+            await self._back_off(ended)
+
+    async def _back_off(self, ended: Ended) -> None:
+        self._is_waiting_for_slot = ended.slot_taken
+        if ended.slot_taken:
+            self._say(FeedState.WAITING_FOR_SLOT, ended.message)
             await asyncio.sleep(self._pauses.next(self._policy.slot_pause_most))
         else:
-            self._say(FeedState.BACKING_OFF, end.message)
+            self._say(FeedState.BACKING_OFF, ended.message)
             await asyncio.sleep(self._pauses.next(self._policy.pause_most))
 
-    async def _until_ended(self, session: aiohttp.ClientSession) -> Ended:
-        try:
-            await self._connect(session)
-        except Ended as ended:
-            return ended
-        except Refused:
-            raise
-        except Exception:  # noqa: BLE001 - a fault of ours must not end the feed for good
-            _log.exception("live_feed_failed")
-        return Ended(GapCause.DISCONNECTED, _FAULT)
-
-    async def _connect(self, session: aiohttp.ClientSession) -> None:
+    async def _connect(self, session: aiohttp.ClientSession) -> NoReturn:
         self._say(FeedState.CONNECTING, "")
         socket = await self._open(session)
         self._counts.connections += 1
@@ -232,6 +232,9 @@ class Line:
         """Tell of a new state. While a place is waited for, what is tried meanwhile is no news."""
         if self._is_waiting_for_slot and state in (FeedState.CONNECTING, FeedState.AUTHENTICATING):
             return
+        if self._is_waiting_for_slot and state is FeedState.LIVE:
+            self._is_waiting_for_slot = False
+            self._pauses.reset()
         changed = Changed(state, message)
         if changed != self._said:
             self._said = changed

@@ -65,8 +65,15 @@ class Control(msgspec.Struct):
         return self.T == "error"
 
     @property
+    def is_admission(self) -> bool:
+        """Whether the credentials were accepted."""
+        return self.T == "success" and self.msg == "authenticated"
+
+    @property
     def error(self) -> Code | None:
-        """What an error is about; None when it is nothing that is known."""
+        """What an error is about; None when this is none, or none that is known."""
+        if not self.is_error:
+            return None
         try:
             return Code(self.code)
         except ValueError:
@@ -117,7 +124,7 @@ def control_in(frame: bytes) -> Control | None:
 
 def control_in_text(frame: str) -> Control | None:
     """Return the message about the connection that a frame of text is; None when it is none."""
-    return _only(_as_json_controls, frame.encode("utf-8", "surrogatepass"))
+    return _only(_as_json_controls, frame.encode())
 
 
 def _only(

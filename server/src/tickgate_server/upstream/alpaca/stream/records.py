@@ -44,6 +44,9 @@ _MOST_PRICES: Final = 65_536
 _MOST_SYMBOLS: Final = 32_768
 """Symbols that are remembered to be some; Alpaca lists half as many."""
 
+_WHAT: Final = "live records"
+"""What cannot be read, where no symbol is known."""
+
 _SHOWN: Final = 60
 """Characters of a bad field that are shown as evidence."""
 
@@ -285,7 +288,9 @@ class Records:
         self._lag = Lag(counts)
         self._prices = Prices()
         self._symbols: set[str] = set()
-        self._last_received: int | None = None
+        self.last_received: int | None = None
+        """When the last frame arrived, nanoseconds of the wall clock."""
+
         self._handlers: dict[type[_Record], Callable[[Any, int, Receipt], LiveValue | Unavailable]]
         self._handlers = {
             _Quote: self._quote,
@@ -309,7 +314,7 @@ class Records:
         else:
             self._counts.records += len(records)
             self._take_all(records, receipt)
-        self._last_received = frame.received_at
+        self.last_received = frame.received_at
 
     def _take_all(self, records: Sequence[_Record], receipt: Receipt) -> None:
         accept, known, handlers = self._listener.accept, self._symbols, self._handlers
@@ -446,6 +451,7 @@ class Records:
         try:
             records = _as_list(frame.data)
         except _UNDECODABLE:
+            self._gate.refuse_answer([_unreadable("frame", frame.data)], _WHAT, "")
             self._miss(frame, record_count(frame.data), "a frame of the upstream cannot be read")
             return
         self._counts.records += len(records)
@@ -455,8 +461,7 @@ class Records:
     def _take_one(self, record: msgspec.Raw, frame: Frame, receipt: Receipt) -> None:
         head = _head_of(record)
         if head is None:
-            refusal = Refusal("unreadable", f"record is {_shown(record)}")
-            self._gate.refuse_answer([refusal], "live record", "")
+            self._gate.refuse_answer([_unreadable("record", record)], _WHAT, "")
             self._miss(frame, 1, "a record of the upstream does not say what it is about")
             return
         tag, symbol = head
@@ -473,7 +478,7 @@ class Records:
             self._take_all([sent], receipt)
 
     def _miss(self, frame: Frame, records: int, message: str) -> None:
-        since = frame.received_at if self._last_received is None else self._last_received
+        since = frame.received_at if self.last_received is None else self.last_received
         self._listener.missed(GapCause.UNREADABLE, since, message, records=records or None)
 
 
@@ -504,9 +509,13 @@ def _misfit(error: Exception, record: msgspec.Raw) -> Refusal:
     return Refusal("wrong_type", f"field {name[1]!r} is {_shown(sent)}")
 
 
-def _shown(record: msgspec.Raw) -> str:
+def _unreadable(what: str, data: msgspec.Raw | bytes) -> Refusal:
+    return Refusal("unreadable", f"{what} is {_shown(data)}")
+
+
+def _shown(data: msgspec.Raw | bytes) -> str:
     try:
-        text = repr(_as_anything(record))
+        text = repr(_as_anything(data))
     except _UNDECODABLE:
-        text = repr(bytes(record)[:_SHOWN])
+        text = repr(bytes(data)[:_SHOWN])
     return "".join(char if char.isprintable() else "." for char in text[:_SHOWN])
