@@ -72,6 +72,10 @@ live-check: $(READY) ## compare Alpaca's live answers with what the parser requi
 test: $(READY) $(PROTOS_READY) ## run the promises
 	@$(BIN)/pytest -n $(JOBS) -m 'not slow and not live'
 
+.PHONY: faults
+faults: $(READY) ## kill, mute, cut and flood everything; the long promises too
+	@$(BIN)/pytest -n $(JOBS) tests/faults tests/e2e
+
 .PHONY: coverage
 coverage: $(READY) $(PROTOS_READY) ## run every test, slow ones too, and measure branch coverage
 	$(call say,tests and coverage)

@@ -138,6 +138,7 @@ def gateway_program(
         "TICKGATE_LISTEN": listen,
         "TICKGATE_ALPACA__DATA_URL": f"http://{upstream}",
         "TICKGATE_ALPACA__TRADING_URL": f"http://{upstream}",
+        "TICKGATE_ALPACA__STREAM_URL": f"ws://{upstream}",
         "TICKGATE_REDIS_URL": redis_url,
         "TICKGATE_POSTGRES_URL": postgres_url,
         "TICKGATE_LOG__FORMAT": "json",
