@@ -6,6 +6,7 @@ it may be used.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -30,6 +31,7 @@ from tickgate.v1 import (
     snapshot_pb2,
     status_service_pb2,
     trade_pb2,
+    trading_status_pb2,
     unavailable_pb2,
 )
 
@@ -864,4 +866,67 @@ BARE_ERROR_RECORD_READ = tickgate.ErrorRecord(
     context={},
     time_ns=NOON,
     place=tickgate.ErrorLogPlace.POSTGRES,
+)
+
+REVISED_BAR_READ = replace(BAR_READ, revised=True)
+
+CORRECTION = trade_pb2.TradeCorrection(
+    symbol="AAPL",
+    original=trade_pb2.CorrectedTrade(price=dollars("1")),
+    corrected=trade_pb2.CorrectedTrade(id=7, price=dollars("2"), size=0, conditions=["@"]),
+    exchange="V",
+    tape="C",
+    provenance=PROVENANCE,
+)
+CORRECTION_READ = tickgate.TradeCorrection(
+    symbol="AAPL",
+    original=tickgate.CorrectedTrade(id=None, price=Decimal(1), size=None, conditions=()),
+    corrected=tickgate.CorrectedTrade(id=7, price=Decimal(2), size=0, conditions=("@",)),
+    exchange="V",
+    tape="C",
+    provenance=PROVENANCE_READ,
+)
+
+CANCELLATION = trade_pb2.TradeCancellation(
+    symbol="AAPL", id=7, price=dollars("2"), size=100, action="E", provenance=PROVENANCE
+)
+CANCELLATION_READ = tickgate.TradeCancellation(
+    symbol="AAPL",
+    id=7,
+    price=Decimal(2),
+    size=100,
+    exchange=None,
+    action="E",
+    tape=None,
+    provenance=PROVENANCE_READ,
+)
+
+HALT = trading_status_pb2.TradingStatus(
+    symbol="AAPL",
+    status_code="H",
+    status_message="Trading Halt",
+    reason_code="T1",
+    tape="C",
+    provenance=PROVENANCE,
+)
+HALT_READ = tickgate.TradingStatus(
+    symbol="AAPL",
+    status_code="H",
+    status_message="Trading Halt",
+    reason_code="T1",
+    reason_message=None,
+    tape="C",
+    provenance=PROVENANCE_READ,
+)
+
+BANDS = trading_status_pb2.PriceBands(
+    symbol="AAPL", limit_up=dollars("4"), indicator="B", provenance=PROVENANCE
+)
+BANDS_READ = tickgate.PriceBands(
+    symbol="AAPL",
+    limit_up=Decimal(4),
+    limit_down=None,
+    indicator="B",
+    tape=None,
+    provenance=PROVENANCE_READ,
 )

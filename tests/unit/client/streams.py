@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
-from tickgate.v1 import bar_pb2, channel_pb2, provenance_pb2, quote_pb2, trade_pb2
+from tickgate.v1 import channel_pb2, provenance_pb2, quote_pb2, trade_pb2
 from tickgate.v1 import stream_service_pb2 as pb
 
 from . import messages
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 EPOCH = "e1"
 
 
-def origin(served_from: int = provenance_pb2.TIER_BOOK) -> provenance_pb2.Provenance:
+def origin() -> provenance_pb2.Provenance:
     """Where a live record comes from: what only the reader knows is left out."""
     return provenance_pb2.Provenance(
         source=provenance_pb2.DATA_SOURCE_ALPACA,
         feed=provenance_pb2.FEED_IEX,
-        served_from=provenance_pb2.Tier.Name(served_from),
+        served_from=provenance_pb2.TIER_BOOK,
         event_time=messages.at(messages.NOON),
         receive_time=messages.at(messages.NOON + 1),
     )
@@ -44,17 +44,10 @@ def trade(symbol: str, number: int, **fields: Any) -> pb.Update:
     return update(number, trade=value, **fields)
 
 
-def bar(**fields: Any) -> bar_pb2.Bar:
-    """A bar as a stream sends it."""
-    prices = dict.fromkeys(["open", "high", "low", "close"], messages.dollars("2"))
-    return bar_pb2.Bar(
-        symbol="AAPL", start_time=messages.at(messages.NOON), provenance=origin(), **prices
-    )
-
-
 def update(number: int, *, kind: str = "LIVE", conflated: int = 0, **value: Any) -> pb.Update:
     """An update."""
-    return pb.Update(sequence=number, kind=f"UPDATE_KIND_{kind}", conflated=conflated, **value)
+    number_of_kind = pb.UpdateKind.Value(f"UPDATE_KIND_{kind}")
+    return pb.Update(sequence=number, kind=number_of_kind, conflated=conflated, **value)
 
 
 def status(
@@ -64,7 +57,7 @@ def status(
     return pb.SymbolStatus(
         symbol=symbol,
         channel=channel_pb2.Channel.Value(f"CHANNEL_{channel}"),
-        state=f"SYMBOL_STATE_{state}",
+        state=pb.SymbolState.Value(f"SYMBOL_STATE_{state}"),
         change_time=messages.at(messages.NOON),
         sequence=sequence,
         **fields,

@@ -7,9 +7,8 @@ import inspect
 import pytest
 
 import tickgate
-from tickgate import _questions as questions
-
 from tickgate import _plans as plans
+from tickgate import _questions as questions
 from tickgate.v1 import stream_service_pb2
 
 from .cases import CASES, SERVICES

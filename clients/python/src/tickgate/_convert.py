@@ -475,8 +475,8 @@ def _loss(message: stream_service_pb2.Loss) -> models.Loss:
         first_sequence=message.first_sequence,
         last_sequence=message.last_sequence,
         count=message.count,
-        start_time_ns=_optional_ns(message, "start_time"),
-        end_time_ns=_optional_ns(message, "end_time"),
+        start_time_ns=_ns(message, "start_time"),
+        end_time_ns=_ns(message, "end_time"),
     )
 
 
@@ -487,7 +487,7 @@ def gap(message: gap_pb2.Gap) -> models.Gap:
         feed=FEED.member(message.feed),
         cause=GAP_CAUSE.member(message.cause),
         message=message.message,
-        start_time_ns=_optional_ns(message, "start_time"),
+        start_time_ns=_ns(message, "start_time"),
         end_time_ns=_optional_ns(message, "end_time"),
         lost_records=_optional(message, "lost_records"),
         repair=GAP_REPAIR.member(message.repair),

@@ -53,6 +53,9 @@ by them how fast a follower reads."""
 PATIENCE = 3
 """Heartbeats that may be missed before the connection counts as lost."""
 
+WINDOW = 64
+"""Messages that the gateway keeps unacknowledged at most. Then it is silent, heartbeats included."""
+
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
 """Seconds before the second attempt, and before any later one; each doubles the pause."""
 
@@ -158,8 +161,10 @@ class Follower(Generic[Item]):
 
     def silent_in(self) -> float:
         """Seconds until the stream counts as lost, if nothing comes before."""
-        patience = PATIENCE * self.plan.heartbeat_interval
-        return self._stream.heard + patience - self._clock()
+        stream, patience = self._stream, PATIENCE * self.plan.heartbeat_interval
+        if stream.received - stream.acked >= WINDOW:
+            return patience  # the gateway waits for the reader, who need not hurry
+        return max(stream.heard, stream.ack_time) + patience - self._clock()
 
     def silence(self) -> GatewayUnreachable:
         """The error for a stream that has become silent."""
@@ -253,9 +258,9 @@ class Follower(Generic[Item]):
             return
         if message.resume_token:
             stream.tokens.append((stream.received, message.resume_token))
-        if self._change is not None:
-            # While the caller waits for an answer he reads nothing. What stands before the answer
-            # must not fill the window that the answer needs.
+        if self._change is not None or not self._unread:
+            # There is nothing to take. Or the caller waits for an answer and takes nothing: what
+            # stands before the answer must not fill the window that the answer needs.
             stream.settled = stream.received
 
     def _read(self, message: pb.SubscribeResponse) -> None:
@@ -303,8 +308,7 @@ class Follower(Generic[Item]):
         if tally.was_taken(update, message.epoch):
             return
         self._newest[symbol] = update, message.serve_time
-        numbered = tally.arrived(update, record.provenance.served_from)
-        self._unread.put(symbol, update, message, numbered=numbered)
+        self._unread.put(symbol, update, message)
 
     def _note(self, status: SymbolStatus) -> None:
         symbol, removed = status.symbol, status.state is SymbolState.REMOVED
@@ -315,7 +319,7 @@ class Follower(Generic[Item]):
         else:
             self.states[symbol] = status
         if first:
-            self._tally(symbol).begin(status.sequence)
+            self._tally(symbol).begin()
         self._unread.put_event(status, self._stream.received, symbol=symbol, begins=first)
 
     def _forget(self, symbol: str) -> None:

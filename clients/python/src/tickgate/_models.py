@@ -478,9 +478,8 @@ class Gap:
     """Why."""
     message: str
     """The cause in one sentence for people."""
-    start_time_ns: int | None
-    """Up to when what the upstream sent was received, by the gateway's wall clock. None when it is
-    not known."""
+    start_time_ns: int
+    """Up to when what the upstream sent was received, by the gateway's wall clock."""
     end_time_ns: int | None
     """When the upstream confirmed the symbols again. None while the gap is open."""
     lost_records: int | None
@@ -491,7 +490,7 @@ class Gap:
     """Channels and symbols that were followed while it lasted. Empty in a `SymbolStatus`, which
     names its own."""
 
-    start_time = rounded_optional_instant()
+    start_time = rounded_instant()
     end_time = rounded_optional_instant()
 
 
@@ -508,13 +507,13 @@ class Loss:
     """Last number of the range, which belongs to it."""
     count: int
     """Valid records in the range that were not delivered."""
-    start_time_ns: int | None
-    """Event time of the first of them. None when it is not known."""
-    end_time_ns: int | None
-    """Event time of the last of them. None when it is not known."""
+    start_time_ns: int
+    """Event time of the first of them."""
+    end_time_ns: int
+    """Event time of the last of them."""
 
-    start_time = rounded_optional_instant()
-    end_time = rounded_optional_instant()
+    start_time = rounded_instant()
+    end_time = rounded_instant()
 
 
 @final

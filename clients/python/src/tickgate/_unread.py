@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from ._tally import is_numbered
+
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
@@ -32,8 +34,6 @@ class Entry(Generic[Event]):
     epoch: str = ""
     conflated: int = 0
     """Records that the record supersedes, at the gateway and here."""
-    numbered: bool = False
-    """Whether the record has a number of its own."""
 
 
 class Unread(Generic[Event]):
@@ -44,9 +44,10 @@ class Unread(Generic[Event]):
         self._line: dict[Hashable, Entry[Event]] = {}
         self._places = count()
 
-    def put(
-        self, symbol: str, update: pb.Update, message: pb.SubscribeResponse, *, numbered: bool
-    ) -> None:
+    def __bool__(self) -> bool:
+        return bool(self._line)
+
+    def put(self, symbol: str, update: pb.Update, message: pb.SubscribeResponse) -> None:
         """Add a record of *message*."""
         entry: Entry[Event] = Entry(
             first=message.delivery_sequence,
@@ -55,13 +56,12 @@ class Unread(Generic[Event]):
             serve_time=message.serve_time,
             epoch=message.epoch,
             conflated=update.conflated,
-            numbered=numbered,
         )
         place: Hashable = symbol if self.conflated else next(self._places)
         older = self._line.get(place)
-        if older is not None:
+        if older is not None and older.update is not None:
             entry.first = older.first
-            entry.conflated += older.conflated + older.numbered
+            entry.conflated += older.conflated + is_numbered(older.update)
         # Assigning to a key already present keeps its place in line, so a busy symbol cannot starve
         # a quiet one.
         self._line[place] = entry
