@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from hypothesis import given
@@ -13,8 +13,25 @@ from msgspec.structs import asdict, replace
 
 from tickgate_server.ingress.context import Verdict
 from tickgate_server.ingress.gate import Gate
-from tickgate_server.ingress.records import RawBar, RawQuote, RawTrade, Receipt
+from tickgate_server.ingress.records import (
+    RawBands,
+    RawBar,
+    RawCancellation,
+    RawCorrection,
+    RawExecution,
+    RawQuote,
+    RawStatus,
+    RawTrade,
+    Receipt,
+)
 from tickgate_server.market.bar import Bar
+from tickgate_server.market.live import (
+    CorrectedTrade,
+    PriceBands,
+    TradeCancellation,
+    TradeCorrection,
+    TradingStatus,
+)
 from tickgate_server.market.provenance import DataSource, Feed, Provenance
 from tickgate_server.market.quote import Quote
 from tickgate_server.market.time import NANOS
@@ -394,3 +411,121 @@ def test_a_bar_holds_nothing_that_its_record_did_not(raw: RawBar) -> None:
         assert str(getattr(value, name)) == str(getattr(raw, name))
     assert value.low == min(raw.open, raw.high, raw.low, raw.close)
     assert value.high == max(raw.open, raw.high, raw.low, raw.close)
+
+
+# ---------------------------------------------------------------------------- what arrives live
+
+EXECUTION = RawExecution(7, Decimal("10.01"), 50, ("@", "F"))
+CORRECTION = RawCorrection(
+    "AAPL", NOW, EXECUTION, replace(EXECUTION, price=Decimal("10.02")), "V", "C"
+)
+CANCELLATION = RawCancellation("AAPL", NOW, 7, Decimal("10.01"), 50, "V", "C", "C")
+STATUS = RawStatus("AAPL", NOW, "H", "Trading Halt", "T12", "Trading Halted", "C")
+BANDS = RawBands("AAPL", NOW, Decimal("10.50"), Decimal("9.50"), "B", "C")
+
+Live: TypeAlias = RawCorrection | RawCancellation | RawStatus | RawBands
+EVERY_LIVE = pytest.mark.parametrize(
+    "raw", [CORRECTION, CANCELLATION, STATUS, BANDS], ids=["correction", "cancellation", "status", "bands"]
+)  # fmt: skip
+
+
+def live(raw: Live, through: Gate | None = None, asked: str = "AAPL") -> Any:
+    """What a gate makes of a live record about AAPL."""
+    through = through or gate(HandClock())
+    if isinstance(raw, RawCorrection):
+        return through.trade_correction(raw, asked, RECEIPT)
+    if isinstance(raw, RawCancellation):
+        return through.trade_cancellation(raw, asked, RECEIPT)
+    if isinstance(raw, RawStatus):
+        return through.trading_status(raw, asked, RECEIPT)
+    return through.price_bands(raw, asked, RECEIPT)
+
+
+def live_rule(raw: Live, asked: str = "AAPL") -> str | None:
+    """The rule that refuses a live record, or None if none does."""
+    refusals: dict[str, int] = {}
+    outcome = live(raw, gate(HandClock(), refusals), asked)
+    seen = outcome.refusal.rule if isinstance(outcome, Unavailable) and outcome.refusal else None
+    assert refusals == ({} if seen is None else {seen: 1})
+    return seen
+
+
+def test_good_live_records_pass_whole() -> None:
+    """Everything that a record holds is in its value, with the receipt as its origin."""
+    origin = Provenance(DataSource.SANDBOX, Feed.IEX, NOW, NOW + 3, "up-1")
+    corrected = CorrectedTrade(7, Decimal("10.02"), 50, ("@", "F"))
+    original = CorrectedTrade(7, Decimal("10.01"), 50, ("@", "F"))
+    assert live(CORRECTION) == TradeCorrection("AAPL", original, corrected, "V", "C", origin)
+    assert live(CANCELLATION) == TradeCancellation(
+        "AAPL", 7, Decimal("10.01"), 50, "V", "C", "C", origin
+    )
+    assert live(STATUS) == TradingStatus(
+        "AAPL", "H", "Trading Halt", "T12", "Trading Halted", "C", origin
+    )
+    assert live(BANDS) == PriceBands("AAPL", Decimal("10.50"), Decimal("9.50"), "B", "C", origin)
+
+
+@EVERY_LIVE
+def test_live_records_obey_the_rules_of_all(raw: Live) -> None:
+    """Symbol, time and codes are judged as everywhere."""
+    assert live_rule(raw) is None
+    assert live_rule(raw, asked="IBM") == "symbol_mismatch"
+    assert live_rule(replace(raw, event_time=NOW + 5 * NANOS)) is None
+    assert live_rule(replace(raw, event_time=NOW + 5 * NANOS + 1)) == "future_time"
+    assert live_rule(replace(raw, tape="C" * 17)) == "odd_code"
+
+
+@pytest.mark.parametrize(
+    ("raw", "rule"),
+    [
+        (replace(CORRECTION, original=replace(EXECUTION, price=Decimal(0))), "zero_price"),
+        (replace(CORRECTION, corrected=replace(EXECUTION, price=Decimal(-1))), "negative_price"),
+        (replace(CORRECTION, corrected=replace(EXECUTION, size=-1)), "negative_size"),
+        (replace(CORRECTION, original=replace(EXECUTION, id=2**63)), "size_out_of_range"),
+        (replace(CORRECTION, corrected=replace(EXECUTION, conditions=("\n",))), "odd_code"),
+        (replace(CANCELLATION, price=Decimal(0)), "zero_price"),
+        (replace(CANCELLATION, size=-1), "negative_size"),
+        (replace(CANCELLATION, id=2**63), "size_out_of_range"),
+        (replace(CANCELLATION, action="C" * 17), "odd_code"),
+        (replace(STATUS, status_code="\n"), "odd_code"),
+        (replace(STATUS, reason_code="T" * 17), "odd_code"),
+        (replace(STATUS, status_message="x" * 257), "odd_code"),
+        (replace(STATUS, reason_message="\x00"), "odd_code"),
+        (replace(STATUS, status_message="x" * 256, reason_message=None), None),
+        (replace(BANDS, limit_up=Decimal(-1)), "negative_price"),
+        (replace(BANDS, limit_down=Decimal(10) ** 9), "price_out_of_range"),
+        (replace(BANDS, limit_down=Decimal("10.51")), "band_order"),
+        (replace(BANDS, limit_down=Decimal("10.50")), None),
+    ],
+)  # fmt: skip
+def test_live_records_have_rules_of_their_own(raw: Live, rule: str | None) -> None:
+    """Prices, sizes and words of live records are bounded, and limits are in order."""
+    assert live_rule(raw) == rule
+
+
+def test_a_limit_of_zero_is_none() -> None:
+    """Bands may be open on a side, which bounds nothing."""
+    assert live(replace(BANDS, limit_up=Decimal(0))).limit_up is None
+    assert live(replace(BANDS, limit_down=Decimal(0))).limit_down is None
+
+
+@given(
+    bid=st.decimals(-1, 20, places=3) | st.sampled_from([Decimal("1E+9"), Decimal("1E-21"), Decimal("9.9E-7")]),
+    ask=st.decimals(-1, 20, places=3) | st.sampled_from([Decimal(10) ** 9, Decimal("1.000000000000000000000")]),
+    sizes=st.tuples(*[st.sampled_from([None, 0, 1, -1, LARGEST, LARGEST + 1])] * 2),
+    tape=st.sampled_from([None, "C", "C" * 17, "\n"]),
+    conditions=st.sampled_from([(), ("R",), ("R",) * 33, ("\n",)]),
+    ahead=st.sampled_from([0, 5 * NANOS, 5 * NANOS + 1]),
+    asked=st.sampled_from(["AAPL", "IBM"]),
+)  # fmt: skip
+def test_the_short_way_of_a_quote_leads_where_the_rules_do(
+    bid: Decimal, ask: Decimal, sizes: tuple[int | None, int | None], tape: str | None,
+    conditions: tuple[str, ...], ahead: int, asked: str,
+) -> None:  # fmt: skip
+    """What is let through by one look at the whole is what no rule has anything to say about."""
+    raw = RawQuote("AAPL", NOW + ahead, bid, sizes[0], "V", ask, sizes[1], "Q", conditions, tape)
+    through = gate(HandClock())
+    for _ in range(2):
+        # Twice, for what is remembered of the first time.
+        if through._is_ordinary_quote(raw, asked):
+            assert through._check_quote(raw, asked) is None

@@ -134,10 +134,11 @@ class AlpacaFeed:
             self._counts,
             type(loop),
         )
-        line.start()
+        # Before the start, so that it does not begin with having nothing to do.
         for channel, symbols in self._wanted.items():
             if symbols:
                 line.want(channel, dict(symbols))
+        line.start()
         self._line = line
         try:
             while True:
@@ -147,6 +148,7 @@ class AlpacaFeed:
         finally:
             self._line = None
             await line.stop()
+            self._forget_confirmed()
             self._change(Changed(FeedState.CLOSED, "the gateway stops"))
 
     async def _deliver(self, handover: Handover) -> None:
@@ -210,10 +212,13 @@ class AlpacaFeed:
         return [symbol for symbol, wish in symbols.items() if wanted.get(symbol) == wish]
 
     def _lose(self, item: Lost) -> None:
+        self._forget_confirmed()
+        self._listener.lost(item.cause, item.since, item.message)
+
+    def _forget_confirmed(self) -> None:
         for symbols in self._confirmed.values():
             symbols.clear()
         self._count()
-        self._listener.lost(item.cause, item.since, item.message)
 
     def _shed(self, item: Shed) -> None:
         self._counts.dropped += item.records
