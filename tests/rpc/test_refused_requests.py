@@ -101,7 +101,7 @@ async def test_batches_of_a_wrong_size_are_refused() -> None:
             assert "1 to 200" in (await refusal(call, request()))["symbols"]
             assert "not 201" in (await refusal(call, request(symbols=many)))["symbols"]
             twice = request(symbols=["AAPL", "MSFT", "AAPL"])
-            assert await refusal(call, twice) == {"symbols[2]": "a batch names each symbol once"}
+            assert await refusal(call, twice) == {"symbols[2]": "a request names each symbol once"}
         assert stack.asked() == 0
 
         answer = await stack.quotes.GetQuotes(quotes.GetQuotesRequest(symbols=many[:200]))

@@ -111,7 +111,7 @@ async def test_status_reports_what_has_been_seen() -> None:
         assert latest.last_latency.ToNanoseconds() > 0
         book, memory, redis = status.tiers
         assert (memory.tier, memory.hits, memory.misses) == (provenance_pb2.TIER_MEMORY, 1, 3)
-        assert {book.state, redis.state} == {status_pb.TIER_STATE_OFF}
+        assert (book.state, redis.state) == (status_pb.TIER_STATE_UP, status_pb.TIER_STATE_OFF)
         assert [(one.rule, one.count) for one in status.refusals] == [("crossed", 1)]
 
 

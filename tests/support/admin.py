@@ -13,11 +13,15 @@ from tickgate.v1 import admin_service_pb2_grpc as admin
 from tickgate.v1 import quote_service_pb2_grpc as quotes
 from tickgate.v1 import reference_service_pb2_grpc as reference
 from tickgate.v1 import status_service_pb2_grpc as status
+from tickgate.v1 import stream_service_pb2_grpc as streams
+from tickgate_server.fanout.mailbox import Closing
+from tickgate_server.fanout.streams import StreamPolicy
 from tickgate_server.market.entitlement import Entitlement
 from tickgate_server.market.provenance import DataSource, Feed
 from tickgate_server.market.quote import Quote
 from tickgate_server.market.session import MarketNow, MarketSession
 from tickgate_server.market.trade import Trade
+from tickgate_server.market.unavailable import Reason
 from tickgate_server.market.value_kind import ValueKind
 from tickgate_server.observe.counters import Counters
 from tickgate_server.ports import (
@@ -35,10 +39,23 @@ from tickgate_server.rpc.gateway_status import About, StatusServicer
 from tickgate_server.rpc.quotes import QuoteServicer
 from tickgate_server.rpc.reference import ReferenceServicer
 from tickgate_server.rpc.serving import Serving
+from tickgate_server.rpc.streams import StreamDefaults, StreamServicer
 
 from .fakes import NOW, FakeLatest, FakeReference, HandClock
+from .hand_feeds import HandFeeds
 
 ABOUT = About("1.2.3", "sandbox", DataSource.SANDBOX, Feed.IEX, "basic", NOW)
+
+STREAMS = StreamPolicy(
+    enabled=True,
+    streams=10,
+    symbols=50,
+    subscriptions=5,
+    all_symbols=False,
+    default_feed=Feed.IEX,
+)
+
+FAREWELL = Closing(Reason.SHUTTING_DOWN, "the gateway is stopping", 1.0)
 
 
 class FakeCaches:
@@ -138,14 +155,20 @@ class Parts:
     errors: FakeErrorLog = field(default_factory=FakeErrorLog)
     entitlements: FakeEntitlements = field(default_factory=FakeEntitlements)
     reference: FakeReference = field(default_factory=FakeReference)
+    policy: StreamPolicy = STREAMS
+    symbol_limit: int | None = None
+    last_record: int | None = None
     remaining: int = 190
     finished: list[Call] = field(default_factory=list)
     """Calls that have ended."""
 
     def __post_init__(self) -> None:
-        """Add sources of values, which need the clock."""
+        """Add sources of values, which need the clock, and the streams, which need those."""
         self.quotes: FakeLatest[Quote] = FakeLatest(self.clock)
         self.trades: FakeLatest[Trade] = FakeLatest(self.clock)
+        self.live = HandFeeds(
+            self.clock, self.counters, self.quotes, self.trades, self.policy, self.symbol_limit
+        )
 
     def moment(self, request_id: str) -> Moment:
         """Return the moment of an answer."""
@@ -171,8 +194,19 @@ class Parts:
     def status(self) -> StatusServicer:
         """Return the servicer of status."""
         return StatusServicer(
-            ABOUT, self.counters, {}, lambda _: self.remaining, self.entitlements, self.moment
+            ABOUT,
+            self.counters,
+            {},
+            lambda _: self.remaining,
+            self.entitlements,
+            self.live.gaps,
+            self.moment,
         )
+
+    def stream_servicer(self) -> StreamServicer:
+        """Return the servicer of streams."""
+        defaults = StreamDefaults(Feed.IEX, stale_after=60.0, unread_age=0.25, queue=100)
+        return StreamServicer(self.live.streams, defaults, lambda: self.last_record, self.moment)
 
     def quote_servicer(self) -> QuoteServicer:
         """Return the servicer of quotes."""
@@ -189,6 +223,7 @@ class Face:
     reference: reference.ReferenceServiceAsyncStub
     status: status.StatusServiceAsyncStub
     admin: admin.AdminServiceAsyncStub
+    streams: streams.StreamServiceAsyncStub
 
 
 @asynccontextmanager
@@ -200,6 +235,7 @@ async def served(parts: Parts, address: str = "127.0.0.1:0") -> AsyncIterator[Fa
         ReferenceServicer(parts.reference, OpenMarket(), parts.moment),
         parts.status(),
         parts.admin(),
+        parts.stream_servicer(),
     )
     port = serving.bind(address)
     target = address if address.startswith("unix:") else f"127.0.0.1:{port}"
@@ -212,9 +248,12 @@ async def served(parts: Parts, address: str = "127.0.0.1:0") -> AsyncIterator[Fa
                 reference.ReferenceServiceStub(channel),
                 status.StatusServiceStub(channel),
                 admin.AdminServiceStub(channel),
+                streams.StreamServiceStub(channel),
             )
     finally:
-        await serving.drain(0)
+        parts.live.streams.close(FAREWELL)
+        await serving.drain(0, parts.live.streams.drain)
+        await parts.live.stop()
 
 
 class FakeContext:

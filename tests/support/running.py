@@ -13,6 +13,7 @@ from tickgate.v1 import admin_service_pb2_grpc as admin
 from tickgate.v1 import quote_service_pb2_grpc as quotes
 from tickgate.v1 import reference_service_pb2_grpc as reference
 from tickgate.v1 import status_service_pb2_grpc as status
+from tickgate.v1 import stream_service_pb2_grpc as streams
 from tickgate_sandbox import Sandbox, SandboxSettings, sandbox
 from tickgate_server.app import Gateway, gateway
 from tickgate_server.settings import Settings
@@ -32,6 +33,7 @@ class Stack:
     reference: reference.ReferenceServiceAsyncStub
     status: status.StatusServiceAsyncStub
     admin: admin.AdminServiceAsyncStub
+    streams: streams.StreamServiceAsyncStub
 
     @property
     def target(self) -> str:
@@ -98,4 +100,5 @@ async def _in_front_of(upstream: Sandbox, settings: Settings) -> AsyncIterator[S
             reference=reference.ReferenceServiceStub(channel),
             status=status.StatusServiceStub(channel),
             admin=admin.AdminServiceStub(channel),
+            streams=streams.StreamServiceStub(channel),
         )

@@ -43,6 +43,7 @@ async def told(
         entries or {},
         REMAINING.__getitem__,
         parts.entitlements,
+        parts.live.gaps,
         parts.moment,
     )
     return pb.GetStatusResponse.FromString(await servicer.GetStatus(pb.GetStatusRequest(), CALL))
@@ -86,6 +87,7 @@ async def test_an_unknown_session_is_unset() -> None:
         {},
         REMAINING.__getitem__,
         parts.entitlements,
+        parts.live.gaps,
         lambda request_id: replace(parts.moment(request_id), session=None),
     )
     body = await unknown.GetStatus(pb.GetStatusRequest(), CALL)

@@ -15,11 +15,15 @@ from tickgate.v1 import error_reason_pb2 as reasons
 from tickgate.v1 import unavailable_pb2 as pb
 from tickgate_server.errors import (
     CircuitOpen,
+    GatewayError,
     InvalidRequest,
+    NotFeedHolder,
     NotPermitted,
     ShuttingDown,
+    TooManyStreams,
     UpstreamBroken,
 )
+from tickgate_server.fanout.mailbox import Closing
 from tickgate_server.market.unavailable import Reason, Refusal, Unavailable
 from tickgate_server.rpc import convert, status
 from tickgate_server.rpc.convert import Moment
@@ -32,11 +36,21 @@ CODES = {
     "FAILED_PRECONDITION": "TOO_STALE LOW_QUALITY RULE_VIOLATION",
     "DATA_LOSS": "INVALID_DATA",
     "PERMISSION_DENIED": "NOT_ENTITLED",
-    "RESOURCE_EXHAUSTED": "UPSTREAM_RATE_LIMITED BUDGET_EXHAUSTED",
+    "INVALID_ARGUMENT": "INVALID_REQUEST",
+    "RESOURCE_EXHAUSTED": "UPSTREAM_RATE_LIMITED BUDGET_EXHAUSTED SUBSCRIPTION_LIMIT",
     "UNIMPLEMENTED": "NOT_SUPPORTED",
-    "UNAVAILABLE": "UPSTREAM_ERROR UPSTREAM_TIMEOUT UPSTREAM_UNAUTHENTICATED CIRCUIT_OPEN",
+    "UNAVAILABLE": (
+        "UPSTREAM_ERROR UPSTREAM_TIMEOUT UPSTREAM_UNAUTHENTICATED CIRCUIT_OPEN NOT_FEED_HOLDER"
+        " SHUTTING_DOWN"
+    ),
 }
-"""The status of each reason under `strict`, as the design lists them."""
+"""The status of each reason, as the design and the contract's comments list them."""
+
+RETRIED = frozenset(
+    "UPSTREAM_RATE_LIMITED BUDGET_EXHAUSTED UPSTREAM_ERROR UPSTREAM_TIMEOUT CIRCUIT_OPEN"
+    " NOT_FEED_HOLDER SHUTTING_DOWN".split()
+)
+"""Reasons for which the same question may soon have an answer."""
 
 EVERY_REASON = pytest.mark.parametrize("reason", list(Reason), ids=lambda reason: reason.name)
 HEADERS = 8 * 1024
@@ -66,13 +80,8 @@ def info(failure: status.Failure) -> Any:
 
 
 def test_every_reason_of_the_contract_has_its_way_out() -> None:
-    """Each ErrorReason is a reason for a missing value, or one of the four that only fail calls."""
-    sent = {reason.name for reason in Reason} | {
-        "INVALID_REQUEST",
-        "SHUTTING_DOWN",
-        "INTERNAL",
-        "PERMISSION_DENIED",
-    }
+    """Each ErrorReason is a reason with two faces, or one of the two that only fail calls."""
+    sent = {reason.name for reason in Reason} | {"INTERNAL", "PERMISSION_DENIED"}
     contract = {
         name.removeprefix("ERROR_REASON_") for name in reasons.ErrorReason.DESCRIPTOR.values_by_name
     }
@@ -81,7 +90,7 @@ def test_every_reason_of_the_contract_has_its_way_out() -> None:
 
 
 def test_the_statuses_are_the_designs() -> None:
-    """Under `strict` each reason has the status that the contract's comments name."""
+    """Each reason has the status that the contract's comments name."""
     expected = {name: code for code, names in CODES.items() for name in names.split()}
     assert {reason.name: face.code.name for reason, face in status.FACES.items()} == expected
 
@@ -113,10 +122,7 @@ def test_strict_and_soft_agree(reason: Reason) -> None:
 @EVERY_REASON
 def test_a_pushback_stops_or_times_retries(reason: Reason) -> None:
     """Where trying again cannot help, retries are stopped; else a known delay is the pushback, an unknown none."""
-    retry = (
-        reason.name
-        in (CODES["RESOURCE_EXHAUSTED"] + " UPSTREAM_ERROR UPSTREAM_TIMEOUT CIRCUIT_OPEN").split()
-    )
+    retry = reason.name in RETRIED
     timed = status.of_unavailable(unavailable(reason, retry_delay=1.5), "", "")
     untimed = status.of_unavailable(unavailable(reason), "", "")
     assert timed.pushback == (1500 if retry else -1)
@@ -237,6 +243,48 @@ def test_a_stopping_gateway_asks_to_try_elsewhere() -> None:
         "SHUTTING_DOWN",
         None,
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (InvalidRequest([("symbol", "is none")]), Reason.INVALID_REQUEST),
+        (ShuttingDown(), Reason.SHUTTING_DOWN),
+        (NotFeedHolder("elsewhere"), Reason.NOT_FEED_HOLDER),
+        (TooManyStreams("all are taken"), Reason.SUBSCRIPTION_LIMIT),
+    ],
+    ids=lambda value: value.name if isinstance(value, Reason) else "",
+)
+def test_an_error_fails_a_call_as_its_reason_says(error: GatewayError, reason: Reason) -> None:
+    """A call that fails as a whole has the status and the pushback that the table gives its reason."""
+    failure = status.of_error(error, "id")
+    strict = status.of_unavailable(unavailable(reason), "", "id")
+    assert (failure.code, failure.reason, failure.pushback) == (
+        strict.code,
+        reason.name,
+        strict.pushback,
+    )
+    assert str(error) in failure.message or isinstance(error, ShuttingDown)
+
+
+def test_a_limit_on_streams_is_a_quota() -> None:
+    """Who finds all streams taken is told which limit it is, by the name of its setting."""
+    failure = status.of_error(TooManyStreams("this gateway takes 3 streams"), "id")
+    (violation,) = details(failure)[error_details_pb2.QuotaFailure].violations
+    assert (violation.subject, violation.description) == ("stream.streams", failure.message)
+
+
+@pytest.mark.parametrize("reason", [Reason.SHUTTING_DOWN, Reason.NOT_FEED_HOLDER])
+def test_a_stream_ends_with_its_last_word(reason: Reason) -> None:
+    """The status of a stream that the gateway ends says what its last message said, and when to come again."""
+    failure = status.of_error(status.StreamClosed(Closing(reason, "goodbye", 0.75)), "id")
+    assert (failure.code.name, failure.reason, failure.message) == (
+        "UNAVAILABLE",
+        reason.name,
+        "goodbye",
+    )
+    delay = details(failure)[error_details_pb2.RetryInfo].retry_delay
+    assert failure.pushback == delay.ToMilliseconds() == 750
 
 
 def test_who_may_not_is_told_why() -> None:

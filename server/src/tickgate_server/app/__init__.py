@@ -86,8 +86,6 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
                 request_id, clock.wall(), clock.monotonic(), clock.market(), keeper.session()
             )
 
-        start = await parts.enter_async_context(_jobs())
-        following = await followers.enter_async_context(_jobs())
         live = Live(settings, counters, clock, questions, lambda job: following(job()))
         about = About(
             version=__version__,
@@ -132,9 +130,11 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
                 live.streams, policies.stream_defaults(settings), live.last_record, moment
             ),
         )
-        live.streams.on_holding = lambda holding: start(serving.tell_streams(serving=holding))
         port = serving.bind(settings.listen)
         assets = _asset_keeper(settings, questions, clock)
+        start = await parts.enter_async_context(_jobs())
+        following = await followers.enter_async_context(_jobs())
+        live.streams.on_holding = lambda holding: start(serving.tell_streams(serving=holding))
         for job in (*stores.jobs, *questions.jobs):
             start(job())
         for job in live.jobs():
@@ -168,9 +168,16 @@ def _asset_keeper(settings: Settings, questions: Questions, clock: MarketClock) 
 @asynccontextmanager
 async def _jobs() -> AsyncIterator[Start]:
     async with asyncio.TaskGroup() as tasks:
-        jobs: list[asyncio.Task[None]] = []
+        jobs: set[asyncio.Task[None]] = set()
+
+        def start(job: Coroutine[Any, Any, None]) -> None:
+            task = tasks.create_task(job)
+            jobs.add(task)
+            # Some are over in a moment, and there are ever more of them.
+            task.add_done_callback(jobs.discard)
+
         try:
-            yield lambda job: jobs.append(tasks.create_task(job))
+            yield start
         finally:
-            for job in jobs:
+            for job in tuple(jobs):
                 job.cancel()

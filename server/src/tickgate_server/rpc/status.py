@@ -1,6 +1,7 @@
 """The one table from a reason to the faces that callers see, and the making of failed calls from it.
 
-A reason has two faces: `DataUnavailable` inside an OK answer, and with `strict` a gRPC status. Both are read off here.
+A reason has two faces: `DataUnavailable` inside an OK answer or a symbol's status on a stream, and a gRPC status, with
+`strict` or when it fails the call itself. Both are read off here.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ _LONGEST_SAID: Final = 512
 _LONGEST_DELAY: Final = 24 * 3600.0
 """Seconds of a delay that a failed call names: nobody waits longer in one place."""
 
-_QUOTAS: Final = frozenset({Reason.UPSTREAM_RATE_LIMITED, Reason.BUDGET_EXHAUSTED})
+_QUOTAS: Final = frozenset(
+    {Reason.UPSTREAM_RATE_LIMITED, Reason.BUDGET_EXHAUSTED, Reason.SUBSCRIPTION_LIMIT}
+)
 """Reasons that are about a quota."""
 
 _Code = grpc.StatusCode
@@ -54,7 +57,7 @@ class Face(Struct, frozen=True):
     """How a reason looks to a caller."""
 
     code: grpc.StatusCode
-    """Status that it has with `strict`."""
+    """Status of a call that fails for it."""
 
     category: pb.UnavailableCategory.ValueType
     action: str
@@ -194,55 +197,54 @@ class StreamClosed(GatewayError):
 
 def of_unavailable(why: Unavailable, symbol: str, request_id: str) -> Failure:
     """Return the failure that *why* is under `strict`; *symbol* is empty where none was asked for."""
-    face = FACES[why.reason]
-    metadata = {"category": pb.UnavailableCategory.Name(face.category).removeprefix(_PREFIX)}
+    category = pb.UnavailableCategory.Name(FACES[why.reason].category)
+    metadata = {"category": category.removeprefix(_PREFIX)}
     if symbol:
         metadata["symbol"] = symbol
     if why.upstream:
         metadata["upstream"] = why.upstream
     if why.refusal is not None:
         metadata |= {"rule": why.refusal.rule, "evidence": _clipped(why.refusal.evidence)}
-    failure = _failure(
-        face.code,
-        _clipped(why.message),
-        why.reason.name,
-        metadata | {"request_id": request_id},
-        retry=face.retry,
-        retry_delay=why.retry_delay,
+    failure = _of_reason(
+        why.reason, _clipped(why.message), metadata | {"request_id": request_id}, why.retry_delay
     )
     if why.reason in _QUOTAS:
-        failure.status.details.append(_packed(_quota_failure(why)))
+        failure.status.details.append(_quota_failure(why.upstream or "upstream", why.message))
     return failure
 
 
 def of_error(error: GatewayError | None, request_id: str) -> Failure:
     """Return the failure that *error* is; None stands for a fault of the gateway itself."""
     metadata = {"request_id": request_id}
-    if isinstance(error, InvalidRequest):
-        failure = _failure(_Code.INVALID_ARGUMENT, _summary(error), "INVALID_REQUEST", metadata)
-        failure.status.details.append(_packed(_bad_request(error)))
-        return failure
-    if isinstance(error, ShuttingDown):
-        message = "the gateway is stopping; ask another replica, or again when it is back"
-        return _failure(_Code.UNAVAILABLE, message, "SHUTTING_DOWN", metadata, retry=True)
-    if isinstance(error, NotFeedHolder):
-        return _failure(_Code.UNAVAILABLE, str(error), "NOT_FEED_HOLDER", metadata, retry=True)
-    if isinstance(error, TooManyStreams):
-        return _failure(_Code.RESOURCE_EXHAUSTED, str(error), "SUBSCRIPTION_LIMIT", metadata)
-    if isinstance(error, StreamClosed):
-        closing = error.closing
-        return _failure(
-            FACES[closing.reason].code,
-            closing.message,
-            closing.reason.name,
-            metadata,
-            retry=True,
-            retry_delay=closing.retry_delay,
-        )
-    if isinstance(error, NotPermitted):
-        return _failure(_Code.PERMISSION_DENIED, str(error), "PERMISSION_DENIED", metadata)
+    match error:
+        case InvalidRequest():
+            failure = _of_reason(Reason.INVALID_REQUEST, _summary(error), metadata)
+            failure.status.details.append(_packed(_bad_request(error)))
+            return failure
+        case ShuttingDown():
+            message = "the gateway is stopping; ask another replica, or again when it is back"
+            return _of_reason(Reason.SHUTTING_DOWN, message, metadata)
+        case NotFeedHolder():
+            return _of_reason(Reason.NOT_FEED_HOLDER, str(error), metadata)
+        case TooManyStreams():
+            failure = _of_reason(Reason.SUBSCRIPTION_LIMIT, str(error), metadata)
+            failure.status.details.append(_quota_failure("stream.streams", str(error)))
+            return failure
+        case StreamClosed(closing=closing):
+            return _of_reason(closing.reason, closing.message, metadata, closing.retry_delay)
+        case NotPermitted():
+            return _failure(_Code.PERMISSION_DENIED, str(error), "PERMISSION_DENIED", metadata)
     message = f"tickgate failed to answer; its log holds request id {request_id}"
     return _failure(_Code.INTERNAL, message, "INTERNAL", metadata)
+
+
+def _of_reason(
+    reason: Reason, message: str, metadata: Mapping[str, str], retry_delay: float | None = None
+) -> Failure:
+    face = FACES[reason]
+    return _failure(
+        face.code, message, reason.name, metadata, retry=face.retry, retry_delay=retry_delay
+    )
 
 
 _PREFIX: Final = "UNAVAILABLE_CATEGORY_"
@@ -285,14 +287,11 @@ def _clipped(text: str) -> str:
     return encoded[:_LONGEST_SAID].decode(errors="ignore") + "…"
 
 
-def _quota_failure(why: Unavailable) -> error_details_pb2.QuotaFailure:
-    return error_details_pb2.QuotaFailure(
-        violations=[
-            error_details_pb2.QuotaFailure.Violation(
-                subject=why.upstream or "upstream", description=_clipped(why.message)
-            )
-        ]
+def _quota_failure(subject: str, said: str) -> any_pb2.Any:
+    violation = error_details_pb2.QuotaFailure.Violation(
+        subject=subject, description=_clipped(said)
     )
+    return _packed(error_details_pb2.QuotaFailure(violations=[violation]))
 
 
 def _summary(error: InvalidRequest) -> str:
