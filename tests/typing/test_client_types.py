@@ -28,6 +28,35 @@ async def both_clients(client: tickgate.Client, twin: tickgate.SyncClient) -> No
     twin.trade("AAPL", view=tickgate.View.FULL)  # type: ignore[call-arg]  # so are their names
 
 
+async def following(client: tickgate.Client, twin: tickgate.SyncClient) -> None:
+    """Each way to follow says what it yields, and the twins yield alike."""
+    assert_type(client.follow("AAPL"), tickgate.Subscription[tickgate.Quote])
+    assert_type(twin.follow("AAPL", "MSFT"), tickgate.SyncSubscription[tickgate.Quote])
+    assert_type(
+        await anext(client.follow_trades("AAPL")),
+        tickgate.Trade | tickgate.TradeCorrection | tickgate.TradeCancellation,
+    )
+    assert_type(next(twin.follow_bars("AAPL")), tickgate.Bar)
+    assert_type(next(twin.follow_daily_bars("AAPL")), tickgate.Bar)
+    assert_type(next(twin.follow_trading_statuses("AAPL")), tickgate.TradingStatus)
+    assert_type(next(twin.follow_price_bands("AAPL")), tickgate.PriceBands)
+    assert_type(twin.gaps(symbol="AAPL"), Iterator[tickgate.Gap])
+    async with client.follow("AAPL") as quotes:
+        async for quote in quotes:
+            assert_type(quote, tickgate.Quote)
+        assert_type(quotes.latest("AAPL"), tickgate.Quote | None)
+        assert_type(quotes.states, dict[str, tickgate.SymbolStatus])
+        async for each in quotes.with_events():
+            if isinstance(each, tickgate.Update):
+                assert_type(each.value, tickgate.Quote)
+            elif isinstance(each, tickgate.SymbolStatus):
+                assert_type(each.unavailable, tickgate.Unavailable | None)
+            else:
+                assert_type(each, tickgate.Disconnected | tickgate.Reconnected)
+    twin.follow(["AAPL"])  # type: ignore[arg-type]  # each symbol is an argument of its own
+    twin.follow_trades("AAPL", stale_after=5)  # type: ignore[call-arg]  # only quotes turn stale
+
+
 def one_result(result: tickgate.Quote | tickgate.Unavailable) -> None:
     """Asking whether there is a value narrows to it, either way."""
     if result.ok:
@@ -53,4 +82,4 @@ def one_value(quote: tickgate.Quote) -> None:
 
 def test_the_promises_above_are_checked() -> None:
     """The functions above are for the type checker; here they only have to exist."""
-    assert all(map(callable, (both_clients, one_result, many_results, one_value)))
+    assert all(map(callable, (both_clients, following, one_result, many_results, one_value)))

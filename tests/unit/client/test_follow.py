@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 from itertools import islice
 from typing import Any
 
@@ -17,7 +18,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import ErrorInfo
 
 import tickgate
-from tickgate.v1 import error_reason_pb2
+from tests.support.waiting import until
+from tickgate import _convert as convert
+from tickgate.v1 import channel_pb2, error_reason_pb2, provenance_pb2
 from tickgate.v1 import stream_service_pb2 as pb
 
 from . import messages
@@ -87,7 +90,9 @@ async def test_quotes_are_read(follow: Any) -> None:
     async with streaming(gateway) as target:
         quotes, followed = await follow(target, records(2), "follow", "AAPL", "MSFT")
     assert [(each.symbol, each.bid.price) for each in quotes] == [("AAPL", 1), ("MSFT", 2)]
-    assert asked == [pb.Subscription(symbols=["AAPL", "MSFT"], channels=[1])]
+    assert asked == [
+        pb.Subscription(symbols=["AAPL", "MSFT"], channels=[channel_pb2.CHANNEL_QUOTES])
+    ]
     assert followed.counts["AAPL"].delivered == 1
     assert not followed.connected
 
@@ -129,7 +134,7 @@ async def test_every_record_can_be_followed(
 
     async def gateway(peer: Peer) -> None:
         subscription = await peer.begin(channel=channel)
-        assert list(subscription.channels) == [tickgate._convert.CHANNEL.number(channel)]
+        assert [convert.CHANNEL.member(each) for each in subscription.channels] == [channel]
         await peer.send(updates, update(1, **sent))
         await peer.gone()
 
@@ -141,7 +146,7 @@ async def test_every_record_can_be_followed(
 @both
 async def test_every_argument_is_sent(follow: Any) -> None:
     """What is asked for stands in the subscription as it was given, and the id in the metadata."""
-    asked = []
+    asked: list[Any] = []
 
     async def gateway(peer: Peer) -> None:
         asked.append(dict(peer.context.invocation_metadata() or ())["x-request-id"])
@@ -174,8 +179,8 @@ async def test_every_argument_is_sent(follow: Any) -> None:
         "mine",
         pb.Subscription(
             symbols=["AAPL"],
-            channels=[1],
-            feed=1,
+            channels=[channel_pb2.CHANNEL_QUOTES],
+            feed=provenance_pb2.FEED_SIP,
             min_update_interval=messages.lasting(messages.SECOND // 2),
             stale_after=messages.lasting(30 * messages.SECOND),
             max_unread_age=messages.lasting(messages.SECOND // 10),
@@ -490,6 +495,10 @@ async def _read_on(quotes: tickgate.Subscription[tickgate.Quote]) -> None:
         pass
 
 
+def _bid(quote: tickgate.Quote | None) -> Decimal | None:
+    return quote.bid.price if quote and quote.bid else None
+
+
 async def test_the_newest_wins_over_a_reader_that_holds_the_loop() -> None:
     """Even one that never waits reads what has come in the meantime, not what had come before it."""
     sent = asyncio.Event()
@@ -510,10 +519,8 @@ async def test_the_newest_wins_over_a_reader_that_holds_the_loop() -> None:
     ):
         assert (await anext(quotes)).symbol == "AAPL"
         await sent.wait()
-        while (newest := quotes.latest("MSFT")) is None or newest.bid.price < 10:  # type: ignore[union-attr]  # every one has a bid
-            await asyncio.sleep(0)
-        second = await anext(quotes)
-        assert second == newest
+        await until(lambda: _bid(quotes.latest("MSFT")) == 10)
+        assert _bid(await anext(quotes)) == 10
         assert quotes.counts["MSFT"] == tickgate.Counts(
             numbered=10, delivered=1, conflated=9, refused=0, lost=0
         )
@@ -555,8 +562,7 @@ async def test_a_cancelled_reader_leaves_nothing_behind() -> None:
         client.follow("AAPL") as quotes,
     ):
         reading = asyncio.ensure_future(anext(quotes))
-        while not quotes._waiters:
-            await asyncio.sleep(0)
+        await until(lambda: bool(quotes._waiters))
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reading
@@ -576,8 +582,7 @@ async def test_two_tasks_do_not_share_a_subscription() -> None:
     async with streaming(quiet) as target, tickgate.connect(target) as client:
         async with client.follow("AAPL") as quotes:
             reading = asyncio.create_task(_read_on(quotes))
-            while not quotes._waiters:
-                await asyncio.sleep(0)
+            await until(lambda: bool(quotes._waiters))
             with pytest.raises(RuntimeError, match="another task"):
                 await anext(quotes)
         await reading

@@ -715,6 +715,24 @@ class Reader:
                 read = self.gateway.stream[:number]
                 assert all(self.has_taken(*record) for _, _, found in read for record in found)
 
+    def live_through(self, operation: str, clock: Clock) -> None:
+        """Do one thing, or have it happen."""
+        match operation.split():
+            case ["flush"]:
+                self.gateway.flush()
+            case ["burst"]:
+                for symbol in ("AAPL", "MSFT", "AAPL"):
+                    self.gateway.record(symbol, valid=True)
+                self.gateway.flush()
+            case ["take"]:
+                self.take()
+            case ["wait"]:
+                clock.now += ACK_INTERVAL
+            case ["cut"]:
+                self.cut()
+            case [symbol, *refused]:
+                self.gateway.record(symbol, valid=not refused)
+
     def cut(self) -> None:
         """Lose the stream and make another, which resumes behind the last message that was taken whole."""
         self.gateway.follower.lose(LOST)
@@ -745,21 +763,7 @@ def test_the_law_holds(conflates: bool, operations: list[str]) -> None:
     gateway.connect()
     reader.take_all()
     for operation in [*operations, "flush"]:
-        match operation.split():
-            case ["flush"]:
-                gateway.flush()
-            case ["burst"]:
-                for symbol in ("AAPL", "MSFT", "AAPL"):
-                    gateway.record(symbol, valid=True)
-                gateway.flush()
-            case ["take"]:
-                reader.take()
-            case ["wait"]:
-                clock.now += ACK_INTERVAL
-            case ["cut"]:
-                reader.cut()
-            case [symbol, *refused]:
-                gateway.record(symbol, valid=not refused)
+        reader.live_through(operation, clock)
         reader.check_acks()
     reader.take_all()
 

@@ -7,6 +7,7 @@ reached, failed or does not permit it.
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -18,17 +19,23 @@ from rich.console import Console
 from rich.text import Text
 
 from . import _tables as tables
+from . import _watch as watching
 from ._channel import DEFAULT_TARGET, DEFAULT_TIMEOUT
 from ._enums import AssetStatus, CodeKind, Feed, Reason, ValueKind, View
 from ._errors import DataUnavailableError, InvalidRequest, TickgateError
 from ._models import Unavailable
+from ._rules import LONGEST
 from ._sync import SyncClient, connect_sync
 from ._time import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
 
     from rich.console import RenderableType
+
+    from ._models import Quote
+    from ._sync_subscription import SyncSubscription
 
 Value = TypeVar("Value")
 
@@ -129,6 +136,37 @@ def trade(*symbols: str, feed: StockFeed | None = None, options: Options = DEFAU
     with options.connect() as gateway:
         results = gateway.trades(symbols, feed=feed)
     return _show_results(results, tables.trades, options)
+
+
+@app.command
+def watch(
+    *symbols: str,
+    feed: StockFeed | None = None,
+    interval: Annotated[float, Parameter(validator=validators.Number(gte=0))] = 0.25,
+    count: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
+    seconds: Annotated[
+        float | None, Parameter(name="--for", validator=validators.Number(gt=0, lte=LONGEST))
+    ] = None,
+    options: Options = DEFAULTS,
+) -> int:
+    """Follow quotes as they change, until Ctrl-C.
+
+    Args:
+        symbols: Stock symbols in upper case.
+        feed: Stock feed; the gateway's own when left out.
+        interval: Seconds between updates at least.
+        count: End after so many updates.
+        seconds: End after so many seconds.
+        options: What every command takes.
+    """
+    with (
+        options.connect() as gateway,
+        gateway.follow(*symbols, feed=feed, min_update_interval=interval) as quotes,
+        watching.closing_after(quotes, seconds),
+        _view(quotes, options) as show,
+    ):
+        complete = watching.watch(quotes, symbols, show, count)
+    return COMPLETE if complete else INCOMPLETE
 
 
 @app.command
@@ -359,6 +397,25 @@ def _show(values: Iterable[object], table: RenderableType, options: Options) -> 
     return COMPLETE
 
 
+def _view(
+    quotes: SyncSubscription[Quote], options: Options
+) -> AbstractContextManager[watching.Show]:
+    """How to show what is followed: as JSON, on a terminal, or anywhere else."""
+    console = Console()
+    if options.json:
+        return nullcontext(
+            lambda each: _write(console, json.dumps(plain(each), ensure_ascii=False))
+        )
+    if console.is_terminal:
+        return watching.board(console, quotes)
+    return nullcontext(lambda each: _write(console, tables.event(each).plain))
+
+
+def _write(console: Console, line: str) -> None:
+    console.file.write(f"{line}\n")
+    console.file.flush()  # whoever reads a pipe reads it now
+
+
 def _complain(message: Text, code: int) -> int:
     Console(stderr=True).print(message)
     return code
@@ -371,7 +428,7 @@ def plain(value: object) -> Any:
     if isinstance(value, tuple):
         return [plain(each) for each in value]
     # Anything else is JSON already.
-    return str(value) if isinstance(value, Decimal | date) else value
+    return str(value) if isinstance(value, Decimal | date | Exception) else value
 
 
 def _plain_field(name: str, value: object) -> tuple[str, Any]:

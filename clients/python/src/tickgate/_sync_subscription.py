@@ -247,6 +247,8 @@ class SyncSubscription(Generic[Item]):
             while not self._closed.is_set():
                 error, pushback = self._stream()
                 with self._lock:
+                    if self._closed.is_set():
+                        return
                     pause = self._follower.lose(error, pushback)
                     self._news.notify_all()
                 if pause is None or self._closed.wait(pause):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.box import SIMPLE_HEAD
@@ -10,7 +11,15 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ._models import Snapshot, Unavailable
+from ._enums import SymbolState
+from ._models import (
+    Disconnected,
+    Reconnected,
+    Snapshot,
+    SymbolStatus,
+    Unavailable,
+    Update,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -53,10 +62,13 @@ Value = TypeVar("Value")
 ABSENT = "–"
 NUMBERS = frozenset({"Bid", "Ask", "Size", "Price", "Last", "Spread", "Mid", "Quality"}) | {
     *("Requests", "Failures", "Entries", "Hits", "Misses", "Hit share", "Records"),
-    *("Wanted", "Confirmed", "Lag", "Gaps", "Dropped", "Lost", "Limit"),
+    *("Wanted", "Confirmed", "Lag", "Gaps", "Updates/s", "Conflated", "Dropped", "Lost", "Limit"),
     *("Of", "Left", "Spent", "Refused", "Waiting", "Limit a minute", "Budget a minute"),
 }
 """Headings whose columns are flush right and in one line."""
+
+CURRENT = frozenset({SymbolState.LIVE, SymbolState.QUIET})
+"""States in which the newest quote is what stands."""
 
 
 # ---------------------------------------------------------------------------------------- words
@@ -266,6 +278,80 @@ def _day(bar: Bar | None) -> str:
     if bar is None:
         return ABSENT
     return f"{price(bar.close)} ({price(bar.low)}–{price(bar.high)})"
+
+
+# --------------------------------------------------------------------------------- live records
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """A symbol that is followed, as it stands."""
+
+    symbol: str
+    quote: Quote | None
+    state: SymbolState | None
+    age: timedelta | None
+    per_second: float
+    conflated: int
+    gaps: int
+
+
+def watched(
+    rows: Iterable[Watched], reasons: Sequence[Unavailable], lost: Disconnected | None
+) -> RenderableType:
+    """Quotes that are followed, and beneath them what is missing and why."""
+    table = _frame(
+        *("Symbol", "Bid", "Size", "Ask", "Size", "Age", "State"),
+        *("Updates/s", "Conflated", "Gaps"),
+    )
+    for row in rows:
+        bid, ask = (row.quote.bid, row.quote.ask) if row.quote else (None, None)
+        table.add_row(
+            row.symbol,
+            *_side(bid)[:2],
+            *_side(ask)[:2],
+            age(row.age),
+            Text(word(row.state), style="" if row.state in CURRENT else "yellow"),
+            f"{row.per_second:.1f}",
+            count(row.conflated),
+            count(row.gaps),
+        )
+    notes = [unavailable(why) for why in reasons]
+    if lost is not None:
+        notes.append(event(lost))
+    return Group(table, *([Text()] if notes else []), *notes)
+
+
+def event(each: Update[Quote] | SymbolStatus | Disconnected | Reconnected) -> Text:
+    """What happened while quotes are followed, in one line."""
+    match each:
+        case Update(value=quote):
+            (bid, bid_size, _), (ask, ask_size, _) = _side(quote.bid), _side(quote.ask)
+            origin = quote.provenance
+            source = f"{word(origin.source)} {origin.feed}"
+            more = f", {count(each.conflated)} conflated" if each.conflated else ""
+            said = f"{quote.symbol}: {bid} × {bid_size}, {ask} × {ask_size}, {word(each.kind)}"
+            return Text(f"{said}, {age(origin.receive_age)} old, {source}{more}")
+        case SymbolStatus():
+            return Text(f"{each.symbol}: {'; '.join([word(each.state), *_told(each)])}")
+        case Disconnected():
+            said = f"gateway lost: {each.error.message}; again in {age(each.retry_delay)}"
+            return Text(said, style="yellow")
+        case Reconnected():
+            return Text(f"gateway back after {age(each.outage)}")
+
+
+def _told(status: SymbolStatus) -> Iterator[str]:
+    """What a status tells besides the state."""
+    if status.unavailable is not None:
+        yield status.unavailable.message
+    for gap in status.gaps:
+        until = moment(gap.end_time) if gap.end_time else "now"
+        yield f"missed from {moment(gap.start_time)} until {until}: {gap.message}"
+    for refused in status.refusals:
+        yield f"{count(refused.count)} refused by {refused.rule}"
+    for loss in status.losses:
+        yield f"{count(loss.count)} lost: {word(loss.cause)}"
 
 
 # ------------------------------------------------------------------------------------ reference
