@@ -7,13 +7,13 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 from urllib.request import Request, urlopen
 
 from rich.console import Console, RenderableType
@@ -67,6 +67,23 @@ class _Market:
     def recover(self) -> None:
         """Answer truly again."""
         self._send("DELETE", "faults")
+
+    def run(self, speed: float) -> None:
+        """Let market time pass at *speed*, or stand still at 0."""
+        self._send("PUT", "clock", {"speed": speed})
+
+    def say(self, message: dict[str, Any]) -> None:
+        """Send *message* to whoever follows its symbol."""
+        self._send("POST", "stream/messages", [message])
+
+    def hang_up(self) -> None:
+        """Cut off every connection to a live feed."""
+        self._send("POST", "stream/faults", {"kind": "drop"})
+
+    def followed(self) -> dict[str, Any]:
+        """Return what the sandbox has counted of its live feeds."""
+        counted: dict[str, Any] = json.loads(self._send("GET", "counters"))["stream"]
+        return counted
 
     def _send(self, method: str, path: str, body: object = None) -> bytes:
         data = None if body is None else json.dumps(body).encode()
@@ -401,6 +418,74 @@ def _invalidate(stage: _Stage) -> None:
     stage.show(_tables.quotes([before]), _tables.invalidation(dropped), _tables.quotes([after]))
 
 
+def _live(stage: _Stage) -> None:
+    stage.title("live: a snapshot, then every change; twenty followers, one upstream subscription")
+    stage.market.run(20)
+    with ExitStack() as parts:
+        others = [parts.enter_context(stage.client.follow("MSFT", "GOOGL")) for _ in range(19)]
+        quotes = parts.enter_context(stage.client.follow("MSFT", "GOOGL", UNKNOWN))
+        events = quotes.with_events()
+        for event in _until_live(events):
+            stage.show(_tables.event(event))
+        asked = stage.market.followed()["subscribes"]["quotes"]
+        _promise(asked == {"MSFT": 1, "GOOGL": 1}, f"the upstream was asked for {asked}")
+        stage.tell(f"\n{len(others) + 1} followers; upstream subscriptions: {asked}")
+        tier = stage.client.quote("MSFT").provenance.served_from
+        _promise(tier is Tier.BOOK, f"a live quote was served from {tier}")
+        stage.tell(f"GetQuote of MSFT is answered from: {tier}")
+        _live_refusal(stage, events)
+        _live_gap(stage, events)
+    stage.market.run(0)
+
+
+_Event: TypeAlias = (
+    tickgate.Update[tickgate.Quote]
+    | tickgate.SymbolStatus
+    | tickgate.Disconnected
+    | tickgate.Reconnected
+)
+
+
+def _live_refusal(stage: _Stage, events: Iterator[_Event]) -> None:
+    stage.title("live: a crossed quote is refused by name, and says so")
+    crossed = _quote_record(bid=400.2, ask=400.1) | {"T": "q", "S": "MSFT"}
+    stage.market.say(crossed)
+    invalid = _next_status(events, tickgate.SymbolState.INVALID)
+    _promise(invalid.refusals, "a crossed quote was not counted")
+    stage.show(_tables.event(invalid))
+
+
+def _live_gap(stage: _Stage, events: Iterator[_Event]) -> None:
+    stage.title("live: Alpaca hangs up; the gap is told, what stands behind it is asked for")
+    stage.market.hang_up()
+    gap = _next_status(events, tickgate.SymbolState.GAP)
+    _promise(gap.gaps, "a lost connection was no gap")
+    back = _next_status(events, tickgate.SymbolState.LIVE, gaps=True)
+    stage.show(_tables.event(gap), _tables.event(back))
+
+    def repaired() -> list[tickgate.Gap] | None:
+        gaps = list(stage.client.gaps())
+        return gaps if gaps[0].repair is tickgate.GapRepair.CURRENT else None
+
+    stage.show(_tables.gaps(_until(repaired, "quotes were not asked for again")))
+
+
+def _until_live(events: Iterator[_Event]) -> Iterator[_Event]:
+    """Pass on what happens up to the third live quote."""
+    live = 0
+    while live < 3:
+        event = next(events)
+        live += isinstance(event, tickgate.Update) and event.kind is tickgate.UpdateKind.LIVE
+        yield event
+
+
+def _next_status(
+    events: Iterator[_Event], state: tickgate.SymbolState, *, gaps: bool = False
+) -> tickgate.SymbolStatus:
+    statuses = (each for each in events if isinstance(each, tickgate.SymbolStatus))
+    return next(each for each in statuses if each.state is state and bool(each.gaps) >= gaps)
+
+
 def _assets_and_status(stage: _Stage) -> None:
     stage.title("what can be asked for, and how the gateway is doing")
     stage.show(
@@ -426,6 +511,7 @@ _PARTS: Final[tuple[Callable[[_Stage], None], ...]] = (
     _rules,
     _error_log,
     _invalidate,
+    _live,
     _assets_and_status,
     _by_hand,
 )

@@ -21,6 +21,7 @@ QUESTIONS: Final = (
     f'grpcurl -plaintext -d \'{{"symbol":"AAPL"}}\' {GATEWAY} {_SERVICE}/GetQuote',
     f"grpcurl -plaintext {GATEWAY} tickgate.v1.StatusService/GetEntitlements",
     f"grpcurl -plaintext -d '{{\"page_size\":5}}' {GATEWAY} tickgate.v1.AdminService/ListErrors",
+    "tickgate watch AAPL MSFT --for 10",
     "tickgate quote AAPL MSFT ZZZZ --view full",
     "tickgate status",
     "tickgate errors --since 15m",
