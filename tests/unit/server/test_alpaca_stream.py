@@ -13,12 +13,15 @@ from structlog.testing import capture_logs
 
 from tickgate_server.jobs.market_clock import MarketClock
 from tickgate_server.market.live import Channel, FeedState, GapCause, RecordKind
-from tickgate_server.market.provenance import Feed
+from tickgate_server.market.provenance import DataSource, Feed
 from tickgate_server.market.time import NANOS
 from tickgate_server.market.unavailable import Reason, Unavailable
+from tickgate_server.observe.counters import FeedCounts
+from tickgate_server.upstream.alpaca.hosts import source_of
+from tickgate_server.upstream.alpaca.stream.feed import AlpacaFeed
 from tickgate_server.upstream.alpaca.stream.policy import Pauses
 
-from ...support.fakes import NOW, HandClock
+from ...support.fakes import NOW, HandClock, gate
 from ...support.live_feed import (
     AUTH,
     AUTHENTICATED,
@@ -26,6 +29,7 @@ from ...support.live_feed import (
     KEYS,
     POLICY,
     Elsewhere,
+    Listener,
     Peer,
     error,
     held,
@@ -826,3 +830,33 @@ async def test_a_fault_of_ours_ends_no_feed() -> None:
         assert [line["event"] for line in logs] == ["live_feed_failed"]
         await peer.send(quote())
         await live.told("accept")
+
+
+# ---------------------------------------------------------------------------- whose values
+
+
+@pytest.mark.parametrize(
+    ("url", "source"),
+    [
+        ("wss://stream.data.alpaca.markets/v2/sip", DataSource.ALPACA),
+        ("wss://STREAM.data.alpaca.markets/v2/iex", DataSource.ALPACA),
+        ("ws://stream.data.alpaca.markets/v2/sip", DataSource.SANDBOX),
+        ("https://stream.data.alpaca.markets/v2/sip", DataSource.SANDBOX),
+        ("wss://stream.data.alpaca.markets/v2/test", DataSource.SANDBOX),
+        ("wss://stream.data.alpaca.markets/v2/test/", DataSource.SANDBOX),
+        ("wss://stream.data.sandbox.alpaca.markets/v2/sip", DataSource.SANDBOX),
+        ("wss://stream.data.alpaca.markets.example.com/v2/sip", DataSource.SANDBOX),
+        ("ws://127.0.0.1:50080/v2/sip", DataSource.SANDBOX),
+    ],
+)
+def test_only_alpacas_own_stream_is_the_market(url: str, source: DataSource) -> None:
+    """Live values are market values from the production host over TLS, and its test stream is made up."""
+    assert source_of(url) is source
+
+
+def test_a_feed_that_is_not_streamed_is_no_feed() -> None:
+    """Options and feeds of the night have other addresses, and are refused when the feed is made."""
+    with pytest.raises(ValueError, match="opra"):
+        AlpacaFeed(
+            Feed.OPRA, "ws://x", KEYS, gate(HandClock()), Listener(), HandClock(), POLICY, FeedCounts()
+        )  # fmt: skip
