@@ -8,12 +8,9 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from . import http2
 from .processes import BrokenMeasurement
 
-_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_DATA, _HEADERS, _SETTINGS, _PING, _WINDOW_UPDATE = 0, 1, 4, 6, 8
-_END_STREAM, _ACK, _END_HEADERS = 1, 1, 4
-_INITIAL_WINDOW_SIZE: Final = 4
 _PATIENCE: Final = 30.0
 """Seconds within which the next bytes must come."""
 
@@ -37,11 +34,12 @@ def flood(address: str, path: str, messages: Sequence[bytes]) -> tuple[list[byte
             while (frame := _first(received)) is not None:
                 kind, flags, stream, payload = frame
                 received = received[9 + len(payload) :]
-                if kind == _DATA:
+                if kind == http2.DATA:
                     answers[stream] = answers.get(stream, b"") + payload
-                elif kind in (_SETTINGS, _PING) and not flags & _ACK:
-                    connection.sendall(_frame(kind, _ACK, 0, payload if kind == _PING else b""))
-                if kind in (_DATA, _HEADERS) and flags & _END_STREAM:
+                elif kind in (http2.SETTINGS, http2.PING) and not flags & http2.ACK:
+                    answer = payload if kind == http2.PING else b""
+                    connection.sendall(http2.frame(kind, http2.ACK, 0, answer))
+                if kind in (http2.DATA, http2.HEADERS) and flags & http2.END_STREAM:
                     ended.add(stream)
         taken = time.perf_counter() - began
     if len(answers) < len(messages):
@@ -51,40 +49,20 @@ def flood(address: str, path: str, messages: Sequence[bytes]) -> tuple[list[byte
 
 
 def _burst(address: str, path: str, messages: Sequence[bytes]) -> bytes:
-    head = b"".join(
-        b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
-        for name, value in (
-            (b":method", b"POST"),
-            (b":scheme", b"http"),
-            (b":path", path.encode()),
-            (b":authority", address.encode()),
-            (b"te", b"trailers"),
-            (b"content-type", b"application/grpc"),
-        )
-    )
+    head = http2.call_headers(address, path)
     # Windows as large as they may be: nobody is to wait for ours.
     pieces = [
-        _PREFACE,
-        _frame(_SETTINGS, 0, 0, struct.pack(">HI", _INITIAL_WINDOW_SIZE, 2**31 - 1)),
-        _frame(_WINDOW_UPDATE, 0, 0, struct.pack(">I", 2**30)),
+        http2.PREFACE,
+        http2.settings(initial_window_size=http2.LARGEST_WINDOW),
+        http2.frame(http2.WINDOW_UPDATE, 0, 0, struct.pack(">I", 2**30)),
     ]
     for number, message in enumerate(messages):
         stream = 2 * number + 1
-        body = b"\0" + struct.pack(">I", len(message)) + message
         pieces += (
-            _frame(_HEADERS, _END_HEADERS, stream, head),
-            _frame(_DATA, _END_STREAM, stream, body),
+            http2.frame(http2.HEADERS, http2.END_HEADERS, stream, head),
+            http2.frame(http2.DATA, http2.END_STREAM, stream, http2.message(message)),
         )
     return b"".join(pieces)
-
-
-def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    return (
-        struct.pack(">I", len(payload))[1:]
-        + bytes([kind, flags])
-        + struct.pack(">I", stream)
-        + payload
-    )
 
 
 def _first(received: bytes) -> tuple[int, int, int, bytes] | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPConnection
 from itertools import islice, product
 from typing import Any, Final
+from uuid import NAMESPACE_OID, uuid5
 
 from .processes import BrokenMeasurement
 
@@ -70,6 +71,26 @@ class Sandbox:
                 "z": "C",
             }
             _exchange(connection, "PUT", f"pins/quotes/{symbol}", record)
+
+    def list_assets(self, symbols: Sequence[str]) -> None:
+        """List *symbols* as assets."""
+        with closing(self._connect()) as connection:
+            for symbol in symbols:
+                record = {
+                    "id": str(uuid5(NAMESPACE_OID, symbol)),
+                    "class": "us_equity",
+                    "exchange": "NASDAQ",
+                    "symbol": symbol,
+                    "name": symbol,
+                    "status": "active",
+                    "tradable": True,
+                    "attributes": [],
+                }
+                _exchange(connection, "PUT", f"pins/assets/{symbol}", record)
+
+    def market_time(self) -> str:
+        """Return the market's time, as RFC 3339."""
+        return str(self._send("GET", "clock")["market_time"])
 
     def requests(self) -> int:
         """Return how often it was asked for latest quotes."""
