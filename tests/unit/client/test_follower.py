@@ -258,6 +258,19 @@ def test_nothing_is_delivered_twice() -> None:
     assert (counts.numbered, counts.delivered, counts.outstanding) == (5, 5, 0)
 
 
+def test_a_resumed_queue_needs_no_snapshot() -> None:
+    """What stands is among what is replayed, so it is handed on once, in its place."""
+    follower = following("AAPL", way=plans.follow_trades)
+    follower.receive(updates(2, trade("AAPL", 7, kind="SNAPSHOT")))
+    assert values(follower) == [("AAPL", 7)]
+    follower.lose(LOST)
+    follower.connect()
+    follower.receive(statuses(1, status("AAPL", channel="TRADES", sequence=9)))
+    replayed = [trade("AAPL", number, kind="REPLAY") for number in (8, 9)]
+    follower.receive(updates(2, trade("AAPL", 9, kind="SNAPSHOT"), *replayed))
+    assert values(follower) == [("AAPL", 8), ("AAPL", 9)]
+
+
 def test_what_has_come_is_kept_where_it_cannot_come_again() -> None:
     """Another session of the feed replays nothing: what was unread of the old one is still handed on, first."""
     follower = following("AAPL", way=plans.follow_trades)

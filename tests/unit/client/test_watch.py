@@ -15,7 +15,7 @@ from tickgate import _cli as cli
 
 from . import messages
 from .streams import Peer, quote, status, statuses, streaming, updates
-from .test_follow import ends_with, refuses, rejects
+from .test_follow import ends_with, quiet, refuses, rejects
 from .test_follower import UNKNOWN
 
 
@@ -75,12 +75,7 @@ async def test_a_terminal_gets_a_table(
 
 async def test_it_ends_after_a_while(capsys: pytest.CaptureFixture[str]) -> None:
     """`--for` ends it, whether anything moves or not."""
-
-    async def still(peer: Peer) -> None:
-        await peer.begin()
-        await peer.gone()
-
-    async with streaming(still) as target:
+    async with streaming(quiet) as target:
         assert await watch(target, "--for", "0.1") == cli.COMPLETE
     assert capsys.readouterr().out.splitlines() == ["AAPL: live", "MSFT: live", "ZZZZ: live"]
 
@@ -104,7 +99,7 @@ async def test_an_outage_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
 
 async def test_ctrl_c_ends_it() -> None:
     """Ctrl-C is how a person ends it: no traceback, no complaint."""
-    async with streaming(moving) as target:
+    async with streaming(quiet) as target:
         program = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tickgate", "watch", "AAPL", "--address", target),
             stdout=asyncio.subprocess.PIPE,

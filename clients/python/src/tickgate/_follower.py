@@ -95,8 +95,12 @@ class _Stream:
 
     heard: float
     """When a sign of life last came."""
-    token: str
+    token: str = ""
     """Token that it was begun with."""
+    symbols: frozenset[str] = frozenset()
+    """Symbols that it was begun with."""
+    resumed: bool = False
+    """Whether it goes on where the one before was left."""
     begun: float | None = None
     """When the gateway first spoke about the subscription."""
     received: int = 0
@@ -144,7 +148,7 @@ class Follower(Generic[Item]):
         self._change: Change | None = None
         self._token = ""
         self._epoch = ""
-        self._stream = _Stream(heard=clock(), token="", over=True)
+        self._stream = _Stream(heard=clock(), over=True)
         self._attempts = 0
         self._lost: float | None = None
 
@@ -152,7 +156,9 @@ class Follower(Generic[Item]):
 
     def connect(self) -> pb.SubscribeRequest:
         """Begin a stream and return what to send first on it."""
-        self._stream = _Stream(heard=self._clock(), token=self._token)
+        self._stream = _Stream(
+            heard=self._clock(), token=self._token, symbols=frozenset(self._wanted)
+        )
         subscription = pb.Subscription()
         subscription.CopyFrom(self.plan.subscription)
         subscription.symbols[:] = self._wanted
@@ -285,15 +291,15 @@ class Follower(Generic[Item]):
             return
         stream.begun = self._clock()
         self.opened = True
-        resumed = bool(stream.token) and message.epoch == self._epoch
+        stream.resumed = bool(stream.token) and message.epoch == self._epoch
         self._epoch = message.epoch
         # What came of the lost stream and was not taken comes again where it is resumed.
-        self._unread.carry_over(keep_records=not resumed)
+        self._unread.carry_over(keep_records=not stream.resumed)
         if self._change is not None and not self._change.added:
             self._change.waiting.clear()  # what was not asked for again is gone
         if self._lost is not None:
             outage = nanoseconds(self._clock() - self._lost)
-            event = Reconnected(attempts=self._attempts, outage_ns=outage, resumed=resumed)
+            event = Reconnected(attempts=self._attempts, outage_ns=outage, resumed=stream.resumed)
             self._unread.put_event(event, stream.received)
             self._lost = None
 
@@ -305,10 +311,15 @@ class Follower(Generic[Item]):
         if update.kind == pb.UPDATE_KIND_SNAPSHOT:
             self._answered(symbol)
         tally = self._tally(symbol)
-        if tally.was_taken(update, message.epoch):
+        if tally.was_taken(update, message.epoch) or self._is_replayed(update, symbol):
             return
         self._newest[symbol] = update, message.serve_time
         self._unread.put(symbol, update, message)
+
+    def _is_replayed(self, update: pb.Update, symbol: str) -> bool:
+        """Whether a snapshot repeats what is replayed: of what is queued each record counts once."""
+        snapshot = update.kind == pb.UPDATE_KIND_SNAPSHOT and not self._unread.conflated
+        return snapshot and self._stream.resumed and symbol in self._stream.symbols
 
     def _note(self, status: SymbolStatus) -> None:
         symbol, removed = status.symbol, status.state is SymbolState.REMOVED

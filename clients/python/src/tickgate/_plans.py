@@ -148,7 +148,7 @@ def follow_trades(
     """Follow the trades of stocks, and what becomes of them: corrections and cancellations.
 
     Each one counts, so they come in order and none is left out; whoever falls too far behind is told
-    which he has missed.
+    which he has missed. First comes the trade that stood before: `with_events` tells it apart.
 
     Args:
         symbols: As for `follow`.

@@ -312,12 +312,16 @@ class SyncSubscription(Generic[Item]):
         while True:
             with self._lock:
                 while not call.over and not (requests := self._follower.requests()):
-                    silent_in, due_in = self._follower.silent_in(), self._follower.due_in()
-                    if silent_in <= 0 and call.rpc is not None:
-                        call.silent = True
-                        call.rpc.cancel()
-                    pause = silent_in if due_in is None else min(silent_in, due_in)
-                    self._sending.wait(max(pause, 0.0))
+                    self._sending.wait(self._patience(call))
                 if call.over:
                     return
             yield from requests
+
+    def _patience(self, call: _Call) -> float | None:
+        """Seconds until there is something to do; None when the call has been given up."""
+        silent_in, due_in = self._follower.silent_in(), self._follower.due_in()
+        if silent_in <= 0 and call.rpc is not None:
+            call.silent = True
+            call.rpc.cancel()
+            return None
+        return silent_in if due_in is None else min(silent_in, due_in)
