@@ -272,6 +272,9 @@ class FakeContext:
         self.message = ""
         self.trailers: dict[str, Any] = {}
         self.initial_metadata_sent = False
+        self.written: list[bytes] = []
+        self.gone_after: int | None = None
+        """Messages after which the caller is gone, which gRPC learns by failing to write to him."""
 
     def peer(self) -> str:
         """Return who calls."""
@@ -288,6 +291,13 @@ class FakeContext:
     def set_trailing_metadata(self, trailers: Sequence[tuple[str, Any]]) -> None:
         """Take the trailers of a success."""
         self.trailers = dict(trailers)
+
+    async def write(self, message: bytes) -> None:
+        """Send one message of a stream."""
+        if len(self.written) == self.gone_after:
+            msg = "Failed execute_batch"
+            raise grpc.aio.InternalError(msg)
+        self.written.append(message)
 
     async def send_initial_metadata(self, _: object) -> None:
         """Take what must never be sent."""

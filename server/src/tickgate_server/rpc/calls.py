@@ -191,7 +191,7 @@ class Calls:
             _admit(call)
             async with aclosing(method(given if read is None else read(given), call)) as messages:
                 async for message in messages:
-                    await context.write(message)
+                    await _write(context, message)
         except GatewayError as error:
             failure = status.of_error(error, call.request_id)
         except Exception:  # noqa: BLE001 - the last line: no exception's text may reach a caller
@@ -283,6 +283,14 @@ def decoder(request_type: type[M]) -> Read[M]:
             raise InvalidRequest([("", rule)]) from error
 
     return decode
+
+
+async def _write(context: grpc.aio.ServicerContext[bytes, bytes], message: bytes) -> None:
+    try:
+        await context.write(message)
+    except grpc.aio.InternalError as error:
+        # The caller has vanished, and gRPC has not told us yet.
+        raise asyncio.CancelledError from error
 
 
 _Admit = Callable[[Call], None]
