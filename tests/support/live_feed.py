@@ -123,7 +123,9 @@ class Peer:
         self.close_code: int | None = None
         """With which the other end said goodbye."""
 
+        self.answers_pings = True
         self.pings = 0
+        self.pongs: list[bytes] = []
         self._inbox: asyncio.Queue[Any] = asyncio.Queue()
 
     async def read(self) -> None:
@@ -131,6 +133,10 @@ class Peer:
         async for message in self.socket:
             if message.type is aiohttp.WSMsgType.PING:
                 self.pings += 1
+                if self.answers_pings:
+                    await self.socket.pong(message.data)
+            elif message.type is aiohttp.WSMsgType.PONG:
+                self.pongs.append(bytes(message.data))
             else:
                 self._inbox.put_nowait(msgspec.msgpack.decode(message.data))
         self.close_code = self.socket.close_code
@@ -203,7 +209,6 @@ class Upstream:
         """Answers to the next handshakes; 101 is a connection."""
 
         self.handshakes: list[web.Request] = []
-        self.answers_pings = True
         self._peers: asyncio.Queue[Peer] = asyncio.Queue()
         self.held_up: list[Peer] = []
 
@@ -225,7 +230,7 @@ class Upstream:
         status = self.statuses.pop(0) if self.statuses else 101
         if status != 101:
             return web.Response(status=status)
-        socket = web.WebSocketResponse(autoping=self.answers_pings, max_msg_size=0, timeout=0.2)
+        socket = web.WebSocketResponse(autoping=False, max_msg_size=0, timeout=0.2)
         await socket.prepare(request)
         peer = Peer(socket, request)
         self.held_up.append(peer)

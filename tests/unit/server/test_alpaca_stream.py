@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -18,6 +17,7 @@ from tickgate_server.market.time import NANOS
 from tickgate_server.market.unavailable import Reason, Unavailable
 from tickgate_server.observe.counters import FeedCounts
 from tickgate_server.upstream.alpaca.hosts import source_of
+from tickgate_server.upstream.alpaca.stream import messages
 from tickgate_server.upstream.alpaca.stream.feed import AlpacaFeed
 from tickgate_server.upstream.alpaca.stream.policy import Pauses
 
@@ -680,6 +680,26 @@ async def test_a_loss_begins_with_the_last_frame_or_confirmation() -> None:
         assert [since for _, since, _ in live.listener.of("lost")] == [NOW + NANOS, NOW + 3 * NANOS]
 
 
+async def test_what_was_held_is_not_held_without_a_connection() -> None:
+    """Who follows while there is none waits for the next one, also for a symbol that was held on the last."""
+    policy = replace(POLICY, pause=0.3)
+    async with scripted() as upstream, held(upstream.url, policy) as live:
+        live.feed.follow(QUOTES, ["AAPL"])
+        peer = await upstream.following()
+        await live.told("confirmed")
+        peer.cut()
+        await live.in_state(FeedState.BACKING_OFF)
+        live.feed.unfollow(QUOTES, ["AAPL"])
+        live.feed.follow(QUOTES, ["AAPL"])
+
+        peer = await upstream.connection()
+        await peer.let_in()
+        await live.in_state(FeedState.LIVE)
+        assert len(live.listener.of("confirmed")) == 1
+        await peer.acknowledge()
+        await live.told("confirmed", 2)
+
+
 async def test_nothing_is_lost_before_anything_was_confirmed() -> None:
     """A connection that ends before its first acknowledgement leaves no gap."""
     async with scripted() as upstream, held(upstream.url) as live:
@@ -697,11 +717,11 @@ async def test_a_mute_connection_is_noticed() -> None:
     """Where nothing comes, not even an answer to a ping, the connection is given up."""
     policy = replace(POLICY, ping=0.1, pong=0.2)
     async with scripted() as upstream, held(upstream.url, policy) as live:
-        upstream.answers_pings = False
         live.feed.follow(QUOTES, ["AAPL"])
-        peer = await upstream.following()
-        await live.told("confirmed")
-        upstream.answers_pings = True
+        peer = await upstream.connection()
+        peer.answers_pings = False
+        await peer.let_in()
+        await peer.acknowledge()
         await upstream.following()
         ((cause, _, message),) = await live.told("lost")
         assert cause is GapCause.DISCONNECTED
@@ -711,24 +731,22 @@ async def test_a_mute_connection_is_noticed() -> None:
 
 async def test_a_quiet_connection_is_kept() -> None:
     """While pings are answered, silence is no reason to give a connection up."""
-    policy = replace(POLICY, ping=0.02, pong=0.02)
+    policy = replace(POLICY, ping=0.05, pong=0.5)
     async with scripted() as upstream, held(upstream.url, policy) as live:
         live.feed.follow(QUOTES, ["AAPL"])
         peer = await upstream.following()
-        await live.told("confirmed")
-        sockets = peer.socket
-        for _ in range(3):
-            await asyncio.wait_for(_pinged(sockets), 1)
-        live.feed.follow(QUOTES, ["IBM"])
-        await peer.acknowledge()
-        await live.told("confirmed", 2)
+        await until(lambda: peer.pings == 2)
         assert live.listener.of("lost") == []
+        assert len(upstream.handshakes) == 1
 
 
-async def _pinged(socket: Any) -> None:
-    """Let as much time pass as the watch needs for two rounds; a ping of ours is answered meanwhile."""
-    await socket.ping()
-    await asyncio.sleep(0.05)
+async def test_the_upstreams_own_pings_are_answered() -> None:
+    """Alpaca closes a connection over which its pings stay without an answer."""
+    async with scripted() as upstream, held(upstream.url) as live:
+        live.feed.follow(QUOTES, ["AAPL"])
+        peer = await upstream.following()
+        await peer.socket.ping(b"are you there?")
+        await until(lambda: peer.pongs == [b"are you there?"])
 
 
 async def test_somebody_who_knows_better_may_give_the_connection_up() -> None:
@@ -810,6 +828,21 @@ async def test_what_cannot_be_held_is_a_gap() -> None:
         assert sum(records for *_, records in missed) == live.counts.dropped
         assert [str(value.bid.price) for value in live.listener.values[-2:]] == ["9.99", "9.99"]
         assert 10 <= live.counts.records <= 20
+
+
+async def test_a_fault_of_ours_ends_no_feed_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the thread of the socket fails, the fault is logged, told as a loss, and another connection is made."""
+    async with scripted() as upstream, held(upstream.url) as live:
+        live.feed.follow(QUOTES, ["AAPL"])
+        peer = await upstream.following()
+        await live.told("confirmed")
+        with monkeypatch.context() as broken, capture_logs() as logs:
+            broken.setattr(messages, "control_in", None)
+            await peer.send(quote())
+            await live.told("lost")
+        await upstream.following()
+        await live.told("confirmed", 2)
+        assert [line["event"] for line in logs if "exc_info" in line] == ["live_feed_failed"]
 
 
 async def test_a_fault_of_ours_ends_no_feed() -> None:

@@ -144,6 +144,8 @@ class Connection:
         """
         self._heard_at = asyncio.get_running_loop().time()
         tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._watch())]
+        for task in tasks:
+            task.add_done_callback(self._report)
         try:
             await self._greet()
             await self._authenticate()
@@ -153,6 +155,11 @@ class Connection:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _report(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception):
+            self._inbox.put_nowait(error)
 
     # ------------------------------------------------------------------------ reading
 
@@ -205,19 +212,14 @@ class Connection:
             return
 
     def _closed(self, message: aiohttp.WSMessage) -> Ended:
-        if message.type is aiohttp.WSMsgType.ERROR:
-            code = self._socket.close_code
-            if code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG:
-                most = self._policy.largest_frame
-                return Ended(
-                    GapCause.DISCONNECTED, f"the upstream sent a frame beyond {most} bytes"
-                )
-            return Ended(GapCause.DISCONNECTED, "the connection broke off")
-        code = self._socket.close_code
-        # 1006 stands for an end without a word.
-        if code is None or code == aiohttp.WSCloseCode.ABNORMAL_CLOSURE:
-            return Ended(GapCause.DISCONNECTED, "the connection broke off")
-        return Ended(GapCause.DISCONNECTED, f"the upstream closed the connection (code {code})")
+        code, is_fault = self._socket.close_code, message.type is aiohttp.WSMsgType.ERROR
+        if is_fault and code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG:
+            said = f"the upstream sent a frame of more than {self._policy.largest_frame} bytes"
+        elif is_fault or code in (None, aiohttp.WSCloseCode.ABNORMAL_CLOSURE):
+            said = "the connection broke off"
+        else:
+            said = f"the upstream closed the connection (code {code})"
+        return Ended(GapCause.DISCONNECTED, said)
 
     async def _watch(self) -> None:
         """End a connection over which nothing comes any more, not even an answer to a ping."""

@@ -169,7 +169,6 @@ class Line:
         self._say(FeedState.CONNECTING, "")
         socket = await self._open(session)
         self._counts.connections += 1
-        self._subscriptions.begin()
         self._connection = connection = Connection(
             socket,
             self._keys,
@@ -191,6 +190,7 @@ class Line:
             raise
         finally:
             self._connection = None
+            self._subscriptions.forget_held()
             await socket.close()
 
     def _tell_lost(self, connection: Connection, cause: GapCause, message: str) -> None:

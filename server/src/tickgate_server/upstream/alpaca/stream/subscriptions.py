@@ -99,8 +99,8 @@ class Subscriptions:
         for symbols in self._wanted.values():
             symbols.clear()
 
-    def begin(self) -> None:
-        """Start over with a connection on which nothing is held."""
+    def forget_held(self) -> None:
+        """Hold nothing: the connection is gone."""
         for channel in Channel:
             self._held[channel].clear()
             self._stuck[channel].clear()
