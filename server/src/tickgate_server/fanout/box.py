@@ -160,6 +160,8 @@ class Box:
 
         self._queue: deque[tuple[Entry, Update]] = deque()
         self._told: dict[Entry, int] = {}
+        self._begun: dict[Entry, int] = {}
+        # Numbers from behind which is counted, until the first status has said so.
         self._refused_told: dict[Entry, dict[str, int]] = {}
         self._notices: dict[Key, _Notice] = {}
         self._losses: dict[Entry, _Lost] = {}
@@ -172,6 +174,7 @@ class Box:
         """Begin to count the records of *entry*."""
         self.followed[entry.channel, entry.symbol] = entry
         self._told[entry] = entry.ordinal
+        self._begun[entry] = entry.sequence
         if entry.refused:
             self._refused_told[entry] = dict(entry.refused)
 
@@ -182,6 +185,7 @@ class Box:
         self.unread.pop(entry, None)
         self.stale.discard(entry)
         self._told.pop(entry, None)
+        self._begun.pop(entry, None)
         self._refused_told.pop(entry, None)
         self._losses.pop(entry, None)
         if entry.channel not in CONFLATED:
@@ -191,7 +195,10 @@ class Box:
     def queue(self, entry: Entry, update: Update) -> None:
         """Put a record into the queue; the oldest makes room and is lost."""
         if len(self._queue) >= self.terms.queue:
-            self.lose(*self._queue.popleft(), LossCause.SLOW_FOLLOWER)
+            oldest, made_room = self._queue.popleft()
+            # A snapshot has no number of its own: what came behind it tells more.
+            if made_room.origin is not UpdateKind.SNAPSHOT:
+                self.lose(oldest, made_room, LossCause.SLOW_FOLLOWER)
         self._queue.append((entry, update))
 
     def lose(self, entry: Entry, update: Update, cause: LossCause) -> None:
@@ -318,7 +325,8 @@ class Box:
             channel,
             SymbolState.STALE if entry in self.stale else self.hub.state_of(entry),
             entry.changed,
-            entry.sequence,
+            # What came since he began to follow is told of behind the first status.
+            self._begun.pop(entry, entry.sequence),
             self._newly_refused(entry),
             () if lost is None else (lost.loss(),),
             entry.why or notice.why,
