@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from msgspec.structs import replace
 
+from tickgate.v1 import channel_pb2, gap_pb2, provenance_pb2
 from tickgate.v1 import error_reason_pb2 as reasons
-from tickgate.v1 import provenance_pb2
 from tickgate.v1 import status_service_pb2 as pb
 from tickgate.v1.market_session_pb2 import MARKET_SESSION_OPEN
+from tickgate_server.errors import InvalidRequest
 from tickgate_server.market.entitlement import Entitlement, Standing
+from tickgate_server.market.live import Channel, FeedState, Gap, GapCause, GapRepair
 from tickgate_server.market.provenance import FEED_DELAY, STOCK_FEEDS, Feed, Tier
+from tickgate_server.market.time import NANOS
 from tickgate_server.observe.counters import (
     BudgetCounts,
     CircuitCounts,
     ErrorLogCounts,
+    FeedCounts,
     ProbeCounts,
+    StreamCounts,
     TierCounts,
     UpstreamCounts,
 )
 from tickgate_server.ports import Upstream
 from tickgate_server.rpc.call import Call
-from tickgate_server.rpc.gateway_status import StatusServicer
+from tickgate_server.rpc.gateway_status import GapQuery, StatusServicer
+from tickgate_server.rpc.paging import GapPosition, encode_token
 
 from ...support.admin import ABOUT, FakeEntitlements, Parts
 from ...support.fakes import NOW
@@ -341,3 +349,269 @@ async def test_limits_are_told_by_the_minute() -> None:
     assert not data.confirmed
     assert (trading.requests_per_minute, trading.budget_per_minute) == (400, 380)
     assert trading.confirmed
+
+
+# ---------------------------------------------------------------------------------- live feeds
+
+
+async def test_a_feed_that_nobody_follows_has_no_status() -> None:
+    """Before the first subscription there are no feeds, and no streams out of those that may be."""
+    status = await told(Parts())
+    assert not status.feeds
+    assert status.streams == pb.StreamsStatus(stream_limit=10)
+
+
+async def test_a_feed_is_told_as_it_was_counted() -> None:
+    """State, symbols, counts and lag of a feed arrive each in its field, with channels in the contract's order."""
+    parts = Parts()
+    parts.counters.feeds["iex"] = FeedCounts(
+        state="waiting_for_slot",
+        message="406",
+        changed_time=NOW,
+        epoch="e",
+        wanted={"trades": 2, "quotes": 3, "bars": 0},
+        confirmed={"quotes": 1},
+        symbols=4,
+        symbol_limit=30,
+        last_record_time=NOW + 1,
+        frames=5,
+        records=6,
+        dropped=7,
+        connections=8,
+        gaps=9,
+        lag=-1,
+        max_lag=1_500_000_000,
+    )
+    (feed,) = (await told(parts)).feeds
+    assert (feed.feed, feed.state, feed.message, feed.epoch) == (
+        provenance_pb2.FEED_IEX,
+        pb.FEED_STATE_WAITING_FOR_SLOT,
+        "406",
+        "e",
+    )
+    assert [(one.channel, one.wanted, one.confirmed) for one in feed.channels] == [
+        (channel_pb2.CHANNEL_QUOTES, 3, 1),
+        (channel_pb2.CHANNEL_TRADES, 2, 0),
+    ]
+    assert (feed.symbols, feed.symbol_limit) == (4, 30)
+    assert (feed.frames, feed.records, feed.dropped, feed.connections, feed.gaps) == (5, 6, 7, 8, 9)
+    assert feed.change_time.ToNanoseconds() == NOW
+    assert feed.last_record_time.ToNanoseconds() == NOW + 1
+    assert (feed.lag.ToNanoseconds(), feed.max_lag.ToNanoseconds()) == (-1, 1_500_000_000)
+
+
+async def test_what_a_feed_does_not_know_is_unset() -> None:
+    """A feed without a limit, without a record and without a change tells of none."""
+    parts = Parts()
+    parts.counters.feed("sip")
+    parts.counters.feed("delayed_sip")
+    first, second = (await told(parts)).feeds
+    assert (first.feed, second.feed) == (provenance_pb2.FEED_DELAYED_SIP, provenance_pb2.FEED_SIP)
+    assert first.state == pb.FEED_STATE_IDLE
+    assert unset(first, "symbol_limit", "last_record_time", "change_time", "lag", "max_lag")
+    assert not first.channels
+
+
+@pytest.mark.parametrize("state", list(FeedState))
+async def test_every_state_of_a_feed_has_a_number(state: FeedState) -> None:
+    """Each state of a connection is told by its name in the contract."""
+    parts = Parts()
+    parts.counters.feed("iex").state = state.value
+    (feed,) = (await told(parts)).feeds
+    assert pb.FeedState.Name(feed.state) == f"FEED_STATE_{state.name}"
+
+
+async def test_streams_are_summed_up() -> None:
+    """What streams have done is told as it was counted."""
+    parts = Parts()
+    parts.counters.streams = StreamCounts(1, 2, 3, 4, 5, 6, 7, 8)
+    assert (await told(parts)).streams == pb.StreamsStatus(
+        streams=1,
+        stream_limit=2,
+        subscriptions=3,
+        followed=4,
+        delivered=5,
+        conflated=6,
+        lost=7,
+        messages=8,
+    )
+
+
+# ---------------------------------------------------------------------------------------- gaps
+
+
+def missed(
+    parts: Parts,
+    start: int,
+    end: int | None,
+    symbols: Sequence[str] = ("AAPL",),
+    feed: Feed = Feed.IEX,
+) -> Gap:
+    """A gap of *symbols* from *start* to *end*, seconds after `NOW`."""
+    gap = parts.live.gaps.add(
+        feed, GapCause.DISCONNECTED, "reset", NOW + start * NANOS, {Channel.QUOTES: symbols}
+    )
+    gap.end = None if end is None else NOW + end * NANOS
+    return gap
+
+
+async def gaps(parts: Parts, **asked: Any) -> pb.ListGapsResponse:
+    """A page of gaps."""
+    request = pb.ListGapsRequest(**asked)
+    return pb.ListGapsResponse.FromString(await parts.status().ListGaps(request, CALL))
+
+
+async def numbers(parts: Parts, **asked: Any) -> list[int]:
+    """The numbers of the gaps on a page."""
+    return [gap.id for gap in (await gaps(parts, **asked)).gaps]
+
+
+def stamp(seconds: int) -> Timestamp:
+    """An instant some *seconds* after `NOW`."""
+    return Timestamp(seconds=NOW // NANOS + seconds)
+
+
+async def test_a_gap_is_told_with_all_that_is_known() -> None:
+    """A gap tells cause, start, end, what was lost, what was done, and who followed what while it lasted."""
+    parts = Parts()
+    gap = parts.live.gaps.add(
+        Feed.SIP,
+        GapCause.OVERFLOW,
+        "too fast",
+        NOW,
+        {Channel.TRADES: ["MSFT"], Channel.QUOTES: ["MSFT", "AAPL"]},
+    )
+    gap.end, gap.lost_records, gap.repair = NOW + NANOS, 12, GapRepair.PARTIAL
+    (told_gap,) = (await gaps(parts)).gaps
+    assert told_gap == gap_pb2.Gap(
+        id=1,
+        feed=provenance_pb2.FEED_SIP,
+        cause=gap_pb2.GAP_CAUSE_OVERFLOW,
+        message="too fast",
+        start_time=stamp(0),
+        end_time=stamp(1),
+        lost_records=12,
+        repair=gap_pb2.GAP_REPAIR_PARTIAL,
+        parts=[
+            gap_pb2.GapPart(channel=channel_pb2.CHANNEL_TRADES, symbols=["MSFT"], symbol_count=1),
+            gap_pb2.GapPart(
+                channel=channel_pb2.CHANNEL_QUOTES, symbols=["AAPL", "MSFT"], symbol_count=2
+            ),
+        ],
+    )
+
+
+async def test_an_open_gap_has_no_end() -> None:
+    """A gap that is not over has neither an end nor a count of what nobody could count."""
+    parts = Parts()
+    missed(parts, 0, None)
+    (gap,) = (await gaps(parts)).gaps
+    assert unset(gap, "end_time", "lost_records")
+    assert gap.repair == gap_pb2.GAP_REPAIR_PENDING
+
+
+async def test_a_gap_of_very_many_symbols_names_a_thousand() -> None:
+    """However many were followed, a thousand are named, all are counted, and any of them finds the gap."""
+    parts = Parts()
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    many = [one + two + three for one in "AZ" for two in letters for three in letters]
+    missed(parts, 0, 1, many)
+    (part,) = (await gaps(parts, symbol="ZZZ")).gaps[0].parts
+    assert list(part.symbols) == sorted(many)[:1000]
+    assert part.symbol_count == 1352
+
+
+async def test_gaps_are_filtered() -> None:
+    """Feed, symbol, and a time that a gap touches: a gap ends at or after the start and begins before the end."""
+    parts = Parts()
+    missed(parts, 0, 10)
+    missed(parts, 20, 30, ["AAPL", "MSFT"])
+    missed(parts, 40, None, ["IBM"], Feed.SIP)
+    assert await numbers(parts) == [3, 2, 1]
+    assert await numbers(parts, feed=provenance_pb2.FEED_IEX) == [2, 1]
+    assert await numbers(parts, symbol="MSFT") == [2]
+    assert await numbers(parts, symbol="TSLA") == []
+    assert await numbers(parts, start_time=stamp(10)) == [3, 2, 1]
+    assert await numbers(parts, start_time=stamp(11)) == [3, 2]
+    assert await numbers(parts, start_time=stamp(99)) == [3]
+    assert await numbers(parts, end_time=stamp(20)) == [1]
+    assert await numbers(parts, end_time=stamp(21)) == [2, 1]
+    assert await numbers(parts, start_time=stamp(11), end_time=stamp(40)) == [2]
+
+
+async def test_gaps_come_in_pages() -> None:
+    """Page after page all gaps come once, newest first, whatever is missed in between."""
+    parts = Parts()
+    for second in range(7):
+        missed(parts, second, second + 1)
+    found: list[int] = []
+    token = ""
+    while not found or token:
+        page = await gaps(parts, page_size=3, page_token=token)
+        found += [gap.id for gap in page.gaps]
+        token = page.next_page_token
+        missed(parts, 100, 101)
+    assert found == [7, 6, 5, 4, 3, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("size", "count"), [(0, 50), (1, 1), (500, 500), (501, 500), (2**31 - 1, 500)]
+)
+async def test_a_page_of_gaps_has_a_size(size: int, count: int) -> None:
+    """A page holds 50 gaps where the request does not say, and 500 at most."""
+    parts = Parts()
+    for second in range(501):
+        missed(parts, second, second + 1)
+    page = await gaps(parts, page_size=size)
+    assert len(page.gaps) == count
+    assert page.next_page_token
+
+
+async def test_the_last_page_of_gaps_has_no_token() -> None:
+    """Where everything fits there is no further page."""
+    parts = Parts()
+    missed(parts, 0, 1)
+    assert (await gaps(parts, page_size=1)).next_page_token == ""
+
+
+async def refused(parts: Parts, **asked: Any) -> dict[str, str]:
+    """The rules that a request for gaps breaks, by field."""
+    with pytest.raises(InvalidRequest) as error:
+        await gaps(parts, **asked)
+    return dict(error.value.violations)
+
+
+async def test_wrong_filters_of_gaps_are_refused_together() -> None:
+    """Each filter that breaks a rule is named, all at once."""
+    found = await refused(
+        Parts(),
+        feed=provenance_pb2.FEED_OPRA,
+        symbol="aapl",
+        start_time=stamp(1),
+        end_time=stamp(1),
+        page_size=-1,
+        page_token="junk",
+    )
+    assert set(found) == {"feed", "symbol", "end_time", "page_size", "page_token"}
+
+
+async def test_a_page_token_is_good_for_its_own_filters() -> None:
+    """A token with other filters is refused; the size of the page may change."""
+    parts = Parts()
+    for second in range(4):
+        missed(parts, second, second + 1)
+    token = (await gaps(parts, page_size=1, symbol="AAPL")).next_page_token
+    assert await numbers(parts, page_size=2, symbol="AAPL", page_token=token) == [3, 2]
+    assert "another query" in (await refused(parts, page_token=token))["page_token"]
+
+
+async def test_a_page_token_does_not_outlive_its_gateway() -> None:
+    """A token of before a restart would lead to other gaps, so it is refused with that reason."""
+    parts = Parts()
+    for second in range(2):
+        missed(parts, second, second + 1)
+    before = GapPosition(ABOUT.start_time - 1, 2)
+    token = encode_token(GapQuery(None, "", None, None), before)
+    assert "started anew" in (await refused(parts, page_token=token))["page_token"]
+    now = encode_token(GapQuery(None, "", None, None), GapPosition(ABOUT.start_time, 2))
+    assert await numbers(parts, page_token=now) == [1]

@@ -20,8 +20,10 @@ from msgspec.structs import replace
 
 from tickgate.v1 import error_reason_pb2, freshness_pb2, quote_pb2
 from tickgate_server.errors import InvalidRequest
+from tickgate_server.fanout import tokens
 from tickgate_server.market.answer import Freshness
 from tickgate_server.market.asset import AssetQuery, AssetStatus, CodeKind
+from tickgate_server.market.live import Channel
 from tickgate_server.market.provenance import STOCK_FEEDS, Feed, Tier
 from tickgate_server.market.symbol import STOCK_SYMBOL_RULE, is_stock_symbol
 from tickgate_server.market.time import NANOS
@@ -463,3 +465,124 @@ def test_a_token_nested_without_end_is_refused() -> None:
     token: Any = base64.urlsafe_b64encode(data).decode()
     with pytest.raises(ValueError, match="not a page token"):
         decode_token(token, QUERY, AssetPosition)
+
+
+# ------------------------------------------------------------------------------------- streams
+
+
+@given(st.text(max_size=70) | st.text("ab-1", min_size=60, max_size=70))
+def test_a_subscription_has_a_short_printable_id(text: str) -> None:
+    """An id is at most 64 printable ASCII characters, and may be empty."""
+    fine = len(text) <= 64 and text.isascii() and text.isprintable()
+    found = broken(lambda reader: reader.subscription_id(text))
+    assert found == ({} if fine else {"id": "up to 64 printable ASCII characters"})
+    assert Reader().subscription_id(text) == text
+
+
+@given(st.lists(st.integers(-1, 8) | INT32, max_size=9))
+def test_channels_are_known_and_named_once(numbers: list[int]) -> None:
+    """Channels come in the contract's order; unknown, unspecified and repeated ones are refused by their place."""
+    found = broken(lambda reader: reader.channels(numbers))
+    if len(numbers) > 6:
+        assert found == {"channels": "there are 6 channels, each named once"}
+        return
+    assert set(found) == {
+        f"channels[{index}]"
+        for index, number in enumerate(numbers)
+        if not 1 <= number <= 6 or number in numbers[:index]
+    }
+    if not found:
+        read = Reader().channels(numbers)
+        assert [convert.CHANNELS[channel] for channel in read] == (sorted(numbers) or [1])
+
+
+@given(INT32 | st.integers(0, 9))
+def test_a_feed_that_is_followed_is_live(number: int) -> None:
+    """IEX, SIP and the delayed SIP can be followed; any other number is refused, and none means the default."""
+    followed = {convert.FEEDS[feed]: feed for feed in (Feed.IEX, Feed.SIP, Feed.DELAYED_SIP)}
+    found = broken(lambda reader: reader.live_feed(number, Feed.IEX))
+    assert set(found) == (set() if number in followed else {"feed"})
+    if number in followed:
+        assert Reader().live_feed(number, Feed.IEX) is followed[number]
+    assert Reader().live_feed(None, Feed.SIP) is Feed.SIP
+
+
+@pytest.mark.parametrize(
+    ("number", "default", "said"),
+    [
+        (None, Feed.OTC, "the default feed cannot be followed"),
+        (0, Feed.IEX, "FEED_UNSPECIFIED cannot be followed"),
+        (7, Feed.IEX, "FEED_OPRA cannot be followed"),
+        (99, Feed.IEX, "99 cannot be followed"),
+    ],
+)
+def test_a_feed_that_cannot_be_followed_is_named(
+    number: int | None, default: Feed, said: str
+) -> None:
+    """The sentence names the feed, also where it is only the default, and those that can be followed."""
+    found = broken(lambda reader: reader.live_feed(number, default))
+    assert found == {"feed": f"{said}; FEED_DELAYED_SIP, FEED_IEX, FEED_SIP can"}
+
+
+@given(st.lists(st.sampled_from(["A", "*", "aapl", "x" * 64, "x" * 65, ""]), max_size=6))
+def test_symbols_of_a_stream_can_be_named_in_an_answer(texts: list[str]) -> None:
+    """What is too long to be named, or named twice, is refused by its place; whether it can be followed comes later."""
+    found = broken(lambda reader: reader.followed(texts, needed=False))
+    assert set(found) == {
+        f"symbols[{index}]"
+        for index, text in enumerate(texts)
+        if not 1 <= len(text) <= 64 or text in texts[:index]
+    }
+    assert Reader().followed(texts, needed=False) == tuple(texts)
+
+
+def test_symbols_of_a_stream_are_some_and_not_too_many() -> None:
+    """Where symbols are needed there is at least one, and one request names ten thousand at most."""
+    none = broken(lambda reader: reader.followed([], needed=True))
+    assert none == {"symbols": "at least one"}
+    many = [f"S{number}" for number in range(10_001)]
+    assert broken(lambda reader: reader.followed(many[1:], needed=True)) == {}
+    assert broken(lambda reader: reader.followed(many, needed=True)) == {
+        "symbols": "10000 at most in one request, not 10001"
+    }
+
+
+@given(st.integers(-2, 3) | st.integers(-(2**63), 2**63 - 1), st.integers(-1, NANOS) | INT32)
+def test_an_interval_has_bounds_that_it_may_touch(seconds: int, nanos: int) -> None:
+    """A duration is read when it is well formed and from the least to the most, both included."""
+    message = Duration(seconds=seconds, nanos=nanos)
+    fine = 0 <= nanos < NANOS and NANOS // 10 <= seconds * NANOS + nanos <= 2 * NANOS
+    found = broken(lambda reader: reader.seconds("heartbeat_interval", message, 0.1, 2))
+    assert found == ({} if fine else {"heartbeat_interval": "0.1 to 2 seconds"})
+    if fine:
+        assert Reader().seconds("heartbeat_interval", message, 0.1, 2) == seconds + nanos / NANOS
+    assert Reader().seconds("heartbeat_interval", None, 0.1, 2) is None
+
+
+@given(st.text(max_size=80) | st.from_regex(r"\d\.[a-z]+\.[0-9a-z]+\.[0-9a-f]{16}", fullmatch=True))
+def test_a_garbage_resume_token_is_refused(text: str) -> None:
+    """What is no token of a gateway is refused by its field, and an empty one is none."""
+    found = broken(lambda reader: reader.resume_token(text))
+    assert found == ({"resume_token": "not a resume token of this gateway"} if text else {})
+
+
+def test_a_resume_token_is_read() -> None:
+    """A token says where its follower stopped reading."""
+    prefix = tokens.prefix(Feed.IEX, "ep0c4", [Channel.TRADES], ["AAPL"])
+    read = Reader().resume_token(tokens.encode(prefix, 77, NANOS))
+    assert read is not None
+    assert (read.epoch, read.position, read.time) == ("ep0c4", 77, NANOS)
+    assert tokens.belongs(read, prefix)
+
+
+def test_fields_of_an_inner_message_are_named_with_their_path() -> None:
+    """What is wrong inside another message is named from the outermost on."""
+    reader = Reader("subscribe")
+    reader.subscription_id("\n")
+    reader.followed([""], needed=True)
+    with pytest.raises(InvalidRequest) as refused:
+        reader.done()
+    assert [field for field, _ in refused.value.violations] == [
+        "subscribe.id",
+        "subscribe.symbols[0]",
+    ]

@@ -87,7 +87,7 @@ class About(Struct, frozen=True):
     """Nanoseconds of the wall clock."""
 
 
-class _GapQuery(Struct, frozen=True):
+class GapQuery(Struct, frozen=True):
     """Which gaps are asked for."""
 
     feed: Feed | None
@@ -196,7 +196,7 @@ class StatusServicer:
         )
         feed = reader.stock_feed(request.feed if request.HasField("feed") else None, None)
         symbol = reader.symbol(request.symbol) if request.symbol else ""
-        filters = _GapQuery(feed, symbol, start, end)
+        filters = GapQuery(feed, symbol, start, end)
         size = reader.page_size(request.page_size, default=_GAPS, largest=_MOST_GAPS)
         position = reader.page_token(request.page_token, filters, GapPosition)
         reader.done()
