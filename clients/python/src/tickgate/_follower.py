@@ -265,8 +265,6 @@ class Follower(Generic[Item]):
         if message.resume_token:
             stream.tokens.append((stream.received, message.resume_token))
         if self._change is not None or not self._unread:
-            # There is nothing to take. Or the caller waits for an answer and takes nothing: what
-            # stands before the answer must not fill the window that the answer needs.
             stream.settled = stream.received
 
     def _read(self, message: pb.SubscribeResponse) -> None:
@@ -469,6 +467,9 @@ class Follower(Generic[Item]):
 
     def _changed(self, change: Change, request: pb.SubscribeRequest) -> Change:
         self._change = change
+        # Whoever waits for an answer takes nothing. What stands before the answer must not fill the
+        # window that the answer needs, so until it comes messages are acknowledged as they arrive.
+        self._stream.settled = self._stream.received
         # Without a stream the next one begins with what is wanted by then.
         if not self._stream.over:
             self._stream.requests.append(request)
