@@ -163,7 +163,7 @@ def watch(
         options.connect() as gateway,
         gateway.follow(*symbols, feed=feed, min_update_interval=interval) as quotes,
         watching.closing_after(quotes, seconds),
-        _view(quotes, options) as show,
+        _view(quotes, symbols, options) as show,
     ):
         complete = watching.watch(quotes, symbols, show, count)
     return COMPLETE if complete else INCOMPLETE
@@ -398,7 +398,7 @@ def _show(values: Iterable[object], table: RenderableType, options: Options) -> 
 
 
 def _view(
-    quotes: SyncSubscription[Quote], options: Options
+    quotes: SyncSubscription[Quote], symbols: Sequence[str], options: Options
 ) -> AbstractContextManager[watching.Show]:
     """How to show what is followed: as JSON, on a terminal, or anywhere else."""
     console = Console()
@@ -407,7 +407,7 @@ def _view(
             lambda each: _write(console, json.dumps(plain(each), ensure_ascii=False))
         )
     if console.is_terminal:
-        return watching.board(console, quotes)
+        return watching.board(console, quotes, symbols)
     return nullcontext(lambda each: _write(console, tables.event(each).plain))
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
-    from ._models import Quote, Reconnected, Unavailable
+    from ._models import Counts, Quote, Reconnected, Unavailable
     from ._sync_subscription import SyncSubscription
 
     Happening = Update[Quote] | SymbolStatus | Disconnected | Reconnected
@@ -76,9 +76,11 @@ def closing_after(quotes: SyncSubscription[Quote], seconds: float | None) -> Ite
 
 
 @contextmanager
-def board(console: Console, quotes: SyncSubscription[Quote]) -> Iterator[Show]:
-    """A table with a row for each symbol, drawn anew four times a second."""
-    shown = _Board(quotes)
+def board(
+    console: Console, quotes: SyncSubscription[Quote], symbols: Sequence[str]
+) -> Iterator[Show]:
+    """A table with a row for each symbol as they were asked for, drawn anew four times a second."""
+    shown = _Board(quotes, symbols)
     with Live(get_renderable=shown.table, console=console, refresh_per_second=4):
         yield shown.show
 
@@ -86,8 +88,9 @@ def board(console: Console, quotes: SyncSubscription[Quote]) -> Iterator[Show]:
 class _Board:
     """What the table needs to know besides the subscription. Drawn by a thread of rich's."""
 
-    def __init__(self, quotes: SyncSubscription[Quote]) -> None:
+    def __init__(self, quotes: SyncSubscription[Quote], symbols: Sequence[str]) -> None:
         self._quotes = quotes
+        self._symbols = symbols
         self._lock = threading.Lock()
         self._recent: dict[str, deque[float]] = {}
         self._gaps: Counter[str] = Counter()
@@ -110,10 +113,13 @@ class _Board:
     def table(self) -> RenderableType:
         """The table as things stand."""
         with self._lock:
-            rows = [self._row(symbol) for symbol in self._quotes.counts]
+            counts = self._quotes.counts
+            # "*" has no row itself, and those of all that come.
+            symbols = dict.fromkeys([*self._symbols, *counts])
+            rows = [self._row(each, counts[each]) for each in symbols if each in counts]
             return tables.watched(rows, tuple(self._reasons.values()), self._lost)
 
-    def _row(self, symbol: str) -> tables.Watched:
+    def _row(self, symbol: str, counts: Counts) -> tables.Watched:
         status, quote = self._quotes.states.get(symbol), self._quotes.latest(symbol)
         recent = self._recent.get(symbol, deque())
         return tables.Watched(
@@ -122,7 +128,7 @@ class _Board:
             state=status and status.state,
             age=_age(quote, recent[-1]) if quote and recent else None,
             per_second=self._rate(recent),
-            conflated=self._quotes.counts[symbol].conflated,
+            conflated=counts.conflated,
             gaps=self._gaps[symbol],
         )
 
