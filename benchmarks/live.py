@@ -1,4 +1,4 @@
-"""What a benchmark of streams stands on: an upstream that feeds, a gateway that follows it, readers, and a bare writer."""
+"""What a benchmark of streams stands on: an upstream, a gateway that follows it, readers, and a bare writer."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from .stage import running_gateway
 PATIENCE: Final = 120.0
 """Seconds after which a step that hangs is broken off."""
 
-SETTLED: Final = 0.7
-"""Seconds of silence that everything gets to be said and read: nobody is told when that is."""
+SETTLED: Final = 0.5
+"""Seconds without a delivery after which everything counts as delivered and read."""
 
 _FOLLOWING: Final[Mapping[str, str]] = {
     "TICKGATE_ALPACA__PLAN": "plus",
@@ -116,7 +116,6 @@ class LiveStage:
         self,
         followed: Sequence[Sequence[str]],
         *,
-        paces: Sequence[float] = (),
         keep: bool = True,
         schedule: str = "",
     ) -> Plan:
@@ -126,7 +125,6 @@ class LiveStage:
             subscriptions=[_subscription(symbols) for symbols in followed],
             symbols=[len(symbols) for symbols in followed],
             market_ahead=self.market_ahead,
-            paces=list(paces),
             keep=keep,
             schedule=schedule,
         )
@@ -153,9 +151,13 @@ class LiveStage:
         return status.streams
 
     def settle(self) -> None:
-        """Give everything time to be said and read."""
-        # Nothing is measured between a round's last quote and its end but CPU, of which silence takes none.
-        time.sleep(SETTLED)
+        """Wait until everything that was sent has been delivered or conflated, and read."""
+        before, now = -1, 0
+        while before != now:
+            # The gateway does not say when it has nothing more to do.
+            time.sleep(SETTLED)
+            counts = self.counts()
+            before, now = now, counts.delivered + counts.conflated
 
 
 def expect_all(followed: Sequence[Sequence[str]], played: Played, heard: Heard) -> None:

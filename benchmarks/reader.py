@@ -17,7 +17,7 @@ import struct
 import sys
 import time
 from array import array
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import pairwise
@@ -57,9 +57,6 @@ class Plan(msgspec.Struct):
     market_ahead: int
     """Nanoseconds by which event times are ahead of the wall clock."""
 
-    paces: list[float] = []
-    """Seconds between two messages that each stream takes; none takes them as they come."""
-
     keep: bool = True
     """Whether messages are kept, and read in the end."""
 
@@ -85,9 +82,6 @@ class Stream(msgspec.Struct):
     conflated: int = 0
     records: dict[str, int] = {}
     """Delivered and conflated, by symbol."""
-
-    ages: list[float] = []
-    """Seconds: p50, p99 and the largest of the stream."""
 
 
 class Heard(msgspec.Struct):
@@ -129,8 +123,6 @@ class Link(asyncio.Protocol):
 
         self._plan = plan
         self._number = number
-        self._pace = plan.paces[number] if plan.paces else 0.0
-        self._unread: deque[bytes] = deque()
         self._taken = 0
         self._transport: Any = None
         self._buffer = b""
@@ -160,8 +152,6 @@ class Link(asyncio.Protocol):
             )
         )
         self._say(self._plan.subscriptions[self._number])
-        if self._pace:
-            self._loop.call_later(self._pace, self._take_in_turn, self._loop.time() + self._pace)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take notice of the end."""
@@ -203,24 +193,18 @@ class Link(asyncio.Protocol):
             length = int.from_bytes(payload[1:5], "big")
             if len(payload) == length + 5:
                 # Nearly always: a message that fills a frame.
-                self._receive(payload[5:])
+                self._take(payload[5:])
                 return
         body = self._body
         body += payload
         while len(body) >= 5 and len(body) >= (end := 5 + int.from_bytes(body[1:5], "big")):
-            self._receive(bytes(body[5:end]))
+            self._take(bytes(body[5:end]))
             del body[:end]
-
-    def _receive(self, body: bytes) -> None:
-        self.received += 1
-        self.payload += len(body)
-        if self._pace:
-            self._unread.append(body)
-        else:
-            self._take(body)
 
     def _take(self, body: bytes) -> None:
         self._taken += 1
+        self.received += 1
+        self.payload += len(body)
         if not self._plan.keep:
             if not self.is_ready:
                 self._learn(body)
@@ -234,13 +218,6 @@ class Link(asyncio.Protocol):
                 self._ack()
             else:
                 self._timer = self._loop.call_later(wait, self._ack)
-
-    def _take_in_turn(self, due: float) -> None:
-        if not self.problem:
-            if self._unread:
-                self._take(self._unread.popleft())
-            due = max(due + self._pace, self._loop.time() - self._pace)
-            self._loop.call_at(due, self._take_in_turn, due)
 
     def _ack(self) -> None:
         self._timer = None
@@ -290,8 +267,6 @@ class Account:
             else:
                 self._read_updates(message, taken + self._ahead, link, stream, records, ages)
         stream.records = dict(records)
-        if ages:
-            stream.ages = percentiles(ages, 50, 99, 100)
         self.ages.extend(ages)
         return stream
 
@@ -374,7 +349,7 @@ async def read(plan: Plan) -> Heard:
     for link in links:
         link.close()
     if plan.schedule:
-        Path(plan.schedule).write_bytes(msgspec.msgpack.encode(_schedule(links)))
+        _keep(links, Path(plan.schedule))
     account = Account(plan, shift)
     if plan.keep:
         streams = [account.read(link) for link in links]
@@ -391,7 +366,7 @@ async def _line() -> str:
     return await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
 
 
-def _schedule(links: Sequence[Link]) -> Schedule:
+def _keep(links: Sequence[Link], schedule: Path) -> None:
     streams = []
     for link in links:
         messages = [(pb.SubscribeResponse.FromString(body), body) for _, body in link.kept]
@@ -404,7 +379,8 @@ def _schedule(links: Sequence[Link]) -> Schedule:
             sys.exit("messages were not made in the order in which they came")
         streams.append(made)
     began = min((stream[0][0] for stream in streams if stream), default=0)
-    return Schedule(began, [[(at - began, body) for at, body in stream] for stream in streams])
+    moved = [[(at - began, body) for at, body in stream] for stream in streams]
+    schedule.write_bytes(msgspec.msgpack.encode(Schedule(began, moved)))
 
 
 def main(plan: Path, heard: Path) -> None:

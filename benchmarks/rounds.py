@@ -30,6 +30,9 @@ class Effort:
     seconds: float
     """Of one contestant in one round."""
 
+    minutes: float = 10.0
+    """For which memory is watched."""
+
 
 @dataclass(frozen=True, slots=True)
 class Score:

@@ -1,22 +1,25 @@
 """Runs the benchmarks, prints their tables and writes them to benchmarks/RESULTS.md.
 
-python -m benchmarks.run                           everything, in about six minutes
-python -m benchmarks.run --rounds 9 --seconds 4    the same, steadier
-python -m benchmarks.run --only cached_quote       one table, written nowhere
+python -m benchmarks.run                                everything, in about half an hour
+python -m benchmarks.run --rounds 9 --seconds 4         the same, steadier
+python -m benchmarks.run --only cached_quote fan_out    some tables, written nowhere
+python -m benchmarks.run --only streams --merge         those of streams, written to where they stand on the page
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from . import circuit, guards, spared, tiers, unary
+from . import circuit, decoding, guards, spared, streaming, tiers, unary
 from .h2load import NoLoadGenerator, find
 from .load import Load
 from .processes import BrokenMeasurement, Cores
@@ -28,7 +31,18 @@ _HERE: Final = Path(__file__).parent
 _RESULTS: Final = _HERE / "RESULTS.md"
 CACHE: Final = _HERE.parent / ".build" / "h2load"
 
-BENCHMARKS: Final[tuple[Callable[[Stage, Effort], Table], ...]] = (
+Benchmark = Callable[[Stage, Effort], Table]
+
+STREAMS: Final[tuple[Benchmark, ...]] = (
+    streaming.fan_out,
+    streaming.followers,
+    streaming.frame_to_reader,
+    decoding.decoding,
+    streaming.slow_readers,
+    streaming.footprint,
+)
+
+BENCHMARKS: Final[tuple[Benchmark, ...]] = (
     unary.cached_quote,
     unary.cached_batch,
     unary.unhurried,
@@ -39,6 +53,7 @@ BENCHMARKS: Final[tuple[Callable[[Stage, Effort], Table], ...]] = (
     spared.mix,
     spared.crowds,
     unary.slow_upstream,
+    *STREAMS,
 )
 """Each makes a table of its own; its name is what --only takes."""
 
@@ -58,10 +73,15 @@ from `benchmarks/asker.py` where they differ.
 A round of h2load counts only if each call was answered with HTTP 200 and a message, the gateway logged each as it was
 to end, nothing went upstream where memory was to answer, and the answers were of one size. A real gRPC client asks
 before and after. The asker keeps every answer, and each is read when the round is over: how many values it holds, and
-from which tier."""
+from which tier.
+
+Where streams are measured, a gateway with the plan plus follows the feed sip of `benchmarks/feeder.py`, which sends
+frames made beforehand, before a sandbox whose market is open and goes on. `benchmarks/reader.py` reads. A round counts
+only if the numbers of the updates show, for each follower and symbol, that everything the upstream sent was delivered
+or conflated."""
 
 
-def measure(only: str | None, effort: Effort) -> list[Table]:
+def measure(only: Collection[str], effort: Effort) -> list[Table]:
     """Run the benchmarks and print each table as soon as it is there."""
     if sys.platform != "linux":
         sys.exit(
@@ -73,7 +93,7 @@ def measure(only: str | None, effort: Effort) -> list[Table]:
         load = Load(find(CACHE), cores.others, Path(folder))
         with stage(load, Path(folder), cores) as running:
             for benchmark in BENCHMARKS:
-                if only in (None, benchmark.__name__):
+                if benchmark.__name__ in only:
                     tables.append(benchmark(running, effort))
                     print(f"\n{tables[-1]}", flush=True)
     return tables
@@ -97,6 +117,17 @@ def page(tables: Sequence[Table], command: str, effort: Effort) -> str:
     return "\n\n".join(["# Benchmarks", about, method, *map(str, tables)]) + "\n"
 
 
+def merge(written: str, tables: Sequence[Table], command: str) -> str:
+    """Return the page *written* with *tables* where those of the same title stand, or behind all others."""
+    head, *sections = re.split(r"^(?=## )", written.rstrip("\n") + "\n\n", flags=re.MULTILINE)
+    by_title = {section.partition("\n")[0]: section for section in sections}
+    when = f"Measured apart from the others: `{command}`, {'; '.join(machine())}."
+    for table in tables:
+        section = str(replace(table, notes=[*table.notes, when]))
+        by_title[section.partition("\n")[0]] = f"{section}\n\n"
+    return "".join([head, *by_title.values()]).rstrip("\n") + "\n"
+
+
 def _listed(settings: Mapping[str, str]) -> str:
     return ", ".join(f"`{name}={value}`" for name, value in settings.items())
 
@@ -106,21 +137,42 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each comparison (5)")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a round (2)")
+    parser.add_argument(
+        "--minutes", type=float, default=10.0, help="for which memory is watched (10)"
+    )
     names = [benchmark.__name__ for benchmark in BENCHMARKS]
-    parser.add_argument("--only", choices=names, help="run one benchmark and write no page")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=[*names, "streams"],
+        metavar="NAME",
+        help=f"run some and write no page: streams, or {', '.join(names)}",
+    )
+    parser.add_argument("--merge", action="store_true", help="write what --only found to the page")
     arguments = parser.parse_args()
+    if arguments.merge and not arguments.only:
+        parser.error("--merge goes with --only")
 
-    effort = Effort(max(1, arguments.rounds), max(0.1, arguments.seconds))
+    effort = Effort(
+        max(1, arguments.rounds), max(0.1, arguments.seconds), max(0.1, arguments.minutes)
+    )
+    only = set(arguments.only or names)
+    if "streams" in only:
+        only |= {benchmark.__name__ for benchmark in STREAMS}
     try:
-        tables = measure(arguments.only, effort)
+        tables = measure(only, effort)
     except (BrokenMeasurement, NoLoadGenerator) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1
-    if arguments.only is None:
-        command = shlex.join(["python", "-m", "benchmarks.run", *sys.argv[1:]])
-        command = command if sys.argv[1:] else "make bench"
-        _RESULTS.write_text(page(tables, command, effort), encoding="utf-8")
-        print(f"\nwritten to {os.path.relpath(_RESULTS)}")
+    command = shlex.join(["python", "-m", "benchmarks.run", *sys.argv[1:]])
+    if arguments.merge:
+        written = merge(_RESULTS.read_text(encoding="utf-8"), tables, command)
+    elif arguments.only:
+        return 0
+    else:
+        written = page(tables, command if sys.argv[1:] else "make bench", effort)
+    _RESULTS.write_text(written, encoding="utf-8")
+    print(f"\nwritten to {os.path.relpath(_RESULTS)}")
     return 0
 
 

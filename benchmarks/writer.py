@@ -76,6 +76,7 @@ async def serve(schedule: Schedule) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
     service, _, method = SUBSCRIBE[1:].partition("/")
+    handler: grpc.RpcMethodHandler[bytes, bytes]
     handler = grpc.stream_stream_rpc_method_handler(Writer(schedule).subscribe)
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler(service, {method: handler}),)
