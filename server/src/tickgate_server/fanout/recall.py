@@ -128,17 +128,21 @@ class Recall:
                 Freshness(max_event_age=_ANY_AGE),
             )
         for topic, boxes in batch:
-            answer = answers[topic.entry.symbol]
-            for box in boxes:
-                if box.followed.get((channel, topic.entry.symbol)) is not topic.entry:
-                    continue
-                if isinstance(answer, Unavailable):
-                    box.notice(topic.entry, why=answer)
-                elif topic.entry not in box.unread:
-                    self._hub.give_snapshot(
-                        topic, box, answer.value, _KINDS[channel], answer.served_from
-                    )
+            if topic.entry.latest is None and topic.entry.why is None:
+                # Otherwise the stream was quicker, and has told everybody something newer.
+                self._give(topic, boxes, answers[topic.entry.symbol])
         self._hub.settle()
+
+    def _give(self, topic: Topic, boxes: Iterable[Box], answer: Answer[Any] | Unavailable) -> None:
+        entry = topic.entry
+        for box in boxes:
+            if box.followed.get((entry.channel, entry.symbol)) is not entry:
+                continue
+            if isinstance(answer, Unavailable):
+                box.notice(entry, why=answer)
+            else:
+                kind = _KINDS[entry.channel]
+                self._hub.give_snapshot(topic, box, answer.value, kind, answer.served_from)
 
     # -------------------------------------------------------------------------------------- resyncs
 

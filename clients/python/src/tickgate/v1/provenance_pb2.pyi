@@ -5,7 +5,8 @@ Where a value came from and how old it is.
 
 Every market value in this API carries a Provenance. It travels with the value from the upstream connection to the
 caller; nothing in it is filled in afterwards except what can only be known at the moment of serving (served_from,
-serve_time, event_age, receive_age, stale). `source`, `receive_time`, `serve_time` and `receive_age` are always set.
+serve_time, event_age, receive_age, stale). `source`, `receive_time`, `serve_time` and `receive_age` are always set, but
+on a stream, whose messages bear one serve_time for all of their updates and leave ages to the reader.
 
 Rules for time in this API: an instant is a google.protobuf.Timestamp, its name ends in `_time`, it is UTC and keeps
 every nanosecond that the upstream sent. A length of time is a google.protobuf.Duration. Ranges are half-open: the

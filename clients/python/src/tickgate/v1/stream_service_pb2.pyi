@@ -232,7 +232,8 @@ class Subscription(google.protobuf.message.Message):
     feed: tickgate.v1.provenance_pb2.Feed.ValueType
     """Feed. Unset means the gateway's default stock feed."""
     resume_token: builtins.str
-    """Token of the last message that was read of the same subscription (feed, channels and symbols) on an earlier stream.
+    """Token of the last message that was read of the same subscription on an earlier stream: the same feed and channels, and
+    the same symbols as were asked for by then, whatever became of each.
     Queued records since then are sent again as far as the gateway keeps them; what cannot be is a Gap with
     GAP_CAUSE_RESUME. Empty begins anew.
     """
@@ -254,7 +255,7 @@ class Subscription(google.protobuf.message.Message):
     @property
     def heartbeat_interval(self) -> google.protobuf.duration_pb2.Duration:
         """A heartbeat at least this often, 100 ms to an hour; unset means 15 s. Of several subscriptions of one stream the
-        shortest counts.
+        shortest counts. Who leaves 64 messages unacknowledged gets none until he acknowledges again.
         """
 
     @property
@@ -291,7 +292,7 @@ Global___Subscription: typing_extensions.TypeAlias = Subscription
 
 @typing.final
 class AddSymbols(google.protobuf.message.Message):
-    """AddSymbols follows more symbols. One that is followed already gets its snapshot again."""
+    """AddSymbols follows more symbols. Each is answered with its status; one that is followed already gets its snapshot again."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -554,13 +555,15 @@ class Update(google.protobuf.message.Message):
     TRADING_STATUS_FIELD_NUMBER: builtins.int
     PRICE_BANDS_FIELD_NUMBER: builtins.int
     sequence: builtins.int
-    """Number of the record: contiguous in its epoch for each feed, channel and symbol. For a SNAPSHOT or RESYNC that was
-    asked for over HTTP, the number of the last live record before it, 0 before the first.
+    """Number of the record: contiguous in its epoch for each feed, channel and symbol. A SNAPSHOT or RESYNC has none of its
+    own: it bears that of the newest record before it, 0 before the first.
     """
     kind: Global___UpdateKind.ValueType
     """How it came."""
     conflated: builtins.int
-    """Valid records of this channel and symbol between the update delivered before and this one, which this one supersedes."""
+    """Valid records of this channel and symbol since the update delivered before that this one supersedes. For a SNAPSHOT or
+    RESYNC the record whose number it bears is among them, unless that was delivered.
+    """
     @property
     def quote(self) -> tickgate.v1.quote_pb2.Quote:
         """CHANNEL_QUOTES: the best bid and ask."""
@@ -822,7 +825,7 @@ class StreamClosing(google.protobuf.message.Message):
     """One sentence for people."""
     @property
     def retry_delay(self) -> google.protobuf.duration_pb2.Duration:
-        """Connect again after this time, spread at random so that not all come at once."""
+        """Connect again after this time. The caller spreads it at random, so that not all come at once."""
 
     def __init__(
         self,
