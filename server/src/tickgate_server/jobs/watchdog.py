@@ -10,7 +10,7 @@ import structlog
 
 from ..market.answer import Freshness, Question
 from ..market.live import FeedState, GapCause
-from ..market.provenance import Feed
+from ..market.provenance import FEED_DELAY, Feed
 from ..market.session import MarketSession
 from ..market.time import NANOS
 from ..market.unavailable import Unavailable
@@ -106,4 +106,6 @@ class Watchdog:
         if isinstance(answer, Unavailable):
             return False
         event_time = answer.value.event_time
-        return event_time is not None and event_time > since + _MARGIN
+        # What a feed is late by design it is late with everything.
+        brought = since - FEED_DELAY.get(self._feed, 0)
+        return event_time is not None and event_time > brought + _MARGIN
