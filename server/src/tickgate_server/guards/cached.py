@@ -122,7 +122,7 @@ class CachedLatest(Generic[V]):
         after = self._clock.monotonic() - bounds.keep
         symbols: Sequence[str] = question.symbols
         if bounds.book and self._tiers.book and bounds.keep > 0:
-            self._recall_live(question, answers)
+            self._recall_live(question, after, answers)
             symbols = [symbol for symbol in symbols if symbol not in answers]
         if bounds.memory:
             live = len(answers)
@@ -132,15 +132,18 @@ class CachedLatest(Generic[V]):
             self._tiers.memory_counts.misses += len(symbols) - hits
         return answers
 
-    def _recall_live(self, question: Question, answers: dict[str, Answer[V] | Unavailable]) -> None:
+    def _recall_live(
+        self, question: Question, after: float, answers: dict[str, Answer[V] | Unavailable]
+    ) -> None:
         for symbol in question.symbols:
-            # What is live was confirmed at this very moment.
             live = self._tiers.book.get((question.feed, symbol))
-            if isinstance(live, Held):
-                answers[symbol] = Answer(live, Tier.BOOK)
-            elif live is not None:
+            if live is None:
+                continue
+            if not isinstance(live, Held):
                 # What the feed said last is no value, and supersedes whatever another tier holds.
                 answers[symbol] = live.after(self._attempt(Tier.BOOK, TierOutcome.REFUSED))
+            elif live.confirmed_at > after:
+                answers[symbol] = Answer(live, Tier.BOOK)
         counts = self._tiers.book_counts
         counts.hits += len(answers)
         counts.misses += len(question.symbols) - len(answers)
@@ -340,7 +343,10 @@ class CachedLatest(Generic[V]):
         )
 
     def _left_book(self, key: Key, bounds: Bounds) -> TierAttempt:
-        return self._passed(Tier.BOOK, allowed=bounds.book, holds=key in self._tiers.book)
+        live = self._tiers.book.get(key) if bounds.book else None
+        if isinstance(live, Unavailable):
+            return self._attempt(Tier.BOOK, TierOutcome.REFUSED)
+        return self._passed(Tier.BOOK, allowed=bounds.book, holds=live is not None)
 
     def _passed(self, tier: Tier, *, allowed: bool, holds: bool) -> TierAttempt:
         if not allowed:
