@@ -58,6 +58,7 @@ def test_without_settings_it_is_a_sandbox() -> None:
     settings = load(None)
     assert (settings.environment, settings.listen) == ("sandbox", "127.0.0.1:50051")
     assert (settings.data_url, settings.trading_url) == (SANDBOX_URL, SANDBOX_URL)
+    assert settings.stream_url == "ws://127.0.0.1:50080"
     assert settings.alpaca.stock_feed is Feed.IEX
     assert all(settings.keys)
 
@@ -141,6 +142,26 @@ def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch, var
         ('[alpaca]\ndata_url = "ftp://data"', "alpaca.data_url"),
         ('[alpaca]\ndata_url = "https://"', "alpaca.data_url"),
         ('[alpaca]\ntrading_url = "https://me:very-secret-value@host"', "alpaca.trading_url"),
+        ('[alpaca]\nstream_url = "https://stream.data.alpaca.markets"', "alpaca.stream_url"),
+        ('[alpaca]\nstream_url = "wss://"', "alpaca.stream_url"),
+        ('[alpaca]\nstream_url = "ws://host:0"', "alpaca.stream_url"),
+        ('[alpaca]\nstream_url = "ws://host:70000"', "alpaca.stream_url"),
+        ('[alpaca]\nstream_url = "wss://me:very-secret-value@host"', "alpaca.stream_url"),
+        ('[alpaca]\nstream_url = "wss://host/?key=very-secret-value"', "alpaca.stream_url"),
+        ("[stream]\nstreams = 0", "stream.streams"),
+        ("[stream]\nsymbols = 0", "stream.symbols"),
+        ("[stream]\nsubscriptions = 0", "stream.subscriptions"),
+        ("[stream]\nsymbol_limit = -1", "stream.symbol_limit"),
+        ("[stream]\nlinger = -1", "stream.linger"),
+        ("[stream]\nstale_after = 0.9", "stream.stale_after"),
+        ("[stream]\nstale_after = 3601", "stream.stale_after"),
+        ("[stream]\nmax_unread_age = 0.009", "stream.max_unread_age"),
+        ("[stream]\nmax_unread_age = 11", "stream.max_unread_age"),
+        ("[stream]\nqueue = 0", "stream.queue"),
+        ("[stream]\nkeep_records = -1", "stream.keep_records"),
+        ("[stream]\nkeep_for = nan", "stream.keep_for"),
+        ("[stream]\nsilence = 0.5", "stream.silence"),
+        ('[stream]\nall_symbols = "*"', "stream.all_symbols"),
         ('[validation]\ncrossed = "ignore"', "validation.crossed"),
         ('[log]\nlevel = "loud"', "log.level"),
     ],
@@ -186,6 +207,7 @@ def test_each_environment_has_its_hosts(
     monkeypatch.setenv("TICKGATE_ENVIRONMENT", environment)
     settings = load(None)
     assert (settings.data_url, settings.trading_url) == ("https://data.alpaca.markets", trading)
+    assert settings.stream_url == "wss://stream.data.alpaca.markets"
     assert settings.keys == SECRETS
 
 
@@ -208,11 +230,30 @@ def test_live_takes_alpacas_own_hosts_alone(
 
 
 @pytest.mark.usefixtures("keys")
+@pytest.mark.parametrize(
+    "url",
+    ["ws://stream.data.alpaca.markets", "wss://stream.data.sandbox.alpaca.markets", "ws://127.0.0.1:50080",
+     "wss://stream.data.alpaca.markets.example.com", "wss://data.alpaca.markets",
+     "wss://stream.data.alpaca.markets/v2/test"],
+)  # fmt: skip
+def test_live_takes_alpacas_own_stream_alone(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """A live gateway refuses any other stream, the right one without TLS, and the one whose values are invented."""
+    monkeypatch.setenv("TICKGATE_ENVIRONMENT", "live")
+    monkeypatch.setenv("TICKGATE_ALPACA__STREAM_URL", url)
+    said = refusal()
+    assert "alpaca.stream_url" in said
+    assert url in said
+
+
+@pytest.mark.usefixtures("keys")
 def test_paper_may_have_a_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """A paper gateway may be pointed elsewhere; a slash at the end of an address is dropped."""
     monkeypatch.setenv("TICKGATE_ENVIRONMENT", "paper")
     monkeypatch.setenv("TICKGATE_ALPACA__DATA_URL", "http://127.0.0.1:1/")
-    assert load(None).data_url == "http://127.0.0.1:1"
+    monkeypatch.setenv("TICKGATE_ALPACA__STREAM_URL", "ws://127.0.0.1:1/")
+    settings = load(None)
+    assert (settings.data_url, settings.stream_url) == ("http://127.0.0.1:1", "ws://127.0.0.1:1")
+    assert settings.shown()["alpaca"]["stream_url"] == "ws://127.0.0.1:1"
 
 
 @pytest.mark.parametrize("environment", ["paper", "live"])
