@@ -19,7 +19,10 @@ from tickgate_server.observe.counters import FeedCounts
 from tickgate_server.upstream.alpaca.hosts import source_of
 from tickgate_server.upstream.alpaca.stream import messages
 from tickgate_server.upstream.alpaca.stream.feed import AlpacaFeed
+from tickgate_server.upstream.alpaca.stream.handover import Confirmed, Rejected
+from tickgate_server.upstream.alpaca.stream.messages import Control
 from tickgate_server.upstream.alpaca.stream.policy import Pauses
+from tickgate_server.upstream.alpaca.stream.subscriptions import Subscriptions
 
 from ...support.fakes import NOW, HandClock, gate
 from ...support.live_feed import (
@@ -121,18 +124,17 @@ async def test_channels_by_alpacas_names(channel: Channel, on_wire: list[str]) -
         assert await live.told("confirmed") == [(channel, ["AAPL"])]
 
 
-async def test_a_symbol_that_is_held_is_confirmed_at_once() -> None:
-    """Who unfollows and follows again at once is told that the upstream sends the symbol, and nothing is asked."""
-    async with scripted() as upstream, held(upstream.url) as live:
-        live.feed.follow(QUOTES, ["AAPL"])
-        peer = await upstream.following()
-        await live.told("confirmed")
-
-        live.feed.unfollow(QUOTES, ["AAPL"])
-        live.feed.follow(QUOTES, ["AAPL"])
-        assert await live.told("confirmed", 2) == [(QUOTES, ["AAPL"])] * 2
-        live.feed.follow(QUOTES, ["IBM"])
-        assert await peer.acknowledge() == {"action": "subscribe", "quotes": ["IBM"]}
+def test_a_symbol_that_is_held_is_confirmed_at_once() -> None:
+    """Who unfollows and follows again before the upstream was asked is told that it sends the symbol."""
+    told: list[Confirmed | Rejected] = []
+    subscriptions = Subscriptions(chunk=500, tries=3, tell=told.append)
+    subscriptions.want(QUOTES, {"AAPL": 1})
+    change = subscriptions.next()
+    subscriptions.answered(change, Control(T="subscription", quotes=["AAPL"]))
+    subscriptions.release(QUOTES, ["AAPL"])
+    subscriptions.want(QUOTES, {"AAPL": 2})
+    assert told == [Confirmed(QUOTES, {"AAPL": 1}), Confirmed(QUOTES, {"AAPL": 2})]
+    assert subscriptions.next() is None
 
 
 async def test_following_twice_is_following_once() -> None:
@@ -242,6 +244,22 @@ async def test_a_clean_stop_says_goodbye() -> None:
         assert live.listener.states[-1] is FeedState.CLOSED
         assert live.counts.confirmed == {}
         assert not any(thread.name == "live-feed" for thread in threading.enumerate())
+
+
+async def test_a_stop_waits_for_nobody() -> None:
+    """An upstream that says nothing, at whatever moment, keeps no feed from ending."""
+    async with scripted() as upstream:
+        began = time.monotonic()
+        async with held(upstream.url) as live:
+            live.feed.follow(QUOTES, ["AAPL"])
+            await upstream.connection()
+            await live.in_state(FeedState.CONNECTING)
+        assert time.monotonic() - began < 1.0
+        async with held(upstream.url, replace(POLICY, pause=60.0)) as live:
+            upstream.statuses = [503]
+            live.feed.follow(QUOTES, ["AAPL"])
+            await live.in_state(FeedState.BACKING_OFF)
+        assert time.monotonic() - began < 2.0
 
 
 # ---------------------------------------------------------------------------- authentication
@@ -387,6 +405,37 @@ async def test_a_place_is_not_waited_for_longer_than_the_connection_may_stand() 
         await upstream.following()
         await live.told("confirmed")
         assert live.listener.states.count(FeedState.WAITING_FOR_SLOT) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "state"), [(404, FeedState.WAITING_FOR_SLOT), (409, FeedState.NOT_ENTITLED)]
+)
+async def test_what_is_said_while_a_place_is_waited_for_is_heard(
+    code: int, state: FeedState
+) -> None:
+    """The end of the upstream's patience costs the connection and not the wait; a refusal ends both."""
+    async with scripted() as upstream, held(upstream.url) as live:
+        live.feed.follow(QUOTES, ["AAPL"])
+        peer = await upstream.connection()
+        await peer.say(CONNECTED)
+        await peer.hear()
+        await peer.say(error(406), error(code))
+        await until(peer.over.is_set)
+        await live.in_state(state)
+
+
+@pytest.mark.parametrize(
+    ("code", "state"), [(406, FeedState.WAITING_FOR_SLOT), (500, FeedState.BACKING_OFF)]
+)
+async def test_an_upstream_may_greet_with_an_error(code: int, state: FeedState) -> None:
+    """What is refused before it was asked for is refused all the same."""
+    async with scripted() as upstream, held(upstream.url) as live:
+        live.feed.follow(QUOTES, ["AAPL"])
+        peer = await upstream.connection()
+        await peer.say(error(code))
+        await upstream.following()
+        await live.told("confirmed")
+        assert state in live.listener.states
 
 
 async def test_credentials_that_were_taken_already_are_no_error() -> None:
@@ -560,6 +609,23 @@ async def test_a_rejected_symbol_may_be_followed_again() -> None:
         await live.told("confirmed")
 
 
+async def test_a_symbol_that_the_upstream_does_not_let_go_of_is_left_alone() -> None:
+    """A refused unsubscription is no reason to ask for it for ever."""
+    async with scripted() as upstream, held(upstream.url) as live:
+        live.feed.follow(QUOTES, ["AAPL", "IBM"])
+        peer = await upstream.following()
+        await live.told("confirmed")
+        live.feed.unfollow(QUOTES, ["AAPL", "IBM"])
+        for symbols in (["AAPL", "IBM"], ["AAPL"], ["IBM"]):
+            assert await peer.hear() == {"action": "unsubscribe", "quotes": symbols}
+            await peer.say(error(400))
+        live.feed.follow(TRADES, ["AAPL"])
+        assert (await peer.acknowledge())["trades"] == ["AAPL"]
+        live.feed.follow(QUOTES, ["IBM"])
+        assert (QUOTES, ["IBM"]) in await live.told("confirmed", 3)
+        assert peer.has_heard_all
+
+
 async def test_room_is_made_before_it_is_taken() -> None:
     """What is let go of is unsubscribed before anything new is asked for, as a full plan needs it."""
     async with scripted() as upstream, held(upstream.url) as live:
@@ -569,14 +635,9 @@ async def test_room_is_made_before_it_is_taken() -> None:
         live.feed.follow(TRADES, ["IBM"])
         live.feed.unfollow(QUOTES, ["AAPL"])
         live.feed.follow(QUOTES, ["TSLA"])
-        first = await peer.acknowledge()
-        requests = [first, await peer.acknowledge(), await peer.acknowledge()]
-        places = {
-            request["action"]: place for place, request in reversed(list(enumerate(requests)))
-        }
+        requests = [await peer.acknowledge() for _ in range(3)]
         named = [request for request in requests if "quotes" in request]
         assert [request["action"] for request in named] == ["unsubscribe", "subscribe"]
-        assert places["unsubscribe"] <= 1
 
 
 async def test_the_fate_of_a_withdrawn_wish_is_no_news() -> None:
@@ -836,12 +897,17 @@ async def test_a_fault_of_ours_ends_no_feed_for_good(monkeypatch: pytest.MonkeyP
         live.feed.follow(QUOTES, ["AAPL"])
         peer = await upstream.following()
         await live.told("confirmed")
-        with monkeypatch.context() as broken, capture_logs() as logs:
-            broken.setattr(messages, "control_in", None)
+
+        def fail_once(frame: bytes) -> None:
+            monkeypatch.undo()
+            raise RuntimeError
+
+        monkeypatch.setattr(messages, "control_in", fail_once)
+        with capture_logs() as logs:
             await peer.send(quote())
-            await live.told("lost")
-        await upstream.following()
-        await live.told("confirmed", 2)
+            await upstream.following()
+            await live.told("confirmed", 2)
+        assert len(live.listener.of("lost")) == 1
         assert [line["event"] for line in logs if "exc_info" in line] == ["live_feed_failed"]
 
 

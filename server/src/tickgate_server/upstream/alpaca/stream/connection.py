@@ -191,18 +191,12 @@ class Connection:
 
     def _hear(self, control: Control) -> None:
         # An answer counts before the records behind it are taken, so that what is confirmed is confirmed first.
-        if self._is_ready and not control.is_error:
-            self._accept(control)
-            self._inbox.put_nowait(None)
-        else:
-            self._inbox.put_nowait(control)
-
-    def _accept(self, control: Control) -> None:
-        if control.T == "subscription":
+        if self._is_ready and control.is_acknowledgement:
             change, self._pending = self._pending, None
             self._subscriptions.answered(change, control)
             if self._subscriptions.holds_anything:
                 self._confirmed_time = self._clock.wall()
+        self._inbox.put_nowait(control)
 
     async def _pong(self, data: bytes) -> None:
         try:
@@ -351,7 +345,7 @@ class Connection:
             return
 
     async def _event(self, patience: float | None) -> Control | None:
-        """Return what happens next: a message, or None where one should look again."""
+        """Return what happens next: a message, or None where somebody wants something else."""
         try:
             async with asyncio.timeout(patience):
                 event = await self._inbox.get()

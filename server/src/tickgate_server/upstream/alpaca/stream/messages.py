@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from enum import Enum
 from typing import Final
 
@@ -85,10 +85,13 @@ class Control(msgspec.Struct):
         text = "".join(char for char in self.msg[:_SHOWN] if char.isprintable())
         return f"{self.code} {text}" if self.is_error else text
 
-    def held(self, channel: Channel) -> set[str] | None:
-        """Return the symbols that are subscribed on *channel*; None when this is not the state of subscriptions."""
-        if self.T != "subscription":
-            return None
+    @property
+    def is_acknowledgement(self) -> bool:
+        """Whether it names all that is subscribed."""
+        return self.T == "subscription"
+
+    def held(self, channel: Channel) -> set[str]:
+        """Return the symbols that are subscribed on *channel*, by an acknowledgement."""
         on_wire = {
             "quotes": self.quotes,
             "trades": self.trades,
@@ -145,5 +148,5 @@ def authentication(key_id: str, secret: str) -> bytes:
 
 def subscription(action: str, channel: Channel, symbols: Collection[str]) -> bytes:
     """Return the message that changes what is sent; *action* is "subscribe" or "unsubscribe"."""
-    listed: Sequence[str] = list(symbols)
+    listed = list(symbols)
     return _encode({"action": action, **dict.fromkeys(WIRE_CHANNELS[channel], listed)})

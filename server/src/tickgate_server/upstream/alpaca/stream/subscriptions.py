@@ -115,7 +115,7 @@ class Subscriptions:
     def answered(self, change: Change | None, answer: Control) -> None:
         """Take over an *answer*, which names all that the upstream sends; *change* is what was asked, if anything."""
         for channel in Channel:
-            held = answer.held(channel) or set()
+            held = answer.held(channel)
             fresh = held - self._held[channel]
             self._held[channel] = held
             self._confirm(channel, fresh)
