@@ -126,7 +126,7 @@ class Line:
                 try:
                     await self._hold_once(session)
                 except Exception:  # noqa: BLE001 - a fault of ours must not end the feed for good
-                    _log.exception("live_feed_failed")
+                    _log.exception("live_feed_failed", url=self._url)
                     await self._back_off(Ended(GapCause.DISCONNECTED, _FAULT))
 
     async def _until_wanted(self) -> None:
