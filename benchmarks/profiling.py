@@ -1,9 +1,10 @@
-"""Says where the gateway's own Python spends its time on a cached GetQuote and on a batch of 200.
+"""Says where the gateway's own Python spends its time on a cached GetQuote, on a batch of 200, and on fan-out.
 
-python -m benchmarks.profiling
+python -m benchmarks.profiling [calls] [streams]
 
-Each function's own time, in microseconds of one call, by cProfile. The profiler adds to every Python function that is
-called and nothing to gRPC's own code, so compare lines with each other and never with RESULTS.md.
+Each function's own time, in microseconds of one call or nanoseconds of one delivered update, by cProfile. The profiler
+adds to every Python function that is called and nothing to gRPC's own code, so compare lines with each other and never
+with RESULTS.md.
 """
 
 from __future__ import annotations
@@ -18,17 +19,27 @@ from typing import Any, Final
 
 from .evidence import expect_quotes
 from .h2load import NoLoadGenerator, find
+from .live import live_stage
 from .load import Load, Question
 from .processes import BrokenMeasurement, Cores
 from .run import CACHE
 from .sandbox import Sandbox
 from .stage import running_gateway, running_sandbox
+from .streaming import Fanned, Following, fan
 from .unary import BUSY, MANY, ONE
 
 _CALLS: Final = ((ONE, 5000), (MANY, 200))
 _FEW: Final = 50
 _LINES: Final = 30
 
+_FOLLOWING: Final = Following.chance(100, 10_000)
+"""Half of what the gateway can do, for the profiler takes as much again."""
+
+_SHORT, _LONG = 0.5, 5.5
+"""Seconds for which the upstream sends."""
+
+_PROFILED: Final = ("-m", "cProfile", "-o")
+_GATEWAY: Final = ("-m", "tickgate_server", "serve")
 
 Times = Mapping[tuple[str, str], float]
 """Seconds of its own that each function took, by place and name."""
@@ -38,19 +49,50 @@ def profile(question: Question, calls: int, load: Load, sandbox: Sandbox, folder
     """Return the functions of the gateway that take most of *question*, with the microseconds of each."""
     few = _measure(question, _FEW, load, sandbox, folder)
     many = _measure(question, _FEW + calls, load, sandbox, folder)
+    said = f"{question.path}, {question.values} values: µs of a call"
+    return _said(said, few, many, calls / 1e6)
+
+
+def profile_streams(folder: Path) -> str:
+    """Return the functions of the gateway that take most of fan-out, with the nanoseconds of each."""
+    few, short = _measure_streams(_SHORT, folder)
+    many, long = _measure_streams(_LONG, folder)
+    followers, more = len(_FOLLOWING.followed), long.delivered - short.delivered
+    said = (
+        f"{_FOLLOWING.rate:,.0f} updates/s to {followers} followers: ns of a delivered update"
+        f" ({more:,} in {long.messages - short.messages:,} messages)"
+    )
+    return _said(said, few, many, more / 1e9)
+
+
+def _said(title: str, few: Times, many: Times, units: float) -> str:
     # What a start and an end take stands in both.
-    taken = {place: (many[place] - few.get(place, 0.0)) / calls for place in many}
+    taken = {place: (many[place] - few.get(place, 0.0)) / units for place in many}
     most = sorted(taken.items(), key=lambda entry: entry[1], reverse=True)[:_LINES]
-    lines = [f"{seconds * 1e6:8.2f}  {place} {name}" for (place, name), seconds in most]
-    return "\n".join([f"{question.path}, {question.values} values: µs of a call", *lines])
+    lines = [f"{each:8.2f}  {place} {name}" for (place, name), each in most]
+    return "\n".join([title, *lines])
 
 
 def _measure(question: Question, calls: int, load: Load, sandbox: Sandbox, folder: Path) -> Times:
     written = folder / "profile"
-    command = ("-m", "cProfile", "-o", str(written), "-m", "tickgate_server", "serve")
+    command = (*_PROFILED, str(written), *_GATEWAY)
     with running_gateway("profiled", sandbox, folder, Cores.divide(), command=command) as gateway:
         expect_quotes(gateway, question)
         load.run(gateway.port, question, calls, BUSY)
+    return _read(written)
+
+
+def _measure_streams(seconds: float, folder: Path) -> tuple[Times, Fanned]:
+    written = folder / "profile"
+    command = (*_PROFILED, str(written), *_GATEWAY)
+    symbols, cores = _FOLLOWING.symbols, Cores.divide()
+    with live_stage("profiled", symbols, folder, cores, command=command) as live:
+        done, schedule = fan(live, _FOLLOWING, seconds)
+    schedule.unlink()
+    return _read(written), done
+
+
+def _read(written: Path) -> Times:
     # The profile is there when the gateway has ended.
     stats: Any = pstats.Stats(str(written))
     return {
@@ -60,20 +102,30 @@ def _measure(question: Question, calls: int, load: Load, sandbox: Sandbox, folde
 
 
 def main() -> int:
-    """Profile both questions and print what was found."""
-    argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0]).parse_args()
-    cores = Cores.divide()
+    """Profile what is asked for, or everything, and print what was found."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument(
+        "what", nargs="*", choices=["calls", "streams"], default=["calls", "streams"]
+    )
+    what = parser.parse_args().what
     try:
         with TemporaryDirectory(prefix="tickgate-profile-") as name:
-            folder = Path(name)
-            load = Load(find(CACHE), cores.others, folder)
-            with running_sandbox(folder, cores) as sandbox:
-                for question, calls in _CALLS:
-                    print(f"\n{profile(question, calls, load, sandbox, folder)}", flush=True)
+            if "calls" in what:
+                _profile_calls(Path(name))
+            if "streams" in what:
+                print(f"\n{profile_streams(Path(name))}", flush=True)
     except (BrokenMeasurement, NoLoadGenerator) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _profile_calls(folder: Path) -> None:
+    cores = Cores.divide()
+    load = Load(find(CACHE), cores.others, folder)
+    with running_sandbox(folder, cores) as sandbox:
+        for question, calls in _CALLS:
+            print(f"\n{profile(question, calls, load, sandbox, folder)}", flush=True)
 
 
 if __name__ == "__main__":

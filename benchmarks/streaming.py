@@ -212,7 +212,7 @@ def followers(stage: Stage, effort: Effort) -> Table:
         ),
         rows=rows,
         notes=[
-            "Each follows 200 of 1,000 symbols. Decoding 20,000 quotes a second is part of the CPU, however few follow.",
+            "Each follows 200 of 1,000 symbols. Decoding 20,000 quotes a second is part of it, however few follow.",
             _readers_share(shares),
         ],
     )
