@@ -109,6 +109,9 @@ class Hub:
         self._missing: set[Topic] = set()
         """Topics in `_open_gap` that the upstream has not confirmed again."""
 
+        self._repaired: Gap | None = None
+        """The newest gap after which it was asked where quotes stand."""
+
         counts.epoch = book.epoch
 
     @property
@@ -255,7 +258,7 @@ class Hub:
             return
         entry = topic.entry
         if entry.state is not SymbolState.LIVE:
-            self._turn(topic, SymbolState.LIVE)
+            self._take_up(topic, SymbolState.LIVE, update.position - 1)
         if kind in _CONFLATED_KINDS:
             for unread in topic.unread:
                 unread[entry] = update
@@ -279,7 +282,7 @@ class Hub:
         if entry.state is SymbolState.INVALID:
             self._tell(topic)
         else:
-            self._turn(topic, SymbolState.INVALID)
+            self._take_up(topic, SymbolState.INVALID, self.position - 1)
         if kind is RecordKind.QUOTE:
             self.on_refusal(symbol)
 
@@ -308,12 +311,12 @@ class Hub:
         topics = [self._interest.on(channel).get(symbol) for symbol in symbols]
         fresh = [topic for topic in topics if topic is not None and not topic.entry.confirmed]
         for topic in fresh:
-            topic.entry.since, topic.entry.touched = self.position, now
-            ended = self._end_of_gap(topic, now)
-            self._turn(topic, SymbolState.LIVE, gaps=() if ended is None else (ended,))
-        self._close_gap(now)
+            topic.entry.touched = now
+            self._take_up(topic, SymbolState.LIVE, self.position)
         if channel is Channel.QUOTES and fresh:
             self.resync(fresh, gap)
+            self._repaired = gap
+        self._close_gap(now)
         self._beat.strike()
 
     def rejected(self, channel: Channel, symbols: Collection[str], why: Unavailable) -> None:
@@ -421,6 +424,18 @@ class Hub:
 
     # --------------------------------------------------------------------------------------- states
 
+    def _take_up(self, topic: Topic, state: SymbolState, position: int) -> None:
+        """Let *topic* be LIVE or INVALID from behind *position* on: the upstream sends it.
+
+        A record may come before the word that the upstream has confirmed its symbol, and proves as much.
+        """
+        gaps: tuple[Gap, ...] = ()
+        if not topic.entry.confirmed:
+            topic.entry.since = position
+            ended = self._end_of_gap(topic, self._clock.wall())
+            gaps = () if ended is None else (ended,)
+        self._turn(topic, state, gaps)
+
     def _turn(self, topic: Topic, state: SymbolState, gaps: Iterable[Gap] = ()) -> None:
         self.book.turn(topic.entry, state)
         self._tell(topic, gaps)
@@ -499,6 +514,9 @@ class Hub:
             return
         self._open_gap = None
         gap.end = now
+        if gap.repair is GapRepair.PENDING and gap is not self._repaired:
+            # Nobody follows quotes any more, so nobody asks.
+            gap.repair = GapRepair.PARTIAL
         _log.info(
             "feed_gap_over", feed=self.book.feed.value, cause=gap.cause.name,
             seconds=round((now - gap.start) / NANOS, 3),
