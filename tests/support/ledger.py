@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -166,7 +166,11 @@ class Follower:
         """`delivery_sequence` of the newest message."""
 
         self.token = ""
-        self.epoch = ""
+        """The newest, of whatever subscription."""
+
+        self.epochs: dict[str, str] = {}
+        """By subscription."""
+
         self.heartbeats = 0
         self.refusals: list[pb.RequestRefused] = []
         self.closing: pb.StreamClosing | None = None
@@ -190,9 +194,13 @@ class Follower:
         return account
 
     async def say(self, **request: Any) -> None:
-        """Send a request, such as `say(query=pb.Query())`."""
+        """Send a request, such as `say(query=pb.Query())`.
+
+        On a stream that is over it goes nowhere; reading tells how that ended.
+        """
         async with self._writing:
-            await self.call.write(pb.SubscribeRequest(**request))
+            with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                await self.call.write(pb.SubscribeRequest(**request))
 
     async def ack(self) -> None:
         """Acknowledge everything that was read, and from now on whatever is."""
@@ -299,8 +307,9 @@ class Follower:
         self.number = message.delivery_sequence
         event = message.WhichOneof("event")
         if event in ("updates", "statuses"):
-            assert self.epoch in ("", message.epoch), "the epoch changed on one stream"
-            self.epoch, self.token = message.epoch, message.resume_token
+            epoch = self.epochs.setdefault(message.subscription_id, message.epoch)
+            assert message.epoch == epoch, "the epoch changed on one stream"
+            self.token = message.resume_token
         for status in message.statuses.statuses:
             self.of(status.symbol, status.channel).told(status)
         for update in message.updates.updates:
