@@ -258,7 +258,7 @@ class Hub:
             return
         entry = topic.entry
         if entry.state is not SymbolState.LIVE:
-            self._take_up(topic, SymbolState.LIVE, update.position - 1)
+            self._take_up_early(topic, SymbolState.LIVE)
         if kind in _CONFLATED_KINDS:
             for unread in topic.unread:
                 unread[entry] = update
@@ -282,7 +282,7 @@ class Hub:
         if entry.state is SymbolState.INVALID:
             self._tell(topic)
         else:
-            self._take_up(topic, SymbolState.INVALID, self.position - 1)
+            self._take_up_early(topic, SymbolState.INVALID)
         if kind is RecordKind.QUOTE:
             self.on_refusal(symbol)
 
@@ -425,16 +425,26 @@ class Hub:
     # --------------------------------------------------------------------------------------- states
 
     def _take_up(self, topic: Topic, state: SymbolState, position: int) -> None:
-        """Let *topic* be LIVE or INVALID from behind *position* on: the upstream sends it.
-
-        A record may come before the word that the upstream has confirmed its symbol, and proves as much.
-        """
+        """Let *topic* be LIVE or INVALID from behind *position* on: the upstream sends it."""
         gaps: tuple[Gap, ...] = ()
         if not topic.entry.confirmed:
             topic.entry.since = position
             ended = self._end_of_gap(topic, self._clock.wall())
             gaps = () if ended is None else (ended,)
         self._turn(topic, state, gaps)
+
+    def _take_up_early(self, topic: Topic, state: SymbolState) -> None:
+        """Take *topic* up for the record that has just come.
+
+        A record may come before the word that the upstream has confirmed its symbol, and proves as much.
+        """
+        gap = topic.gap
+        self._take_up(topic, state, self.position - 1)
+        if gap is not None:
+            if topic.entry.channel is Channel.QUOTES:
+                self.resync([topic], gap)
+                self._repaired = gap
+            self._close_gap(self._clock.wall())
 
     def _turn(self, topic: Topic, state: SymbolState, gaps: Iterable[Gap] = ()) -> None:
         self.book.turn(topic.entry, state)
