@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Iterable
 from typing import Final, TypeAlias
@@ -106,6 +107,7 @@ class Mailbox:
         self._sent_at = clock.monotonic()
         self._waiter: asyncio.Future[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = math.inf
 
     # -------------------------------------------------------------------------------- subscriptions
 
@@ -185,7 +187,11 @@ class Mailbox:
         """Wake up if there is mail that may be sent now."""
         if self._waiter is None or not self._may_send:
             return
-        if self._turn or self._with_mail(self.boxes.values()):
+        boxes = self.boxes.values()
+        if self._turn or self._with_mail(boxes):
+            self.wake()
+        elif any(due < self._alarm_at for box in boxes if (due := box.mail_due) is not None):
+            # It waits for its interval, and the alarm was set before it came.
             self.wake()
 
     def wake(self) -> None:
@@ -283,4 +289,5 @@ class Mailbox:
             else:
                 # It came while the message before was being sent, and that beat is over.
                 self._beat.strike()
+        self._alarm_at = at
         self._alarm = loop.call_later(max(0.0, at - now), self.wake)
