@@ -18,10 +18,10 @@ from tickgate_sandbox import stream_faults as faults
 from tickgate_sandbox.stream.faults import ArmedFault, SuddenFault
 
 from ..support.ledger import ENOUGH, QUOTES, TRADES, Account, Follower, following, subscription
-from ..support.outages import TRUTH, nothing_left, own_tasks
+from ..support.outages import TRUTH
 from ..support.running import FROZEN, Stack, running
-from ..support.ticker import Ticker, feed_in_state, gaps, repaired, shown
-from ..support.waiting import until, until_told
+from ..support.ticker import Ticker, begun, feed_in_state, gaps, left, repaired, shown
+from ..support.waiting import until_told
 
 AWAY = faults.Handshake(status=503)
 """Keeps a gateway that has lost its connection from making another until it is cleared."""
@@ -56,27 +56,6 @@ async def two_followers(stack: Stack) -> AsyncIterator[tuple[Follower, Follower,
         await other.given("MSFT", 3)
         yield one, other, ticker
     await left(stack, before)
-
-
-async def begun(stack: Stack) -> set[Any]:
-    """Let somebody come and go, so that the feed has begun; return the tasks that it needs with nobody there."""
-    async with following(stack.channel, "GOOGL") as first:
-        await first.standing("GOOGL")
-    await until(lambda: not stack.sandbox.counters.stream.subscribed("iex"), within=ENOUGH)
-    await until(lambda: stack.gateway.counters.streams.streams == 0, within=ENOUGH)
-    return own_tasks()
-
-
-async def left(stack: Stack, before: set[Any]) -> None:
-    """Wait until nothing is left of those who followed: no stream, no subscription here or upstream, no task."""
-    counters, upstream = stack.gateway.counters, stack.sandbox.counters.stream
-    await until(lambda: not upstream.subscribed("iex"), within=ENOUGH)
-    await until(lambda: counters.streams.streams == 0, within=ENOUGH)
-    await nothing_left(stack.gateway, before)
-    for feed in counters.feeds.values():
-        assert not any(feed.wanted.values())
-        assert not any(feed.confirmed.values())
-        assert feed.symbols == 0
 
 
 def in_gap(follower: Follower) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import Any
 
@@ -9,9 +10,10 @@ from tickgate.v1 import gap_pb2
 from tickgate.v1 import status_service_pb2 as pb
 from tickgate_sandbox import Sandbox
 
-from .ledger import ENOUGH
+from .ledger import ENOUGH, following
+from .outages import nothing_left, own_tasks
 from .running import Stack
-from .waiting import until_told
+from .waiting import until, until_told
 
 NOW = "2026-10-01T15:00:00Z"
 """Time of every record: that of the market that stands still."""
@@ -56,12 +58,12 @@ class Ticker:
     def _quote(self, symbol: str) -> dict[str, Any]:
         self.numbers[symbol] += 1
         bid = float(self.bid(self.numbers[symbol]))
-        return {"T": "q", "S": symbol, "bx": "V", "bp": bid, "bs": 3, "ax": "Q", "ap": 900.0, "as": 2,
+        return {"T": "q", "S": symbol, "bx": "V", "bp": bid, "bs": 3, "ax": "Q", "ap": 150.0, "as": 2,
                 "c": ["R"], "z": "C", "t": NOW}  # fmt: skip
 
     def _trade(self, symbol: str) -> dict[str, Any]:
         self.trades[symbol] += 1
-        return {"T": "t", "S": symbol, "i": self.trades[symbol], "x": "V", "p": 250.5, "s": 10,
+        return {"T": "t", "S": symbol, "i": self.trades[symbol], "x": "V", "p": 120.5, "s": 10,
                 "c": ["@"], "z": "C", "t": NOW}  # fmt: skip
 
 
@@ -95,3 +97,24 @@ async def feed_in_state(stack: Stack, state: pb.FeedState.ValueType) -> pb.FeedS
         return feeds[0] if feeds else pb.FeedStatus()
 
     return await until_told(look, lambda feed: feed.state == state, within=ENOUGH)
+
+
+async def begun(stack: Stack) -> set[asyncio.Task[Any]]:
+    """Let somebody come and go, so that the feed has begun; return the tasks that it needs with nobody there."""
+    async with following(stack.channel, "GOOGL") as first:
+        await first.standing("GOOGL")
+    await until(lambda: not stack.sandbox.counters.stream.subscribed("iex"), within=ENOUGH)
+    await until(lambda: stack.gateway.counters.streams.streams == 0, within=ENOUGH)
+    return own_tasks()
+
+
+async def left(stack: Stack, before: set[asyncio.Task[Any]]) -> None:
+    """Wait until nothing is left of those who followed: no stream, no subscription here or upstream, no task."""
+    counters, upstream = stack.gateway.counters, stack.sandbox.counters.stream
+    await until(lambda: not upstream.subscribed("iex"), within=ENOUGH)
+    await until(lambda: counters.streams.streams == 0, within=ENOUGH)
+    await nothing_left(stack.gateway, before)
+    for feed in counters.feeds.values():
+        assert not any(feed.wanted.values())
+        assert not any(feed.confirmed.values())
+        assert feed.symbols == 0
