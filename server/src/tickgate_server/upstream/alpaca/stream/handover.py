@@ -132,6 +132,10 @@ class Handover:
                 self._count(item, -1)
                 records += record_count(item.data)
                 since = item.received_at if since is None else since
+            elif type(item) is Shed:
+                # Nobody has heard of it yet, so it is one hole with this one.
+                records += item.records
+                since = item.since if since is None else since
             else:
                 kept.append(item)
         if since is not None:
