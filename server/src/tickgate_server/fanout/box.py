@@ -263,10 +263,13 @@ class Box:
 
     def take_updates(self, encode: Encode, now: float) -> tuple[list[bytes], int]:
         """Hand out encoded updates, and tell how many others they supersede."""
-        pieces = self._take_queued(encode)
+        pieces: list[bytes] = []
         conflated = 0
-        if self.unread and len(pieces) < MOST_UPDATES:
-            conflated = self._take_unread(encode, pieces)
+        if self.unread:
+            # Half of a message is for what is queued, if there is so much: neither may keep the other waiting.
+            most = MOST_UPDATES - min(len(self._queue), MOST_UPDATES // 2)
+            conflated = self._take_unread(encode, pieces, most)
+        self._take_queued(encode, pieces)
         if not self._queue:
             self._read = self.hub.position
         if pieces and not (self._queue or self.unread):
@@ -281,18 +284,17 @@ class Box:
             position = min(position, *(lost.first.position - 1 for lost in self._losses.values()))
         return tokens.encode(self.prefix, position, now)
 
-    def _take_queued(self, encode: Encode) -> list[bytes]:
-        queue, pieces = self._queue, []
-        for _ in range(min(len(queue), MOST_UPDATES)):
+    def _take_queued(self, encode: Encode, pieces: list[bytes]) -> None:
+        queue = self._queue
+        for _ in range(min(len(queue), MOST_UPDATES - len(pieces))):
             _, update = queue.popleft()
             pieces.append(encode.framed(_body(update, encode), update.origin, 0))
             self._read = update.position
-        return pieces
 
-    def _take_unread(self, encode: Encode, pieces: list[bytes]) -> int:
+    def _take_unread(self, encode: Encode, pieces: list[bytes], most: int) -> int:
         told, framed = self._told, encode.framed
         total = 0
-        for entry, update in self._next_unread(MOST_UPDATES - len(pieces)):
+        for entry, update in self._next_unread(most):
             # A snapshot has no number of its own: it supersedes the record whose number it bears.
             conflated = update.ordinal - told[entry] - (update.origin is UpdateKind.LIVE)
             told[entry] = update.ordinal
