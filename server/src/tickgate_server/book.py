@@ -21,6 +21,9 @@ from .ports import Clock, Key
 _NO_SIDES = "no_sides"
 """Rule by which a quote without an order on either side is counted: it is no value, though nothing is wrong with it."""
 
+_AMENDMENTS = frozenset({RecordKind.TRADE_CORRECTION, RecordKind.TRADE_CANCELLATION})
+"""Kinds of records after which the newest trade is no longer what it was, and is not known."""
+
 _CONFIRMED = frozenset({SymbolState.LIVE, SymbolState.INVALID})
 
 
@@ -160,6 +163,8 @@ class Book:
         entry.held = entry.why = None
         if kind is RecordKind.QUOTE:
             self._news[symbol] = entry
+        elif kind in _AMENDMENTS:
+            entry.latest = None
         return update
 
     def refuse(self, kind: RecordKind, symbol: str, why: Unavailable) -> Entry | None:

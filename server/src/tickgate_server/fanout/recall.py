@@ -15,7 +15,7 @@ from ..market.unavailable import OUTAGES, Unavailable
 from ..ports import Clock, LatestSource
 from .box import Box
 from .hub import Hub
-from .interest import Topic
+from .interest import EVERYTHING, Topic
 
 _MOST: Final = 200
 """Symbols in one question."""
@@ -72,7 +72,7 @@ class Recall:
         """Let *box* have what stands of *topics*: from the stream where it has said so, else soon."""
         for topic in topics:
             entry = topic.entry
-            if entry.channel not in _KINDS:
+            if entry.channel not in _KINDS or entry.symbol == EVERYTHING:
                 continue
             if entry.latest is not None and entry.confirmed:
                 self._hub.give_snapshot(topic, box, entry.latest.value, _KINDS[entry.channel])
@@ -82,6 +82,7 @@ class Recall:
 
     def resync(self, topics: Sequence[Topic], gap: Gap | None) -> None:
         """Find out where *topics* stand that do not say it themselves within a moment."""
+        topics = [topic for topic in topics if topic.entry.symbol != EVERYTHING]
         if topics:
             self._resyncs.append(_Due(self._clock.monotonic() + _GRACE, topics, gap))
             self._work.set()
