@@ -10,9 +10,11 @@ from typing import Any
 import grpc
 from google.protobuf.duration_pb2 import Duration
 
-from tickgate.v1 import provenance_pb2
+from tickgate.v1 import freshness_pb2, provenance_pb2
+from tickgate.v1 import quote_service_pb2 as quotes_pb
 from tickgate.v1 import status_service_pb2 as status_pb
 from tickgate.v1 import stream_service_pb2 as pb
+from tickgate_sandbox import stream_faults
 
 from ..support.following import (
     BARS,
@@ -36,10 +38,14 @@ from ..support.records import (
     some_bands,
 )
 from ..support.running import Stack, running
-from ..support.waiting import until
+from ..support.waiting import until, until_told
 
 LIVE = pb.UPDATE_KIND_LIVE
 SNAPSHOT = pb.UPDATE_KIND_SNAPSHOT
+FROM_BOOK = quotes_pb.GetQuoteRequest(
+    symbol="AAPL",
+    freshness=freshness_pb2.Freshness(allowed_tiers=[provenance_pb2.TIER_BOOK]),
+)
 
 
 def seconds(length: float) -> Duration:
@@ -477,6 +483,54 @@ async def test_who_comes_later_gets_what_stands_from_the_book() -> None:
     assert (snapshot.kind, snapshot.sequence, snapshot.conflated) == (SNAPSHOT, 2, 0)
     assert snapshot.quote.bid.price.value == "228.88"
     assert live(second.updates("AAPL"))[0].sequence == 3
+
+
+async def test_an_amended_trade_is_nobodys_snapshot() -> None:
+    """Who comes behind a correction or a cancellation is told the upstream's latest trade, not the amendment."""
+    async with running() as stack, following(stack, "AAPL", channels=[TRADES]) as first:
+        await first.until_state("AAPL", "LIVE", TRADES)
+        for number, amendment in enumerate((a_correction(), a_cancellation()), start=1):
+            await push(stack, a_trade(), amendment)
+            await first.until(lambda: len(live(first.updates("AAPL"))) == 2 * number)  # noqa: B023
+            async with following(stack, "AAPL", channels=[TRADES]) as late:
+                (snapshot, *_) = await late.until_updates(1, "AAPL")
+            assert (snapshot.kind, snapshot.WhichOneof("value")) == (SNAPSHOT, "trade")
+            assert snapshot.trade.provenance.served_from != provenance_pb2.TIER_BOOK
+            assert snapshot.sequence == 2 * number
+
+
+async def test_what_a_snapshot_has_said_is_not_said_again() -> None:
+    """Where the upstream knows nothing newer than the snapshot, its confirmation brings no second copy of it."""
+    beat = {"heartbeat_interval": seconds(0.1)}
+    async with running() as stack, following(stack, "AAPL", **beat) as follower:
+        await follower.until_state("AAPL", "LIVE")
+        await follower.until_updates(1, "AAPL")
+        # The gateway asks a moment after the confirmation, and from then on answers from its book.
+        await until_told(
+            lambda: stack.quotes.GetQuote(FROM_BOOK), lambda told: told.result.HasField("quote")
+        )
+        beats = len(follower.of("heartbeat"))
+        await follower.until(lambda: len(follower.of("heartbeat")) > beats)
+
+    assert kinds(follower.updates("AAPL")) == ["SNAPSHOT"]
+
+
+async def test_what_a_snapshot_has_not_said_is_said() -> None:
+    """Where the upstream has moved between the snapshot and the confirmation, what stands by then is sent."""
+    record = (
+        '{"t":"2026-10-01T14:59:5%d.5Z","bx":"V","bp":228.9,"bs":3,"ax":"Q","ap":228.92,"as":2}'
+    )
+    async with running() as stack:
+        stack.sandbox.pins.put("quotes", "AAPL", record % 1)
+        stack.sandbox.stream.faults.add(stream_faults.SlowAuth(seconds=60, times=1))
+        async with following(stack, "AAPL") as follower:
+            await follower.until_updates(1, "AAPL")
+            stack.sandbox.pins.put("quotes", "AAPL", record % 2)
+            stack.sandbox.stream.faults.clear()
+            _, resync = await follower.until_updates(2, "AAPL")
+
+    assert resync.kind == pb.UPDATE_KIND_RESYNC
+    assert resync.quote.provenance.event_time.ToJsonString() == "2026-10-01T14:59:52.500Z"
 
 
 async def test_who_resumes_gets_what_he_missed() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 
 from ..book import Book, Entry, Update
 from ..market.live import (
@@ -192,15 +193,20 @@ class Hub:
             box.unread[entry] = update
         else:
             box.queue(entry, update)
+        if not entry.confirmed:
+            topic.shown[box] = value
         self._beat.strike()
 
     def publish_resync(self, topic: Topic, value: LiveValue, kind: RecordKind) -> None:
-        """Tell all followers of *topic* that *value* stands now."""
+        """Tell all followers of *topic* that *value* stands now, but for those who know."""
         entry = topic.entry
         update = self._as_it_stands(entry, value, kind, UpdateKind.RESYNC, Tier.UPSTREAM)
         entry.latest, entry.held = update, None
-        for unread in topic.unread:
-            unread[entry] = update
+        for box in topic.boxes:
+            shown = topic.shown.get(box)
+            if shown is None or not _says_the_same(shown, value):
+                box.unread[entry] = update
+        topic.shown.clear()
         self._beat.strike()
 
     def resume(self, box: Box, token: tokens.Token) -> None:
@@ -492,6 +498,7 @@ class Hub:
         # What is held may be superseded by what was missed.
         self.book.forget(topic.entry)
         topic.snapshot = None
+        topic.shown.clear()
 
     def _forget(self, topic: Topic) -> None:
         self._missing.discard(topic)
@@ -531,6 +538,12 @@ class Hub:
             "feed_gap_over", feed=self.book.feed.value, cause=gap.cause.name,
             seconds=round((now - gap.start) / NANOS, 3),
         )  # fmt: skip
+
+
+def _says_the_same(before: LiveValue, now: LiveValue) -> bool:
+    """Tell whether two values differ in nothing but when they were asked for."""
+    origin, asked = before.provenance, now.provenance
+    return origin.event_time == asked.event_time and before == replace(now, provenance=origin)
 
 
 def _replayed(update: Update) -> Update:

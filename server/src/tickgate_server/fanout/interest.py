@@ -9,7 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 from ..book import Book, Entry, Update
-from ..market.live import CONFLATED, Channel, Gap, SymbolState
+from ..market.live import CONFLATED, Channel, Gap, LiveValue, SymbolState
 from ..observe.counters import FeedCounts
 from ..ports import Clock, LiveFeed
 from .box import Box
@@ -34,7 +34,7 @@ class InterestPolicy(Struct, frozen=True, kw_only=True):
 class Topic:
     """One symbol on one channel, and those who follow it."""
 
-    __slots__ = ("boxes", "entry", "gap", "left_at", "snapshot", "unread")
+    __slots__ = ("boxes", "entry", "gap", "left_at", "shown", "snapshot", "unread")
 
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
@@ -44,6 +44,9 @@ class Topic:
 
         self.snapshot: Update | None = None
         """What the last one who came was sent first, to be encoded once for a crowd."""
+
+        self.shown: dict[Box, LiveValue] = {}
+        """What those who came before the upstream confirmed it were sent first: it may be all that stands then."""
 
         self.gap: Gap | None = None
         """What is being missed."""
@@ -61,6 +64,7 @@ class Topic:
     def let_out(self, box: Box) -> None:
         """Put nothing more into *box*; what lies in it stays."""
         if box in self.boxes:
+            self.shown.pop(box, None)
             place = self.boxes.index(box)
             del self.boxes[place]
             if self.unread:
