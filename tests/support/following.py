@@ -44,13 +44,14 @@ class Follower:
 
         self.ended = False
         self._news = asyncio.Event()
-        self._writing = asyncio.Lock()
+        self.writing = asyncio.Lock()
+        """Held while something is said: gRPC takes one message at a time."""
 
     # --------------------------------------------------------------------------------- what he says
 
     async def say(self, **request: Any) -> None:
         """Send one request."""
-        async with self._writing:
+        async with self.writing:
             await self.call.write(pb.SubscribeRequest(**request))
 
     async def subscribe(self, *symbols: str, **terms: Any) -> None:
@@ -192,20 +193,24 @@ class Follower:
 
 
 @asynccontextmanager
-async def following(stack: Stack, *symbols: str, **terms: Any) -> AsyncIterator[Follower]:
-    """Follow for the length of the block; with *symbols*, by one subscription from the start."""
-    async with _reading(Follower(stack.streams.Subscribe(), acks=True)) as follower:
+async def following(at: Stack | Any, *symbols: str, **terms: Any) -> AsyncIterator[Follower]:
+    """Follow *at* a gateway, given whole or by its stub, for the length of the block; *symbols* from the start."""
+    async with _reading(Follower(_stub(at).Subscribe(), acks=True)) as follower:
         if symbols:
             await follower.subscribe(*symbols, **terms)
         yield follower
 
 
 @asynccontextmanager
-async def watching(stack: Stack, *symbols: str, **terms: Any) -> AsyncIterator[Follower]:
-    """Watch *symbols* for the length of the block."""
+async def watching(at: Stack | Any, *symbols: str, **terms: Any) -> AsyncIterator[Follower]:
+    """Watch *symbols* *at* a gateway, given whole or by its stub, for the length of the block."""
     request = pb.WatchRequest(subscription=pb.Subscription(symbols=symbols, **terms))
-    async with _reading(Follower(stack.streams.Watch(request), acks=False)) as follower:
+    async with _reading(Follower(_stub(at).Watch(request), acks=False)) as follower:
         yield follower
+
+
+def _stub(at: Stack | Any) -> Any:
+    return at.streams if isinstance(at, Stack) else at
 
 
 @asynccontextmanager

@@ -195,12 +195,13 @@ class Reader:
     def seconds(
         self, field: str, message: duration_pb2.Duration | None, least: float, most: float
     ) -> float | None:
-        """Read a duration from *least* to *most* seconds; None when it was left out."""
+        """Read a duration from *least* to *most* seconds; None when it was left out, or is none of them."""
         if message is None:
             return None
         length = message.seconds + message.nanos / NANOS
         if not 0 <= message.nanos < NANOS or not least <= length <= most:
             self.refuse(field, f"{least:g} to {most:g} seconds")
+            return None
         return length
 
     def resume_token(self, text: str) -> tokens.Token | None:
