@@ -17,19 +17,21 @@ _BYTES: Final = 2
 
 def varint(number: int) -> bytes:
     """Return a number that is not negative."""
-    if number < 0x4000:
-        return _SMALL[number]
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
+    if number < _TABLE:
+        return _LAST[number]
+    return _FIRST[number % _TABLE] + varint(number // _TABLE)
 
 
-_SMALL: Final = [
+_TABLE: Final = 1 << 14
+"""Numbers of two bytes, seven bits in each, which is what sizes mostly are. Longer ones are put together two bytes at a
+time."""
+
+_FIRST: Final = [bytes((number & 0x7F | 0x80, number >> 7 | 0x80)) for number in range(_TABLE)]
+"""Two bytes that others follow."""
+
+_LAST: Final = [
     bytes((number,)) if number < 0x80 else bytes((number & 0x7F | 0x80, number >> 7))
-    for number in range(0x4000)
+    for number in range(_TABLE)
 ]
 
 
