@@ -48,8 +48,14 @@ class Readers:
     heard: Path
 
     def go(self) -> None:
-        """Count from now on."""
+        """Count from now on.
+
+        Raises:
+            BrokenMeasurement: the readers have failed.
+        """
         self._say("go")
+        if self.process.stdout is None or self.process.stdout.readline() != "going\n":
+            raise BrokenMeasurement("the readers failed; what they said is above")
 
     def end(self, shift: int = 0) -> Heard:
         """Hang up, and return what came since `go`; *shift* says when messages were due (see `benchmarks.reader`).

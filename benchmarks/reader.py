@@ -5,9 +5,9 @@ python -m benchmarks.reader PLAN HEARD    both are files; see `Plan` and `Heard`
 Each stream has a connection of its own. It is read as HTTP/2 and acknowledged as our client does: once a message is
 taken, and at most every 50 ms. Messages are kept as they came and read when nothing is measured any more.
 
-It says "ready" when every stream has what it was to wait for, keeps what comes after a line "go" on its input, and ends
-with a line "end" and a number: what to add to a message's serve_time to know when it was due; 0 judges by the event
-times of its quotes.
+It says "ready" when every stream has what it was to wait for. After a line "go" on its input it forgets what came so
+far, and says "going". It ends with a line "end" and a number: what to add to a message's serve_time to know when it was
+due; 0 judges by the event times of its quotes.
 """
 
 from __future__ import annotations
@@ -116,7 +116,6 @@ class Link(asyncio.Protocol):
         self.acks = 0
         self.payload = 0
         self.problem = ""
-        self.keep = False
         self.live: set[str] = set()
         self.sequences: dict[str, int] = {}
         """Newest numbers from before anything was kept."""
@@ -173,6 +172,13 @@ class Link(asyncio.Protocol):
             at = end
         self._buffer = data[at:]
 
+    def begin_anew(self) -> None:
+        """Forget what came, but for what it says of symbols."""
+        for _, body in self.kept:
+            self.learn(body)
+        self.kept.clear()
+        self.received = self.payload = self.acks = 0
+
     def close(self) -> None:
         """Hang up."""
         self.problem = self.problem or " "
@@ -205,13 +211,10 @@ class Link(asyncio.Protocol):
         self._taken += 1
         self.received += 1
         self.payload += len(body)
-        if not self._plan.keep:
-            if not self.is_ready:
-                self._learn(body)
-        elif self.keep:
+        if not self.is_ready:
+            self.learn(body)
+        elif self._plan.keep:
             self.kept.append((time.time_ns(), body))
-        else:
-            self._learn(body)
         if self._timer is None:
             wait = self._acked_at + _ACK_INTERVAL - self._loop.time()
             if wait <= 0:
@@ -229,7 +232,8 @@ class Link(asyncio.Protocol):
     def _say(self, body: bytes) -> None:
         self._transport.write(http2.frame(http2.DATA, 0, _STREAM, http2.message(body)))
 
-    def _learn(self, body: bytes) -> None:
+    def learn(self, body: bytes) -> None:
+        """Note how its symbols stand."""
         message = pb.SubscribeResponse.FromString(body)
         for status in message.statuses.statuses:
             self.sequences[status.symbol] = status.sequence
@@ -340,8 +344,8 @@ async def read(plan: Plan) -> Heard:
     print("ready", flush=True)
     await _line()
     for link in links:
-        link.keep = True
-        link.received = link.payload = link.acks = 0
+        link.begin_anew()
+    print("going", flush=True)
     cpu, begun = time.process_time(), time.perf_counter()
     words = (await _line()).split()
     seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu

@@ -31,7 +31,7 @@ from .ticks import UNIVERSE
 _THOUSAND: Final = UNIVERSE[:1000]
 _MOST_ROUNDS: Final = 3
 _WARM_UP: Final = 1.0
-"""Seconds of the round that nobody counts."""
+"""Seconds of each round that nobody counts: the gateway learns how quickly its followers read."""
 
 _IN_FRAME: Final = 100
 """Quotes of a frame, as in recordings of a busy market."""
@@ -347,9 +347,8 @@ def _standing(stage: Stage, name: str) -> Iterator[LiveStage]:
 
 
 def _compare(live: LiveStage, load: Following, effort: Effort) -> Compared:
-    """Let the gateway and a bare writer of its messages run in turns, after a run that is not counted."""
+    """Let the gateway and a bare writer of its messages run in turns."""
     gateway, bare = [], []
-    fan(live, load, _WARM_UP)
     for _ in range(min(_MOST_ROUNDS, effort.rounds)):
         done, schedule = fan(live, load, effort.seconds)
         gateway.append(done)
@@ -369,6 +368,7 @@ def fan(live: LiveStage, load: Following, seconds: float) -> tuple[Fanned, Path]
     with reading(plan, live.cores, live.folder) as readers:
         # Its first frame also lets the upstream make the others, which takes a while.
         live.play(load.symbols, load.rate, load.in_frame, 0.0)
+        live.play(load.symbols, load.rate, load.in_frame, _WARM_UP)
         live.settle()
         readers.go()
         cpu = live.gateway.cpu_seconds()
