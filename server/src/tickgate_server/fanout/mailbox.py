@@ -24,6 +24,10 @@ _MOST_REFUSALS: Final = 100
 _QUIET: Final = 15.0
 """Seconds between heartbeats of a stream without a subscription."""
 
+_FAREWELL: Final = 2.0
+"""Seconds for which the last word waits to be read: when a stream ends with an error, gRPC throws away what its reader has
+not read yet."""
+
 
 class Updates(Struct, frozen=True):
     """Records, encoded."""
@@ -98,6 +102,9 @@ class Mailbox:
         self._window = AckWindow(_QUIET) if acks else None
         self._refusals: deque[Refused] = deque()
         self._closing: Closing | None = None
+        self._farewell: int | None = None
+        """Number of the last word, once it is sent."""
+
         self._hurried = False
         self._ended = False
         self._turn: deque[Box] = deque()
@@ -145,7 +152,10 @@ class Mailbox:
         self._heard_until = max(self._heard_until, number)
         if self._window is not None:
             self._window.ack(number, self._clock.monotonic())
-        self.wake_for_mail()
+        if self._farewell is None:
+            self.wake_for_mail()
+        else:
+            self.wake()
 
     def refuse(self, subscription_id: str, error: InvalidRequest) -> None:
         """Answer that a request broke a rule."""
@@ -163,7 +173,7 @@ class Mailbox:
         self.wake()
 
     def hurry(self) -> None:
-        """If it is closing, end with the last word now, whatever lies unread."""
+        """If it is closing, hand out the last word now, whatever lies unread."""
         self._hurried = True
         self.wake()
 
@@ -176,7 +186,7 @@ class Mailbox:
 
     async def next(self) -> Delivery | None:
         """Return the next message, when there is one that may be sent; None at the end."""
-        while not self._ended:
+        while not self._is_over():
             delivery = self._take()
             if delivery is not None:
                 return delivery
@@ -207,7 +217,16 @@ class Mailbox:
         now = self._clock.monotonic()
         return [box for box in boxes if box.has_mail(now)]
 
+    def _is_over(self) -> bool:
+        if self._ended or self._farewell is None:
+            return self._ended
+        # Without acknowledgements nobody knows what was read.
+        was_read = self._window is None or self._heard_until >= self._farewell
+        return was_read or self._clock.monotonic() >= self._sent_at + _FAREWELL
+
     def _take(self) -> Delivery | None:
+        if self._farewell is not None:
+            return None
         if self._refusals:
             return self._sent(self._refusals.popleft())
         if self._may_send:
@@ -217,7 +236,7 @@ class Mailbox:
                     return delivery
                 self._turn.popleft()
         if self._closing is not None and (self._hurried or self._is_empty()):
-            self._ended = True
+            self._farewell = self._number + 1
             return self._sent(self._closing)
         if self._is_silent():
             return self._sent(Heartbeat())
@@ -279,8 +298,9 @@ class Mailbox:
 
     def _set_alarm(self, loop: asyncio.AbstractEventLoop) -> None:
         now = self._clock.monotonic()
-        at = self._sent_at + self._heartbeat
-        for box in self.boxes.values():
+        is_over = self._farewell is not None
+        at = self._sent_at + (_FAREWELL if is_over else self._heartbeat)
+        for box in () if is_over else self.boxes.values():
             due = box.mail_due
             if due is None:
                 continue

@@ -30,6 +30,9 @@ _log = structlog.get_logger(__name__)
 _TICK: Final = 1.0
 """Seconds."""
 
+_PATIENT: Final = 0.9
+"""Share of the grace after which streams are ended with their status; those that are not get one of gRPC's own."""
+
 _OPTION: Final = re.compile(r"[A-Z]{1,6}\d{6}[CP]\d{8}", re.ASCII)
 
 _ELSEWHERE: Final = (
@@ -179,9 +182,13 @@ class Streams:
             follower.close(closing)
 
     async def drain(self, grace: float) -> None:
-        """Wait until everybody has gone, for *grace* seconds; in the second half nobody's mail is waited for."""
+        """Wait until everybody has gone, for *grace* seconds.
+
+        In the second half nobody's mail is waited for, and in the end nobody's reading of the last word.
+        """
         loop = asyncio.get_running_loop()
         hurrying = loop.call_later(grace / 2, self._hurry)
+        ending = loop.call_later(grace * _PATIENT, self._end)
         try:
             async with asyncio.timeout(grace):
                 await self._empty.wait()
@@ -189,10 +196,15 @@ class Streams:
             _log.warning("streams_cut_off", streams=len(self._followers))
         finally:
             hurrying.cancel()
+            ending.cancel()
 
     def _hurry(self) -> None:
         for follower in tuple(self._followers):
             follower.mailbox.hurry()
+
+    def _end(self) -> None:
+        for follower in tuple(self._followers):
+            follower.mailbox.end()
 
     async def run(self) -> None:
         """Look after what changes with time alone, once a second, until cancelled."""

@@ -193,12 +193,15 @@ class StreamServicer:
     # ---------------------------------------------------------------------------- what he gets
 
     async def _messages(self, follower: Follower, call: Call) -> AsyncGenerator[bytes, None]:
+        closing: Closing | None = None
         while (delivery := await follower.next()) is not None:
             yield self._message(delivery, call)
             if isinstance(delivery.event, Updates):
                 call.given += len(delivery.event.pieces)
             elif isinstance(delivery.event, Closing):
-                raise status.StreamClosed(delivery.event)
+                closing = delivery.event
+        if closing is not None:
+            raise status.StreamClosed(closing)
 
     def _message(self, delivery: Delivery, call: Call) -> bytes:
         moment = self._moment(call.request_id)
