@@ -291,7 +291,7 @@ class Follower:
                 # What he does with each message takes him so long; he has begun when he was free and it was here.
                 free_at = max(free_at, loop.time()) + self._every
                 await asyncio.sleep(free_at - loop.time())
-            if self.acks and not self.closing:
+            if self.acks:
                 await self.say(ack=pb.Ack(delivery_sequence=message.delivery_sequence))
         status = self.call
         if await status.code() is not grpc.StatusCode.OK:
