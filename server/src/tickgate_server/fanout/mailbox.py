@@ -25,8 +25,8 @@ _QUIET: Final = 15.0
 """Seconds between heartbeats of a stream without a subscription."""
 
 _FAREWELL: Final = 2.0
-"""Seconds for which the last word waits to be read: when a stream ends with an error, gRPC throws away what its reader has
-not read yet."""
+"""Seconds for which the last word waits to be read: when a stream ends with an error, gRPC throws away what its reader
+has not read yet."""
 
 
 class Updates(Struct, frozen=True):
