@@ -11,7 +11,7 @@ import pytest
 
 from tickgate.v1 import stream_service_pb2 as pb
 
-from ..support.ledger import ENOUGH, QUOTES, TRADES, Follower, following
+from ..support.ledger import ENOUGH, QUOTES, TRADES, Account, Follower, following
 from ..support.proxy import fault_proxy
 from ..support.running import Stack, running
 from ..support.ticker import Ticker, begun, left, shown
@@ -81,6 +81,35 @@ async def test_who_does_not_read_is_told_what_he_missed(reads: bool) -> None:
 
 def _followed(stack: Stack) -> int:
     return stack.gateway.counters.streams.followed
+
+
+async def test_a_backlog_of_one_channel_keeps_no_other_waiting() -> None:
+    """However many trades wait for one who reads slowly, the newest quotes are in the first message that he gets."""
+    order: list[str] = []
+
+    def heed(_: Account, update: pb.Update, __: int) -> None:
+        if update.kind == pb.UPDATE_KIND_LIVE:
+            order.append(update.WhichOneof("value") or "")
+
+    async with running(stream={"linger": 0.1, "queue": 100_000}) as stack:
+        ticker = Ticker(stack.sandbox)
+        async with (
+            following(stack.channel, "AAPL", "MSFT", channels=BOTH) as quick,
+            following(stack.channel, "AAPL", "MSFT", channels=BOTH, acks=False, heed=heed) as slow,
+        ):
+            await stand(quick, "AAPL", "MSFT")
+            await slow.until(lambda one: one.number > 0, "a message")
+            for number in range(1, 11):
+                await ticker.trade("AAPL", "MSFT", count=500)
+                await quick.given("MSFT", 500 * number, TRADES)
+            await ticker.quote("AAPL", "MSFT")
+            await quick.given("MSFT", 1)
+            await slow.ack()
+            await slow.given("MSFT", 5000, TRADES)
+            await slow.balance(AAPL=1, MSFT=1)
+    # A message holds a thousand updates, and one may have been under way when the quotes came.
+    assert order.index("quote") <= 1000
+    assert order.count("trade") == 10_000
 
 
 async def test_who_never_comes_back_to_reading_costs_nothing_more() -> None:
