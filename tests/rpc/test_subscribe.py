@@ -23,7 +23,6 @@ from ..support.following import (
     QUOTES,
     TRADES,
     TRADING_STATUSES,
-    Follower,
     following,
 )
 from ..support.records import (
@@ -63,11 +62,6 @@ def kinds(updates: list[pb.Update]) -> list[str]:
 def live(updates: list[pb.Update]) -> list[pb.Update]:
     """Those updates that came live."""
     return [update for update in updates if update.kind == LIVE]
-
-
-async def until_number(follower: Follower, number: int) -> None:
-    """Wait until *follower* has the update with *number*."""
-    await follower.until(lambda: any(one.sequence == number for one in follower.updates("AAPL")))
 
 
 def subscribed(stack: Stack, feed: str = "iex") -> frozenset[tuple[str, str]]:
@@ -132,7 +126,7 @@ async def test_every_update_counts() -> None:
     async with running() as stack, following(stack, "AAPL") as follower:
         await follower.until_state("AAPL", "LIVE")
         await push(stack, *(a_quote(bid=round(228 + n / 1000, 3), ask=229.5) for n in range(500)))
-        await until_number(follower, 500)
+        await follower.until_number(500)
 
     updates = live(follower.updates("AAPL"))
     assert updates[-1].quote.bid.price.value == "228.499"
@@ -238,7 +232,7 @@ async def test_a_refused_quote_is_named_and_counted() -> None:
         }
         await push(stack, a_quote(bid=228.8))
         await follower.until_state("AAPL", "LIVE")
-        await until_number(follower, 4)
+        await follower.until_number(4)
 
     assert status.sequence == 3
     assert status.unavailable.refusal.rule == "crossed"
@@ -384,8 +378,8 @@ async def test_updates_come_no_closer_than_asked_for() -> None:
         await quick.until_state("AAPL", "LIVE")
         for number in range(10):
             await push(stack, a_quote(bid=228 + number / 100))
-            await until_number(quick, number + 1)
-        await until_number(follower, 10)
+            await quick.until_number(number + 1)
+        await follower.until_number(10)
 
     sent = [
         message.serve_time.ToNanoseconds()
@@ -411,11 +405,11 @@ async def test_who_does_not_acknowledge_gets_no_more_than_a_window() -> None:
         follower.acks = False
         for number in range(100):
             await push(stack, a_quote(bid=228 + number / 1000))
-            await until_number(quick, number + 1)
+            await quick.until_number(number + 1)
         assert len(follower.of("updates")) <= 66
         follower.acks = True
         await follower.ack(follower.messages[-1].delivery_sequence)
-        await until_number(follower, 100)
+        await follower.until_number(100)
 
     assert sum(one.conflated + 1 for one in live(follower.updates("AAPL"))) == 100
 
@@ -470,7 +464,7 @@ async def test_who_comes_later_gets_what_stands_from_the_book() -> None:
     async with running() as stack, following(stack, "AAPL") as first:
         await first.until_state("AAPL", "LIVE")
         await push(stack, a_quote(), a_quote(bid=228.88))
-        await until_number(first, 2)
+        await first.until_number(2)
         asked = stack.asked("/quotes/latest")
         async with following(stack, "AAPL") as second:
             (snapshot, *_) = await second.until_updates(1, "AAPL")

@@ -166,6 +166,10 @@ class Follower:
         await self.until(lambda: len(self.updates(symbol, subscription)) >= count)
         return self.updates(symbol, subscription)
 
+    async def until_number(self, number: int, symbol: str = "AAPL") -> None:
+        """Read on until the update with *number* of *symbol* has come."""
+        await self.until(lambda: any(one.sequence == number for one in self.updates(symbol)))
+
     async def until_ended(self) -> grpc.aio.AioRpcError | None:
         """Read on to the end, and return how it ended, if not well."""
         async with asyncio.timeout(PATIENCE):
