@@ -222,17 +222,33 @@ def test_one_broken_rule_is_the_whole_message() -> None:
     )
 
 
-def test_a_failure_fits_its_headers() -> None:
+@pytest.mark.parametrize("count", [17, 18, 200])
+def test_a_failure_fits_its_headers(count: int) -> None:
     """However many rules a request breaks, the failed call can be delivered, and says how many are not listed."""
     rule = "a rule in a sentence that is as long as the longest of those that callers are told here, and longer"
     failure = status.of_error(
-        InvalidRequest([(f"symbols[{n}]", rule) for n in range(200)]), "i" * 128
+        InvalidRequest([(f"symbols[{n}]", rule) for n in range(count)]), "i" * 128
     )
     assert len(failure.status.SerializeToString()) * 4 / 3 + len(failure.message) + 300 < HEADERS
     named = details(failure)[error_details_pb2.BadRequest].field_violations
     assert named[0].field == "symbols[0]"
-    assert named[-1].field == ""
-    assert named[-1].description == f"{200 - len(named) + 1} more broken rules are not listed"
+    assert len(named) == 17
+    if count > 17:
+        assert named[-1].field == ""
+        assert named[-1].description == f"{count - 16} more broken rules are not listed"
+
+
+@pytest.mark.parametrize("count", [1, 16, 17, 18, 10_000])
+def test_what_is_in_short_is_not_shortened_again(count: int) -> None:
+    """However many rules a request breaks, what is kept of them is bounded, and tells callers the same."""
+    error = InvalidRequest([(f"symbols[{n}]", "is none") for n in range(count)])
+    short = status.in_short(error)
+    assert len(short.violations) <= 17
+    assert status.in_short(short).violations == short.violations
+    told = (
+        details(status.of_error(one, "id"))[error_details_pb2.BadRequest] for one in (error, short)
+    )
+    assert next(told) == next(told)
 
 
 def test_a_stopping_gateway_asks_to_try_elsewhere() -> None:

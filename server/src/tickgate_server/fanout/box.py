@@ -26,6 +26,7 @@ MOST_UPDATES: Final = 1000
 """Updates in one message. An encoded one is 100 to 700 bytes, and a message stays under 1 MiB."""
 
 MOST_STATUSES: Final = 1000
+"""Statuses, and gaps in them, in one message. Each is 50 to 600 bytes."""
 
 Key: TypeAlias = tuple[Channel, str]
 
@@ -239,6 +240,11 @@ class Box:
             self.notice(entry)
         self._urgent = True
 
+    @property
+    def untold(self) -> int:
+        """Statuses that wait to be handed out."""
+        return len(self._notices)
+
     # -------------------------------------------------------------------------------- what goes out
 
     def has_mail(self, now: float) -> bool:
@@ -257,7 +263,13 @@ class Box:
         self._urgent = False
         if not self._notices:
             return []
-        keys = list(self._notices)[:MOST_STATUSES]
+        keys: list[Key] = []
+        weight = 0
+        for key, notice in self._notices.items():
+            weight += 1 + len(notice.gaps)
+            if keys and weight > MOST_STATUSES:
+                break
+            keys.append(key)
         self._urgent = len(keys) < len(self._notices)
         return [self._status(key, self._notices.pop(key)) for key in keys]
 

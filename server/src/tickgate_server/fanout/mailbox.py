@@ -130,6 +130,11 @@ class Mailbox:
         self._heed_terms()
         self.wake()
 
+    @property
+    def untold(self) -> int:
+        """Statuses that wait to be handed out, those of subscriptions that have ended included."""
+        return sum(box.untold for box in {*self.boxes.values(), *self._turn})
+
     def _heed_terms(self) -> None:
         terms = [box.terms for box in self.boxes.values()]
         self._heartbeat = min((term.heartbeat for term in terms), default=_QUIET)

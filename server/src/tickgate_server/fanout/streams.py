@@ -35,6 +35,10 @@ _PATIENT: Final = 0.9
 
 _OPTION: Final = re.compile(r"[A-Z]{1,6}\d{6}[CP]\d{8}", re.ASCII)
 
+_MOST_UNTOLD: Final = 20_000
+"""Statuses that wait for a follower, before he must read if he wants more. Whoever asks for ever more symbols and reads
+nothing would fill the memory with the answers."""
+
 _ELSEWHERE: Final = (
     "another process holds the account's only connection to the live feed; ask another replica"
 )
@@ -260,8 +264,9 @@ class Follower:
         """Begin a subscription.
 
         Raises:
-            InvalidRequest: its id is in use, or there are too many.
+            InvalidRequest: its id is in use, there are too many, or too much waits to be read.
         """
+        self._check_reads("subscribe")
         boxes, most = self.mailbox.boxes, self._streams.policy.subscriptions
         if order.terms.id in boxes:
             rule = (
@@ -282,8 +287,9 @@ class Follower:
         """Follow more symbols.
 
         Raises:
-            InvalidRequest: there is no such subscription.
+            InvalidRequest: there is no such subscription, or too much waits to be read.
         """
+        self._check_reads("add")
         box = self._box("add.subscription_id", subscription_id)
         await self._follow(box, symbols)
 
@@ -291,8 +297,9 @@ class Follower:
         """Stop following *symbols*, or everything when there are none.
 
         Raises:
-            InvalidRequest: there is no such subscription.
+            InvalidRequest: there is no such subscription, or too much waits to be read.
         """
+        self._check_reads("unsubscribe")
         box = self._box("unsubscribe.subscription_id", subscription_id)
         hub = self._lives[box].hub
         if symbols:
@@ -331,6 +338,11 @@ class Follower:
         self._gone = True
         for box, live in self._lives.items():
             live.hub.detach(box)
+
+    def _check_reads(self, word: str) -> None:
+        if self.mailbox.untold > _MOST_UNTOLD:
+            rule = f"more than {_MOST_UNTOLD} statuses wait to be read: read them first"
+            raise InvalidRequest([(word, rule)])
 
     def _box(self, field: str, subscription_id: str) -> Box:
         box = self.mailbox.boxes.get(subscription_id)

@@ -153,10 +153,10 @@ class Reader:
 
     # --------------------------------------------------------------------------- subscriptions
 
-    def subscription_id(self, text: str) -> str:
-        """Read `id`."""
+    def subscription_id(self, text: str, field: str = "id") -> str:
+        """Read `id`, or another *field* that names a subscription."""
         if len(text) > LONGEST_ID or not (text.isascii() and text.isprintable()):
-            self.refuse("id", f"up to {LONGEST_ID} printable ASCII characters")
+            self.refuse(field, f"up to {LONGEST_ID} printable ASCII characters")
         return text
 
     def channels(self, numbers: Sequence[int]) -> tuple[Channel, ...]:

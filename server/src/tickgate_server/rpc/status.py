@@ -301,15 +301,21 @@ def _summary(error: InvalidRequest) -> str:
     return named + (f"; and {more} more" if more else "")
 
 
-def _bad_request(error: InvalidRequest) -> error_details_pb2.BadRequest:
+def in_short(error: InvalidRequest) -> InvalidRequest:
+    """Return *error* with no more broken rules than are told, and the number of the others."""
     named = error.violations[:_MOST_VIOLATIONS]
     left_out = len(error.violations) - len(named)
-    if left_out:
-        named = [*named, ("", f"{left_out} more broken rules are not listed")]
+    if left_out <= 1:
+        # The last place is for this or for one more rule.
+        return error
+    return InvalidRequest([*named, ("", f"{left_out} more broken rules are not listed")])
+
+
+def _bad_request(error: InvalidRequest) -> error_details_pb2.BadRequest:
     return error_details_pb2.BadRequest(
         field_violations=[
             error_details_pb2.BadRequest.FieldViolation(field=field, description=rule)
-            for field, rule in named
+            for field, rule in in_short(error).violations
         ]
     )
 

@@ -35,7 +35,7 @@ from .convert import Moment
 from .requests import LONGEST_ID, Reader
 from .wire import field_of, tag, text_field, varint
 
-R = TypeVar("R", pb.Subscription, pb.AddSymbols, pb.Unsubscribe)
+R = TypeVar("R", pb.AddSymbols, pb.Unsubscribe)
 
 SLOWEST_WATCH: Final = 0.25
 """Seconds between the updates of a watch, at least: nothing but gRPC's buffers keeps them from piling up."""
@@ -129,7 +129,8 @@ class StreamServicer:
             named = _subscription_of(request)
             await self._do(request, named, follower)
         except InvalidRequest as error:
-            follower.mailbox.refuse(named, error)
+            # The answer may wait to be read, and a request can break ten thousand rules.
+            follower.mailbox.refuse(named, status.in_short(error))
 
     async def _do(self, request: pb.SubscribeRequest, named: str, follower: Follower) -> None:
         word = request.WhichOneof("request")
@@ -139,11 +140,13 @@ class StreamServicer:
             case "subscribe":
                 await follower.subscribe(self._order(request.subscribe, word, watches=False))
             case "add":
-                await follower.add(named, self._symbols(request.add, word, needed=True))
+                await follower.add(named, _symbols(request.add, word, needed=True))
             case "unsubscribe":
-                symbols = self._symbols(request.unsubscribe, word, needed=False)
-                follower.unsubscribe(named, symbols)
+                follower.unsubscribe(named, _symbols(request.unsubscribe, word, needed=False))
             case "query":
+                reader = Reader(word)
+                reader.subscription_id(request.query.subscription_id, "subscription_id")
+                reader.done()
                 follower.query(named)
             case _:
                 rule = "one of subscribe, add, unsubscribe, ack, query is required"
@@ -183,12 +186,6 @@ class StreamServicer:
         )
         reader.done()
         return order
-
-    def _symbols(self, message: R, path: str, *, needed: bool) -> Sequence[str]:
-        reader = Reader(path)
-        symbols = reader.followed(message.symbols, needed=needed)
-        reader.done()
-        return symbols
 
     # ---------------------------------------------------------------------------- what he gets
 
@@ -261,6 +258,14 @@ def _subscription_of(request: pb.SubscribeRequest) -> str:
         return request.subscribe.id[:LONGEST_ID]
     named: str = getattr(request, word).subscription_id
     return named[:LONGEST_ID]
+
+
+def _symbols(message: R, path: str, *, needed: bool) -> Sequence[str]:
+    reader = Reader(path)
+    reader.subscription_id(message.subscription_id, "subscription_id")
+    symbols = reader.followed(message.symbols, needed=needed)
+    reader.done()
+    return symbols
 
 
 def _set(message: pb.Subscription, field: Any) -> Any:
