@@ -158,6 +158,7 @@ class Follower:
         """
         self.call = call
         self.acks = acks
+        self.every = every
         self.accounts: dict[tuple[channel_pb2.Channel.ValueType, str], Account] = {}
         self.messages: list[pb.SubscribeResponse] = []
         """The newest few."""
@@ -181,7 +182,6 @@ class Follower:
         self.fault: BaseException | None = None
         """What was wrong with a message."""
 
-        self._every = every
         self._heed = heed
         self._pulse = asyncio.Event()
         self._writing = asyncio.Lock()
@@ -287,12 +287,12 @@ class Follower:
         while (message := await self.call.read()) is not grpc.aio.EOF:
             self._take(message)
             self._pulse.set()
-            if self._every:
-                # What he does with each message takes him so long; he has begun when he was free and it was here.
-                free_at = max(free_at, loop.time()) + self._every
-                await asyncio.sleep(free_at - loop.time())
             if self.acks:
+                # As the client does: when he takes it, not when he is done with it.
                 await self.say(ack=pb.Ack(delivery_sequence=message.delivery_sequence))
+            if self.every:
+                free_at = max(free_at, loop.time()) + self.every
+                await asyncio.sleep(free_at - loop.time())
         status = self.call
         if await status.code() is not grpc.StatusCode.OK:
             self.end = grpc.aio.AioRpcError(
