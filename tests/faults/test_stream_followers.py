@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
+from tickgate.v1 import gap_pb2
 from tickgate.v1 import stream_service_pb2 as pb
 
 from ..support.ledger import ENOUGH, QUOTES, TRADES, Account, Follower, following
@@ -262,3 +263,72 @@ async def test_a_stream_that_only_says_nonsense() -> None:
             assert wild.of("AAPL").delivered == 30
             assert not calm.refusals
         await left(stack, before)
+
+
+async def test_who_comes_back_in_time_has_missed_nothing() -> None:
+    """To one who shows his token the trades of his absence are sent again, and quotes as they stand."""
+    async with (
+        running(**SETTINGS) as stack,
+        fault_proxy(stack.gateway.port) as proxy,
+        following(stack.channel, "AAPL", channels=BOTH) as stays,
+    ):
+        ticker = Ticker(stack.sandbox)
+        await stand(stays, "AAPL")
+        async with (
+            grpc.aio.insecure_channel(f"127.0.0.1:{proxy.port}") as channel,
+            following(channel, "AAPL", channels=BOTH) as first,
+        ):
+            await stand(first, "AAPL")
+            await ticker.trade("AAPL", count=3)
+            await first.given("AAPL", 3, TRADES)
+            await first.balance()
+            proxy.refuse()
+            await first.ended()
+        await ticker.trade("AAPL", count=5)
+        await ticker.quote("AAPL", count=5)
+        await stays.given("AAPL", 5)
+        await stays.given("AAPL", 8, TRADES)
+        async with following(
+            stack.channel, "AAPL", channels=BOTH, resume_token=first.token
+        ) as again:
+            await stand(again, "AAPL")
+            trades = again.of("AAPL", TRADES)
+            await again.until(lambda _: len(trades.replayed) >= 5, "what he missed")
+            await ticker.trade("AAPL")
+            await ticker.quote("AAPL")
+            await again.given("AAPL", 9, TRADES)
+            await again.given("AAPL", 6)
+            await again.balance()
+            assert [update.sequence for update in trades.replayed] == [4, 5, 6, 7, 8]
+            assert [update.sequence for update in trades.of_kind(pb.UPDATE_KIND_LIVE)] == [9]
+            for account in again.accounts.values():
+                assert not account.gaps
+                assert not account.losses
+            (snapshot,) = again.of("AAPL").of_kind(pb.UPDATE_KIND_SNAPSHOT)
+            assert (snapshot.sequence, snapshot.quote.bid.price.value) == (5, ticker.bid(5))
+
+
+async def test_who_comes_back_too_late_is_told_so() -> None:
+    """When more was sent than is kept, one who shows his token gets what is kept, and a gap, RESUME, for the rest."""
+    kept: dict[str, Any] = {"stream": {"linger": 0.1, "keep_records": 10}}
+    async with (
+        running(**kept) as stack,
+        following(stack.channel, "AAPL", channels=BOTH) as stays,
+    ):
+        ticker = Ticker(stack.sandbox)
+        await stand(stays, "AAPL")
+        async with following(stack.channel, "AAPL", channels=BOTH) as first:
+            await stand(first, "AAPL")
+            await ticker.trade("AAPL", count=3)
+            await first.given("AAPL", 3, TRADES)
+        await ticker.trade("AAPL", count=100)
+        await stays.given("AAPL", 103, TRADES)
+        async with following(
+            stack.channel, "AAPL", channels=BOTH, resume_token=first.token
+        ) as again:
+            trades = again.of("AAPL", TRADES)
+            await again.until(lambda _: len(trades.replayed) >= 10, "what is kept")
+            (gap,) = trades.gaps
+            assert gap.cause == gap_pb2.GAP_CAUSE_RESUME
+            assert [update.sequence for update in trades.replayed] == list(range(94, 104))
+            assert not again.of("AAPL").gaps
