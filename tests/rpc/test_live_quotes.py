@@ -166,18 +166,22 @@ async def test_a_symbol_that_nobody_follows_is_no_book() -> None:
 
 async def test_other_replicas_find_live_quotes_in_redis() -> None:
     """What the holder of the feed brings is in Redis a second later, so that a replica without it need not ask."""
+    patient: dict[str, Any] = {"redis": {"timeout": 1.0}}
     with redis_url() as url:
         async with (
-            running(redis_url=url) as holder,
-            second_gateway(holder, redis_url=url, stream={"enabled": False}) as replica,
+            running(redis_url=url, **patient) as holder,
+            second_gateway(holder, redis_url=url, stream={"enabled": False}, **patient) as replica,
             following(holder, "AAPL") as follower,
         ):
             await follower.until_state("AAPL", "LIVE")
-            await push(holder, a_quote(bid=228.33))
-            await follower.until_number(1)
+
+            async def ask_again() -> quote_pb2.QuoteResult:
+                # Whatever could not be written is not written later either: the next tick is.
+                await push(holder, a_quote(bid=228.33, t="2026-10-01T15:00:01Z"))
+                return await ask(replica, allowed_tiers=[REDIS])
+
             found = await until_told(
-                lambda: ask(replica, allowed_tiers=[REDIS]),
-                lambda result: result.quote.bid.price.value == "228.33",
+                ask_again, lambda result: result.quote.bid.price.value == "228.33"
             )
             await push(holder, a_quote(bid=230, ask=229))
             await follower.until_state("AAPL", "INVALID")
