@@ -393,6 +393,24 @@ async def test_updates_come_no_closer_than_asked_for() -> None:
     assert updates[-1].quote.bid.price.value == "228.09"
 
 
+async def test_states_of_the_connection_do_not_wait() -> None:
+    """However long the interval, a follower is told at once that a symbol is live, lost, live again, or followed too."""
+    async with (
+        running() as stack,
+        following(stack, "AAPL", min_update_interval=seconds(3600)) as follower,
+        following(stack, "MSFT") as other,
+    ):
+        await other.until_state("MSFT", "LIVE")
+        await follower.until_updates(1, "AAPL")
+        await follower.until_state("AAPL", "LIVE")
+        await stack.sandbox.stream.strike(stream_faults.Drop(reset=True))
+        await follower.until_state("AAPL", "GAP")
+        await follower.until_state("AAPL", "LIVE")
+        await other.until_state("MSFT", "LIVE")
+        await follower.add("MSFT")
+        await follower.until_state("MSFT", "LIVE")
+
+
 async def test_who_does_not_acknowledge_gets_no_more_than_a_window() -> None:
     """Without acknowledgements a bounded number of messages is under way; with them the newest comes at once."""
     async with (

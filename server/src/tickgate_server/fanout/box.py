@@ -214,9 +214,14 @@ class Box:
             lost.count += 1
 
     def notice(
-        self, entry: Entry, *, why: Unavailable | None = None, gaps: Iterable[Gap] = ()
+        self,
+        entry: Entry,
+        *,
+        why: Unavailable | None = None,
+        gaps: Iterable[Gap] = (),
+        urgent: bool = False,
     ) -> None:
-        """Tell the follower how *entry* stands, and what comes with it."""
+        """Tell the follower how *entry* stands, and what comes with it; at once if it is *urgent*."""
         key = entry.channel, entry.symbol
         notice = self._notices.get(key)
         if notice is None or notice.state is not None:
@@ -224,7 +229,7 @@ class Box:
         if why is not None:
             notice.why = why
         notice.gaps += (gap for gap in gaps if gap not in notice.gaps)
-        if entry.state not in _QUICK:
+        if urgent or entry.state not in _QUICK:
             self._urgent = True
 
     def end(

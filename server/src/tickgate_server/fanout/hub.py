@@ -152,7 +152,8 @@ class Hub:
                 if topic is None:
                     self._reject(box, channel, symbol, self._full(symbol))
                 else:
-                    box.notice(topic.entry, gaps=() if topic.gap is None else (topic.gap,))
+                    gaps = () if topic.gap is None else (topic.gap,)
+                    box.notice(topic.entry, gaps=gaps, urgent=True)
                     joined.append(topic)
         self._interest.want()
         self._restamp(box)
@@ -351,7 +352,7 @@ class Hub:
         for topic in topics:
             self._distrust(topic)
             topic.entry.since = self.position
-            self._turn(topic, SymbolState.LIVE, gaps=(gap,))
+            self._turn(topic, SymbolState.LIVE, gaps=(gap,), urgent=True)
         quotes = [topic for topic in topics if topic.entry.channel is Channel.QUOTES]
         if quotes:
             self.resync(quotes, gap)
@@ -433,11 +434,12 @@ class Hub:
     def _take_up(self, topic: Topic, state: SymbolState, position: int) -> None:
         """Let *topic* be LIVE or INVALID from behind *position* on: the upstream sends it."""
         gaps: tuple[Gap, ...] = ()
-        if not topic.entry.confirmed:
+        fresh = not topic.entry.confirmed
+        if fresh:
             topic.entry.since = position
             ended = self._end_of_gap(topic, self._clock.wall())
             gaps = () if ended is None else (ended,)
-        self._turn(topic, state, gaps)
+        self._turn(topic, state, gaps, urgent=fresh)
 
     def _take_up_early(self, topic: Topic, state: SymbolState) -> None:
         """Take *topic* up for the record that has just come.
@@ -452,13 +454,20 @@ class Hub:
                 self._repaired = gap
             self._close_gap(self._clock.wall())
 
-    def _turn(self, topic: Topic, state: SymbolState, gaps: Iterable[Gap] = ()) -> None:
+    def _turn(
+        self,
+        topic: Topic,
+        state: SymbolState,
+        gaps: Iterable[Gap] = (),
+        *,
+        urgent: bool = False,
+    ) -> None:
         self.book.turn(topic.entry, state)
-        self._tell(topic, gaps)
+        self._tell(topic, gaps, urgent=urgent)
 
-    def _tell(self, topic: Topic, gaps: Iterable[Gap] = ()) -> None:
+    def _tell(self, topic: Topic, gaps: Iterable[Gap] = (), *, urgent: bool = False) -> None:
         for box in topic.boxes:
-            box.notice(topic.entry, gaps=gaps)
+            box.notice(topic.entry, gaps=gaps, urgent=urgent)
 
     def _heed(self, status: TradingStatus) -> None:
         if status.status_code in _HALTS:
