@@ -394,7 +394,7 @@ async def test_updates_come_no_closer_than_asked_for() -> None:
 
 
 async def test_states_of_the_connection_do_not_wait() -> None:
-    """However long the interval, a follower is told at once that a symbol is live, lost, live again, or followed too."""
+    """However long the interval, a follower is told at once that a symbol is live, lost, live again, or added."""
     async with (
         running() as stack,
         following(stack, "AAPL", min_update_interval=seconds(3600)) as follower,
