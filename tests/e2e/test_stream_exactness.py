@@ -37,6 +37,9 @@ needs_recordings = pytest.mark.skipif(
     reason="the real recordings are not part of the project and not beside it",
 )
 
+BUSY = pytest.mark.timeout(180)
+"""For twenty followers and two programs, which take a busy machine a while."""
+
 GATEWAY = {"TICKGATE_ALPACA__PLAN": "plus", "TICKGATE_ALPACA__STOCK_FEED": "sip"}
 
 Key = tuple[channel_pb2.Channel.ValueType, str]
@@ -281,6 +284,7 @@ def tapes_of(folder: Path, day: str, most: int | None = None) -> Tapes:
     }
 
 
+@BUSY
 async def test_generated_recordings_reach_every_follower(tmp_path: Path) -> None:
     """Of a day made here, in which many quotes are crossed, twenty followers get every line or know its fate."""
     write_recordings(tmp_path, SYMBOLS, updates=10_000)
@@ -289,6 +293,7 @@ async def test_generated_recordings_reach_every_follower(tmp_path: Path) -> None
     await check_recordings(tmp_path, tapes, "2024-03-14T01:00:00Z")
 
 
+@BUSY
 @needs_recordings
 async def test_cut_of_a_real_day_reaches_every_follower() -> None:
     """Of 20,000 lines a symbol of 2013-10-07, twenty followers get every line or know what became of it."""

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import aiohttp
 import grpc
+import pytest
 
 import tickgate
 from tickgate.v1 import error_reason_pb2 as reasons
@@ -29,8 +30,13 @@ BOTH = (QUOTES, TRADES)
 SLOT = 1.0
 """Seconds after SIGTERM in which the upstream's place must be free."""
 
-DRAIN = {"TICKGATE_DRAIN": "4"}
-"""Seconds. After half of them nobody's mail is waited for."""
+PATIENT = {"TICKGATE_DRAIN": "40"}
+"""Seconds that followers get to read: so many that on the busiest machine nobody is cut off."""
+
+IMPATIENT = {"TICKGATE_DRAIN": "1"}
+
+BUSY = pytest.mark.timeout(180)
+"""For a test that starts several programs and floods them."""
 
 
 @contextmanager
@@ -68,22 +74,22 @@ def load(sandbox: Program) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def crowd(gateway: Program) -> AsyncIterator[list[Follower]]:
-    """Let eight follow everything, at different speeds, one of whom never acknowledges, until updates flow."""
-    paces = (0.0, 0.0, 0.0, 0.0, 0.01, 0.1, 0.5)
+async def crowd(gateway: Program, *, idle: bool = False) -> AsyncIterator[list[Follower]]:
+    """Let seven follow everything until updates flow, at different speeds; or, *idle*, never acknowledging."""
+    paces = (0.0, 0.0, 0.0, 0.0, 0.01, 0.1, 0.2)
     async with AsyncExitStack() as parts:
         channel = await parts.enter_async_context(grpc.aio.insecure_channel(gateway.address))
         followers = [
             await parts.enter_async_context(
-                following(channel, *SYMBOLS, channels=BOTH, every=every, acks=acks)
+                following(channel, *SYMBOLS, channels=BOTH, every=every, acks=not idle)
             )
-            for every, acks in [*((every, True) for every in paces), (0.0, False)]
+            for every in paces
         ]
         for one in followers:
             await one.until(lambda it: it.number > 0, "a first message")
-        for one in followers[:-1]:
-            await one.standing(*SYMBOLS)
-            await one.given("AAPL", 5)
+            if not idle:
+                await one.standing(*SYMBOLS)
+                await one.given("AAPL", 5)
         yield followers
 
 
@@ -105,11 +111,12 @@ async def place_is_free(sandbox: Program) -> float:
             await asyncio.sleep(0.01)
 
 
+@BUSY
 async def test_sigterm_frees_the_place_and_tells_every_follower() -> None:
     """SIGTERM under load: the place is free within a second, each follower gets the last word, then UNAVAILABLE."""
     with (
         sandbox_program("--at", NOW, "--speed", "0") as sandbox,
-        gateway_program(sandbox.address, DRAIN) as gateway,
+        gateway_program(sandbox.address, PATIENT) as gateway,
     ):
         await asyncio.to_thread(lambda: gateway.address)
         with load(sandbox):
@@ -136,6 +143,31 @@ async def test_sigterm_frees_the_place_and_tells_every_follower() -> None:
         assert not any(account.gaps for account in one.accounts.values())
 
 
+@BUSY
+async def test_sigterm_waits_for_nobody_who_does_not_read() -> None:
+    """Followers who acknowledge nothing hold the gateway up for its grace at most, and get UNAVAILABLE."""
+    with (
+        sandbox_program("--at", NOW, "--speed", "0") as sandbox,
+        gateway_program(sandbox.address, IMPATIENT) as gateway,
+    ):
+        await asyncio.to_thread(lambda: gateway.address)
+        with load(sandbox):
+            async with crowd(gateway, idle=True) as followers, measured() as lateness:
+                rival = asyncio.create_task(place_is_free(sandbox))
+                asked = time.monotonic()
+                gateway.process.terminate()
+                freed = await asyncio.wait_for(rival, ENOUGH)
+                ends = [await one.ended() for one in followers]
+        status = await asyncio.to_thread(gateway.process.wait, ENOUGH)
+
+    assert freed - asked < SLOT + lateness.worst
+    assert status == 0
+    for end in ends:
+        assert end is not None
+        assert end.code() is grpc.StatusCode.UNAVAILABLE
+
+
+@BUSY
 async def test_kill_is_a_gap_for_who_comes_back() -> None:
     """After kill -9 followers get UNAVAILABLE, and from the next gateway, for their tokens, a gap, RESUME."""
     with (
@@ -180,6 +212,7 @@ async def comes_back(channel: grpc.aio.Channel, before: Follower, killed: int) -
         assert again.epochs != before.epochs
 
 
+@BUSY
 async def test_the_client_outlives_its_gateway() -> None:
     """A reader with the Python client is told that the gateway died, that there is one again, and that he has a gap."""
     with (

@@ -199,6 +199,7 @@ def _reader(running: Programs, watched: Watched) -> Any:
     )
 
 
+@pytest.mark.timeout(180)  # the market takes as long as the machine does
 async def test_slow_readers_read_what_is_fresh(tmp_path: Path) -> None:
     """At 5,000 updates a second who reads 1, 4, 10, 100 or 1,000 messages a second reads quotes that are fresh."""
     await check_slow_readers(tmp_path, 4.0)
