@@ -15,11 +15,13 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tickgate.v1 import freshness_pb2, market_session_pb2, provenance_pb2
 from tickgate.v1 import quote_service_pb2 as pb
 from tickgate.v1 import status_service_pb2 as status_pb
-from tickgate_sandbox import faults, sandbox
+from tickgate.v1.stream_service_pb2_grpc import StreamServiceStub
+from tickgate_sandbox import faults, sandbox, stream_faults
 from tickgate_server import __version__
 from tickgate_server.app import gateway
 from tickgate_server.rpc.serving import SERVICES
 
+from ..support.following import following
 from ..support.running import FROZEN, running, settings_for
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -155,6 +157,28 @@ async def test_leaving_answers_what_is_under_way() -> None:
 
     assert told == health_pb2.HealthCheckResponse.NOT_SERVING
     assert answer.result.quote.bid.price.value
+
+
+async def test_leaving_is_said_before_anything_ends() -> None:
+    """A stopping gateway says NOT_SERVING at once, also while its upstream takes its time to say goodbye."""
+    async with sandbox(replace(FROZEN, listen="127.0.0.1:0")) as upstream:
+        entered = gateway(settings_for(upstream.url))
+        served = await entered.__aenter__()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{served.port}") as channel:
+            health: Any = health_pb2_grpc.HealthStub(channel)
+            watching_ = health.Watch(health_pb2.HealthCheckRequest())
+            assert (await watching_.read()).status == SERVING
+            async with following(StreamServiceStub(channel), "AAPL") as follower:
+                await follower.until_state("AAPL", "LIVE")
+                upstream.stream.faults.add(stream_faults.Mute(pings=False))
+                leaving = asyncio.create_task(entered.__aexit__(None, None, None))
+                told = (await watching_.read()).status
+                connected = upstream.stream.clients("iex")
+            upstream.stream.faults.clear()
+            await leaving
+
+    assert told == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert connected == 1
 
 
 async def test_deadline_of_the_call_bounds_the_upstream() -> None:

@@ -157,7 +157,9 @@ class Parts:
     reference: FakeReference = field(default_factory=FakeReference)
     policy: StreamPolicy = STREAMS
     symbol_limit: int | None = None
-    last_record: int | None = None
+    last_records: dict[Feed, int] = field(default_factory=dict)
+    """When a record last arrived, by feed."""
+
     remaining: int = 190
     finished: list[Call] = field(default_factory=list)
     """Calls that have ended."""
@@ -206,7 +208,12 @@ class Parts:
     def stream_servicer(self) -> StreamServicer:
         """Return the servicer of streams."""
         defaults = StreamDefaults(Feed.IEX, stale_after=60.0, unread_age=0.25, queue=100)
-        return StreamServicer(self.live.streams, defaults, lambda: self.last_record, self.moment)
+        return StreamServicer(self.live.streams, defaults, self._last_record, self.moment)
+
+    def _last_record(self, feeds: Collection[Feed]) -> int | None:
+        return max(
+            (self.last_records[one] for one in feeds if one in self.last_records), default=None
+        )
 
     def quote_servicer(self) -> QuoteServicer:
         """Return the servicer of quotes."""

@@ -184,9 +184,9 @@ async def test_very_many_gaps_are_told_in_messages_of_bounded_size() -> None:
 
 
 async def test_a_heartbeat_without_records_names_no_time() -> None:
-    """Before anything has come from the upstream a heartbeat does not tell when it last did; afterwards it does."""
+    """A heartbeat tells when something last came on the stream's own feeds, and no time before anything has."""
     beat = {"heartbeat_interval": Duration(nanos=100_000_000)}
-    parts = Parts()
+    parts = Parts(last_records={Feed.SIP: NOW + NANOS})
     async with served(parts) as face, following(face.streams, "AAPL", **beat) as follower:
         # Why there is no snapshot is the last that is said by itself.
         await follower.until(
@@ -194,7 +194,7 @@ async def test_a_heartbeat_without_records_names_no_time() -> None:
         )
         parts.clock.advance(1)
         await follower.until(lambda: follower.of("heartbeat"))
-        parts.last_record = NOW
+        parts.last_records[Feed.IEX] = NOW
         parts.clock.advance(1)
         await follower.until(lambda: len(follower.of("heartbeat")) >= 2)
 

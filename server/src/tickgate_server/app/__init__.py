@@ -149,6 +149,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
         try:
             yield Gateway(port, counters, clock, keeper)
         finally:
+            await serving.leave()
             live.streams.close(_FAREWELL)
             # The upstream's place is free for whoever comes next before anything else ends.
             await followers.aclose()

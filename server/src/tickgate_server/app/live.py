@@ -76,9 +76,9 @@ class Live:
         """Return what must run while the gateway does."""
         return self.streams.run, self._ticks.run
 
-    def last_record(self) -> int | None:
-        """Return when a record last arrived on any feed, nanoseconds of the wall clock."""
-        times = [counts.last_record_time for counts in self._counters.feeds.values()]
+    def last_record(self, feeds: Collection[Feed]) -> int | None:
+        """Return when a record last arrived on any of *feeds*, nanoseconds of the wall clock."""
+        times = [self._counters.feed(feed.value).last_record_time for feed in feeds]
         return max((time for time in times if time is not None), default=None)
 
     def _news(self) -> Mapping[Key, Any]:

@@ -318,6 +318,11 @@ class Follower:
         self._box("query.subscription_id", subscription_id).restate()
         self.mailbox.wake_for_mail()
 
+    @property
+    def feeds(self) -> frozenset[Feed]:
+        """Feeds of the subscriptions."""
+        return frozenset(live.hub.book.feed for live in self._lives.values())
+
     def follows_only(self, hub: Hub) -> bool:
         """Tell whether there are subscriptions, and none but to *hub*."""
         boxes = self.mailbox.boxes.values()

@@ -115,6 +115,11 @@ class Serving:
         await self._server.start()
         await self._tell(health_pb2.HealthCheckResponse.SERVING)
 
+    async def leave(self) -> None:
+        """Say NOT_SERVING, so that nobody new comes."""
+        self._draining = True
+        await self._tell(health_pb2.HealthCheckResponse.NOT_SERVING)
+
     async def drain(self, grace: float, streams: Callable[[float], Awaitable[None]]) -> None:
         """Stop: say NOT_SERVING first, then refuse new calls, and give those under way *grace* seconds.
 
@@ -122,8 +127,7 @@ class Serving:
             grace: seconds.
             streams: lets the streams end, which have been told to, within so many seconds.
         """
-        self._draining = True
-        await self._tell(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self.leave()
         self._calls.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(grace):

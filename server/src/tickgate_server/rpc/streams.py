@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final, TypeVar
@@ -70,7 +70,7 @@ class StreamServicer:
         self,
         streams: Streams,
         defaults: StreamDefaults,
-        last_record: Callable[[], int | None],
+        last_record: Callable[[Collection[Feed]], int | None],
         moment: Callable[[str], Moment],
     ) -> None:
         """Let followers into *streams*.
@@ -78,7 +78,7 @@ class StreamServicer:
         Args:
             streams: lets them in.
             defaults: what a subscription gets that does not say.
-            last_record: tells when a record last arrived on any feed, nanoseconds of the wall clock.
+            last_record: tells when a record last arrived on any of some feeds, nanoseconds of the wall clock.
             moment: makes the moment of one message.
         """
         self._streams = streams
@@ -192,7 +192,7 @@ class StreamServicer:
     async def _messages(self, follower: Follower, call: Call) -> AsyncGenerator[bytes, None]:
         closing: Closing | None = None
         while (delivery := await follower.next()) is not None:
-            yield self._message(delivery, call)
+            yield self._message(delivery, follower, call)
             if isinstance(delivery.event, Updates):
                 call.given += len(delivery.event.pieces)
             elif isinstance(delivery.event, Closing):
@@ -200,7 +200,7 @@ class StreamServicer:
         if closing is not None:
             raise status.StreamClosed(closing)
 
-    def _message(self, delivery: Delivery, call: Call) -> bytes:
+    def _message(self, delivery: Delivery, follower: Follower, call: Call) -> bytes:
         moment = self._moment(call.request_id)
         served = convert.timestamp(moment.wall).SerializeToString()
         head = _NUMBER + varint(delivery.number) + _SERVE_TIME + varint(len(served)) + served
@@ -211,9 +211,9 @@ class StreamServicer:
         if isinstance(delivery.event, Updates):
             pieces = b"".join(delivery.event.pieces)
             return head + _UPDATES + varint(len(pieces)) + pieces
-        return head + self._rare(delivery.event, moment).SerializeToString()
+        return head + self._rare(delivery.event, follower, moment).SerializeToString()
 
-    def _rare(self, event: Event, moment: Moment) -> pb.SubscribeResponse:
+    def _rare(self, event: Event, follower: Follower, moment: Moment) -> pb.SubscribeResponse:
         match event:
             case Statuses(statuses=statuses):
                 told = pb.Statuses(statuses=[_status(one, moment) for one in statuses])
@@ -230,7 +230,7 @@ class StreamServicer:
                         retry_delay=convert.duration(round(event.retry_delay * NANOS)),
                     )
                 )
-        last = self._last_record()
+        last = self._last_record(follower.feeds)
         heartbeat = pb.Heartbeat(
             last_upstream_time=None if last is None else convert.timestamp(last)
         )
