@@ -73,8 +73,9 @@ from `benchmarks/asker.py` where they differ.
 A round of h2load counts only if each call was answered with HTTP 200 and a message, the gateway logged each as it was
 to end, nothing went upstream where memory was to answer, and the answers were of one size. A real gRPC client asks
 before and after. The asker keeps every answer, and each is read when the round is over: how many values it holds, and
-from which tier.
+from which tier."""
 
+_ABOUT_STREAMS: Final = """\
 Where streams are measured, a gateway with the plan plus follows the feed sip of `benchmarks/feeder.py`, which sends
 frames made beforehand, before a sandbox whose market is open and goes on. `benchmarks/reader.py` reads. A round counts
 only if the numbers of the updates show, for each follower and symbol, that everything the upstream sent was delivered
@@ -114,17 +115,19 @@ def page(tables: Sequence[Table], command: str, effort: Effort) -> str:
         unbound=_listed(UNBOUND),
         kept=_listed(KEPT),
     )
-    return "\n\n".join(["# Benchmarks", about, method, *map(str, tables)]) + "\n"
+    return "\n\n".join(["# Benchmarks", about, method, _ABOUT_STREAMS, *map(str, tables)]) + "\n"
 
 
-def merge(written: str, tables: Sequence[Table], command: str) -> str:
-    """Return the page *written* with *tables* where those of the same title stand, or behind all others."""
+def merge(written: str, tables: Sequence[Table], only: Collection[str], command: str) -> str:
+    """Return the page *written* with *tables*, which *only* names, in their places or behind all others."""
     head, *sections = re.split(r"^(?=## )", written.rstrip("\n") + "\n\n", flags=re.MULTILINE)
     by_title = {section.partition("\n")[0]: section for section in sections}
     when = f"Measured apart from the others: `{command}`, {'; '.join(machine())}."
     for table in tables:
         section = str(replace(table, notes=[*table.notes, when]))
         by_title[section.partition("\n")[0]] = f"{section}\n\n"
+    if _ABOUT_STREAMS not in head and any(one.__name__ in only for one in STREAMS):
+        head += f"{_ABOUT_STREAMS}\n\n"
     return "".join([head, *by_title.values()]).rstrip("\n") + "\n"
 
 
@@ -166,7 +169,7 @@ def main() -> int:
         return 1
     command = shlex.join(["python", "-m", "benchmarks.run", *sys.argv[1:]])
     if arguments.merge:
-        written = merge(_RESULTS.read_text(encoding="utf-8"), tables, command)
+        written = merge(_RESULTS.read_text(encoding="utf-8"), tables, only, command)
     elif arguments.only:
         return 0
     else:
