@@ -267,12 +267,11 @@ class Desk:
         self, *symbols: str, kind: RecordKind = RecordKind.QUOTE, times: int = 1
     ) -> LiveValue:
         """Bring a valid record of each symbol, so many times, and return the last."""
-        for _ in range(times):
-            for symbol in symbols:
-                value = value_of(kind, symbol, self.clock.wall())
-                self.hub.accept(kind, symbol, value)
+        brought = [value_of(kind, one, self.clock.wall()) for one in symbols * times]
+        for value in brought:
+            self.hub.accept(kind, value.symbol, value)
         self.hub.settle()
-        return value
+        return brought[-1]
 
     def refuses(
         self, symbol: str, why: Unavailable = CROSSED, kind: RecordKind = RecordKind.QUOTE
