@@ -332,3 +332,24 @@ async def test_who_comes_back_too_late_is_told_so() -> None:
             assert gap.cause == gap_pb2.GAP_CAUSE_RESUME
             assert [update.sequence for update in trades.replayed] == list(range(94, 104))
             assert not again.of("AAPL").gaps
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(
+    180
+)  # the gateway pings every half a minute, and waits ten seconds for the answer
+async def test_who_vanishes_without_a_word_is_noticed() -> None:
+    """A connection over which nothing comes any more, not even an end, is given up, and nothing is left of it."""
+    async with (
+        running(**SETTINGS) as stack,
+        fault_proxy(stack.gateway.port) as proxy,
+    ):
+        before = await begun(stack)
+        async with (
+            grpc.aio.insecure_channel(f"127.0.0.1:{proxy.port}") as channel,
+            following(channel, "AAPL", channels=BOTH) as gone,
+        ):
+            await stand(gone, "AAPL")
+            proxy.blackhole()
+            await until(lambda: stack.gateway.counters.streams.streams == 0, within=120)
+            await left(stack, before)
