@@ -23,6 +23,7 @@ from tickgate_sandbox import Plan, SandboxSettings
 
 from ..support.recordings import REAL_RECORDINGS, write_recordings
 from ..support.running import Stack, running
+from ..support.tape import nanoseconds
 
 SAMPLE = 1000
 """Points in time that are asked about."""
@@ -55,21 +56,6 @@ class Line:
         if not bid or not ask:
             return "one-sided" if bid or ask else "empty"
         return "locked" if bid == ask else "crossed" if bid > ask else "good"
-
-
-def nanoseconds(text: str) -> int:
-    """Return an instant such as "2013-10-07T08:00:00.241Z", worked out here and nowhere else."""
-    whole, _, fraction = text.removesuffix("Z").partition(".")
-    day, _, clock = whole.partition("T")
-    year, month, date = map(int, day.split("-"))
-    hour, minute, second = map(int, clock.split(":"))
-    # Days since the epoch by the civil calendar (H. Hinnant, "chrono-Compatible Low-Level Date Algorithms").
-    year -= month <= 2
-    era, year_of_era = divmod(year, 400)
-    day_of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + date - 1
-    days = era * 146097 + year_of_era * 365 + year_of_era // 4 - year_of_era // 100
-    seconds = ((days + day_of_year - 719468) * 24 + hour) * 3600 + minute * 60 + second
-    return seconds * 1_000_000_000 + int(fraction.ljust(9, "0") or 0)
 
 
 def read_lines(path: Path, most: int | None = None) -> list[Line]:
