@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Awaitable, Callable, Collection, Iterable
+from decimal import Decimal
 from functools import wraps
 from typing import Any, Final, ParamSpec
+
+from msgspec.structs import replace
 
 from tickgate_server.book import Book
 from tickgate_server.fanout.beat import Beat
@@ -20,7 +23,9 @@ from tickgate_server.market.live import (
     Gap,
     GapCause,
     LiveValue,
+    PriceBands,
     RecordKind,
+    TradeCancellation,
     TradingStatus,
     UpdateKind,
 )
@@ -173,22 +178,27 @@ def terms(*channels: Channel, **changed: Any) -> Terms:
     return Terms(**asked | changed)
 
 
-def trading_status(symbol: str = "AAPL", code: str = "H", *, at: int = NOW) -> TradingStatus:
+def trading_status(symbol: str = "AAPL", code: str = "H") -> TradingStatus:
     """A halt, or another change."""
-    return TradingStatus(symbol, code, "", "", "", "C", provenance(at))
+    return TradingStatus(symbol, code, "", "", "", "C", provenance())
 
 
 def value_of(kind: RecordKind, symbol: str, at: int = NOW) -> LiveValue:
-    """A valid record of *kind*, received at *at*."""
+    """A valid record of *kind*, which happened and was received at *at*."""
+    origin = provenance(at, at)
     match kind:
         case RecordKind.QUOTE:
-            return quote(symbol, at=at, received=at)
+            return replace(quote(symbol), provenance=origin)
         case RecordKind.TRADE:
-            return trade(symbol, at=at)
+            return replace(trade(symbol), provenance=origin)
+        case RecordKind.TRADE_CANCELLATION:
+            return TradeCancellation(symbol, 7, Decimal("10.01"), 50, "V", "C", "C", origin)
         case RecordKind.TRADING_STATUS:
-            return trading_status(symbol, at=at)
+            return replace(trading_status(symbol), provenance=origin)
+        case RecordKind.PRICE_BANDS:
+            return PriceBands(symbol, Decimal(11), Decimal(9), "B", "C", origin)
         case _:
-            return bar(symbol, at=at)
+            return replace(bar(symbol), provenance=origin)
 
 
 class Desk:
