@@ -14,7 +14,7 @@ from tickgate.v1 import freshness_pb2, provenance_pb2
 from tickgate.v1 import quote_service_pb2 as quotes_pb
 from tickgate.v1 import status_service_pb2 as status_pb
 from tickgate.v1 import stream_service_pb2 as pb
-from tickgate_sandbox import stream_faults
+from tickgate_sandbox import faults, stream_faults
 
 from ..support.following import (
     BARS,
@@ -525,6 +525,23 @@ async def test_what_a_snapshot_has_said_is_not_said_again() -> None:
         await follower.until(lambda: len(follower.of("heartbeat")) > beats)
 
     assert kinds(follower.updates("AAPL")) == ["SNAPSHOT"]
+
+
+async def test_a_late_snapshot_is_not_said_again_either() -> None:
+    """Where the snapshot comes behind the confirmation, what the upstream then knows is no news either."""
+    beat = {"heartbeat_interval": seconds(0.1)}
+    async with running() as stack:
+        stack.sandbox.faults.add(faults.Latency(path="/v2/stocks/quotes", seconds=0.1, times=1))
+        async with following(stack, "AAPL", **beat) as follower:
+            await follower.until_updates(1, "AAPL")
+            await until_told(
+                lambda: stack.quotes.GetQuote(FROM_BOOK),
+                lambda told: told.result.HasField("quote"),
+            )
+            beats = len(follower.of("heartbeat"))
+            await follower.until(lambda: len(follower.of("heartbeat")) > beats)
+
+    assert follower.order("AAPL") == ["PENDING", "LIVE", "snapshot"]
 
 
 async def test_what_a_snapshot_has_not_said_is_said() -> None:

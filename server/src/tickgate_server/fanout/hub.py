@@ -192,10 +192,10 @@ class Hub:
             )
         if entry.channel in CONFLATED:
             box.unread[entry] = update
+            if entry.latest is None:
+                topic.shown[box] = value
         else:
             box.queue(entry, update)
-        if not entry.confirmed:
-            topic.shown[box] = value
         self._beat.strike()
 
     def publish_resync(self, topic: Topic, value: LiveValue, kind: RecordKind) -> None:
@@ -227,7 +227,7 @@ class Hub:
         missed = self._gaps.since(self.book.feed, token.time, entry.channel, entry.symbol)
         if entry.channel not in CONFLATED and not missed:
             # What is conflated has a snapshot in the place of whatever came between.
-            kept_from = max(entry.since, self._ring.complete_from)
+            kept_from = entry.since
             if token.position < kept_from:
                 missed = [self._away(token, known=True)]
         return missed

@@ -46,7 +46,7 @@ class Topic:
         """What the last one who came was sent first, to be encoded once for a crowd."""
 
         self.shown: dict[Box, LiveValue] = {}
-        """What those who came before the upstream confirmed it were sent first: it may be all that stands then."""
+        """What those who came before its first record were sent: it may be all that the upstream knows as well."""
 
         self.gap: Gap | None = None
         """What is being missed."""

@@ -159,6 +159,9 @@ class Recall:
 
     async def _ask_again(self, due: _Due) -> None:
         silent = [topic for topic in due.topics if self._is_silent(topic)]
+        for topic in due.topics:
+            if topic.entry.latest is not None:
+                topic.shown.clear()
         failed: list[Topic] = []
         delay = _AGAIN
         if silent:
