@@ -338,14 +338,23 @@ class Box:
             state = notice.state or SymbolState.REMOVED
             sequence = 0 if entry is None else entry.sequence
             return Status(symbol, channel, state, notice.changed, sequence, why=notice.why)
+        state = SymbolState.STALE if entry in self.stale else self.hub.state_of(entry)
+        begun = self._begun.pop(entry, entry.sequence)
+        if begun < entry.sequence:
+            # The first status says where counting starts, and the next one what has come since.
+            self.notice(entry)
+            return Status(
+                *(symbol, channel, state, entry.changed, begun),
+                why=entry.why or notice.why,
+                gaps=notice.gaps,
+            )
         lost = self._losses.pop(entry, None)
         return Status(
             symbol,
             channel,
-            SymbolState.STALE if entry in self.stale else self.hub.state_of(entry),
+            state,
             entry.changed,
-            # What came since he began to follow is told of behind the first status.
-            self._begun.pop(entry, entry.sequence),
+            entry.sequence,
             self._newly_refused(entry),
             () if lost is None else (lost.loss(),),
             entry.why or notice.why,
