@@ -227,7 +227,7 @@ class Hub:
         missed = self._gaps.since(self.book.feed, token.time, entry.channel, entry.symbol)
         if entry.channel not in CONFLATED and not missed:
             # What is conflated has a snapshot in the place of whatever came between.
-            kept_from = entry.since
+            kept_from = max(entry.since, self._ring.complete_from)
             if token.position < kept_from:
                 missed = [self._away(token, known=True)]
         return missed
