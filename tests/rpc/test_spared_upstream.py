@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
 from collections.abc import Iterator
 from itertools import islice, product
 from string import ascii_uppercase
+from typing import Any
 
 from tickgate.v1 import error_reason_pb2 as reasons
 from tickgate.v1 import quote_service_pb2 as pb
