@@ -344,5 +344,6 @@ def reset(transport: asyncio.Transport) -> None:
     connection: socket.socket = transport.get_extra_info("socket")
     # Closing a socket that lingers for zero seconds sends RST instead of FIN.
     linger = struct.pack("ii", 1, 0)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    if connection.fileno() >= 0:  # it may have ended a moment ago
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     transport.abort()
