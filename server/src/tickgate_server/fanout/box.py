@@ -168,6 +168,7 @@ class Box:
         self._losses: dict[Entry, _Lost] = {}
         self._urgent = False
         self._read = hub.position
+        self._resumed_with = ""
 
     # ------------------------------------------------------------------------------- what comes in
 
@@ -178,6 +179,17 @@ class Box:
         self._begun[entry] = entry.sequence
         if entry.refused:
             self._refused_told[entry] = dict(entry.refused)
+
+    def resume(self, token: str, position: int | None) -> None:
+        """Let what is handed out begin where the follower stopped reading.
+
+        Args:
+            token: his own, which stays his until he has been told how everything stands.
+            position: where he stopped, if that is known here.
+        """
+        self._resumed_with = token
+        if position is not None:
+            self._read = position
 
     def unfollow(self, entry: Entry) -> None:
         """Drop whatever there is of *entry*."""
@@ -276,6 +288,8 @@ class Box:
                 break
             keys.append(key)
         self._urgent = len(keys) < len(self._notices)
+        if not self._urgent:
+            self._resumed_with = ""
         return [self._status(key, self._notices.pop(key)) for key in keys]
 
     def take_updates(self, encode: Encode, now: float) -> tuple[list[bytes], int]:
@@ -295,6 +309,8 @@ class Box:
 
     def token(self, now: int) -> str:
         """Return the token that resumes behind what has been handed out."""
+        if self._resumed_with:
+            return self._resumed_with
         position = self._read
         if self._losses:
             # The follower has not heard of them yet.

@@ -213,6 +213,7 @@ class Hub:
     def resume(self, box: Box, token: tokens.Token) -> None:
         """Give *box*, which has just joined, what was sent since *token*, and say what cannot be given."""
         known = tokens.belongs(token, box.prefix)
+        box.resume(tokens.text_of(token), token.position if known else None)
         for entry in box.followed.values():
             missed = self._missed_since(token, entry) if known else [self._away(token, known=False)]
             if missed:

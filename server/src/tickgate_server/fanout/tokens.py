@@ -46,7 +46,16 @@ def prefix(feed: Feed, epoch: str, channels: Iterable[Channel], symbols: Iterabl
 
 def belongs(token: Token, prefix: str) -> bool:
     """Tell whether *token* is of the subscription whose tokens begin with *prefix*."""
-    return f"{_VERSION}.{token.feed}.{token.epoch}.{token.digest}" == prefix
+    return _prefix_of(token) == prefix
+
+
+def text_of(token: Token) -> str:
+    """Return *token* as its follower has it."""
+    return encode(_prefix_of(token), token.position, token.time)
+
+
+def _prefix_of(token: Token) -> str:
+    return f"{_VERSION}.{token.feed}.{token.epoch}.{token.digest}"
 
 
 def _digest(channels: Iterable[Channel], symbols: Iterable[str]) -> str:
