@@ -321,18 +321,20 @@ class Box:
         queue = self._queue
         for _ in range(min(len(queue), MOST_UPDATES - len(pieces))):
             _, update = queue.popleft()
-            pieces.append(encode.framed(_body(update, encode), update.origin, 0))
+            pieces.append(_piece(update, encode, 0))
             self._read = update.position
 
     def _take_unread(self, encode: Encode, pieces: list[bytes], most: int) -> int:
-        told, framed = self._told, encode.framed
-        total = 0
+        told, total = self._told, 0
         for entry, update in self._next_unread(most):
             # A snapshot has no number of its own: it supersedes the record whose number it bears.
             conflated = update.ordinal - told[entry] - (update.origin is UpdateKind.LIVE)
             told[entry] = update.ordinal
             total += conflated
-            pieces.append(framed(update.body or _body(update, encode), update.origin, conflated))
+            piece = update.piece
+            if piece is None or update.conflated != conflated:
+                piece = _piece(update, encode, conflated)
+            pieces.append(piece)
             if self.stale and entry in self.stale:
                 self.stale.discard(entry)
                 self.notice(entry)
@@ -354,7 +356,9 @@ class Box:
             state = notice.state or SymbolState.REMOVED
             sequence = 0 if entry is None else entry.sequence
             return Status(symbol, channel, state, notice.changed, sequence, why=notice.why)
-        state = SymbolState.STALE if entry in self.stale else self.hub.state_of(entry)
+        state = self.hub.state_of(entry)
+        if state is SymbolState.LIVE and entry in self.stale:
+            state = SymbolState.STALE
         begun = self._begun.pop(entry, entry.sequence)
         if begun < entry.sequence:
             # The first status says where counting starts, and the next one what has come since.
@@ -389,8 +393,12 @@ class Box:
         }
 
 
-def _body(update: Update, encode: Encode) -> bytes:
-    body = update.body
-    if body is None:
-        body = update.body = encode.body(update.kind, update.value, update.sequence, update.tier)
-    return body
+def _piece(update: Update, encode: Encode, conflated: int) -> bytes:
+    if update.piece is None or update.conflated != conflated:
+        body = update.body
+        if body is None:
+            body = encode.body(update.kind, update.value, update.sequence, update.tier)
+            update.body = body
+        update.conflated = conflated
+        update.piece = encode.framed(body, update.origin, conflated)
+    return update.piece

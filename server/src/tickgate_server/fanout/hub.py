@@ -464,6 +464,8 @@ class Hub:
         urgent: bool = False,
     ) -> None:
         self.book.turn(topic.entry, state)
+        for box in topic.boxes:
+            box.stale.discard(topic.entry)
         self._tell(topic, gaps, urgent=urgent)
 
     def _tell(self, topic: Topic, gaps: Iterable[Gap] = (), *, urgent: bool = False) -> None:
