@@ -30,7 +30,7 @@ _CONFIRMED = frozenset({SymbolState.LIVE, SymbolState.INVALID})
 class Update(Struct, gc=False):
     """One record on its way to followers.
 
-    `body` belongs to whoever sends it out: it is encoded once, for all of them, and kept here.
+    What it is encoded as belongs to whoever sends it out: that is done once, for all of them, and kept here.
     """
 
     kind: RecordKind
@@ -49,6 +49,13 @@ class Update(Struct, gc=False):
     """Where it is served from: what did not come live was asked for, or remembered."""
 
     body: bytes | None = None
+    """What all followers get alike."""
+
+    piece: bytes | None = None
+    """The same as it was last sent, which for most followers is how they get it as well."""
+
+    conflated: int = 0
+    """How many others `piece` says that it supersedes."""
 
 
 class Entry:

@@ -7,8 +7,8 @@ from typing import Final, Protocol
 
 _QUICKEST: Final = 0.001
 _SLOWEST: Final = 0.02
-"""Seconds between a record and the beat that sends it. A message costs as much as fifty updates in it, so under load
-fewer and fuller ones serve everybody sooner."""
+"""Seconds between two beats. A message costs as much as dozens of updates in it, so under load fewer and fuller ones
+serve everybody sooner."""
 
 _LATE: Final = 0.5
 """Share of its length by which a beat may come late before the next ones are made longer."""
@@ -26,21 +26,22 @@ class Waiting(Protocol):
 
 
 class Beat:
-    """Wakes everybody who has mail, all together, a moment after the first of it came.
+    """Wakes everybody who has mail, all together: at once, but some time after the beat before.
 
-    How late the event loop is tells how much it has to do. A loop that keeps up is asked for a beat a millisecond
-    later, one that does not for up to twenty.
+    How late the event loop is tells how much it has to do. A loop that keeps up is asked for a beat each millisecond,
+    one that does not every twenty.
     """
 
     def __init__(self) -> None:
         """Begin quick."""
         self._length = _QUICKEST
         self._due: float | None = None
+        self._next_at = 0.0
         self._waiting: set[Waiting] = set()
 
     @property
     def length(self) -> float:
-        """Seconds from mail to beat, as things stand."""
+        """Seconds between beats, as things stand."""
         return self._length
 
     def wait(self, somebody: Waiting) -> None:
@@ -55,13 +56,14 @@ class Beat:
         """Take notice that there is mail."""
         if self._due is None:
             loop = asyncio.get_running_loop()
-            self._due = loop.time() + self._length
+            self._due = max(loop.time(), self._next_at)
             loop.call_at(self._due, self._beat, loop)
 
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
-        late = loop.time() - (self._due or 0.0)
-        self._due = None
+        now = loop.time()
+        late, self._due = now - (self._due or now), None
         factor = _LONGER if late > self._length * _LATE else _SHORTER
         self._length = min(max(self._length * factor, _QUICKEST), _SLOWEST)
+        self._next_at = now + self._length
         for somebody in tuple(self._waiting):
             somebody.wake_for_mail()

@@ -312,8 +312,12 @@ class Box:
         if self._resumed_with:
             return self._resumed_with
         position = self._read
+        # The follower has not heard yet of what waits.
+        for notice in self._notices.values():
+            for gap in notice.gaps:
+                if gap.end is not None:
+                    now = min(now, gap.end - 1)
         if self._losses:
-            # The follower has not heard of them yet.
             position = min(position, *(lost.first.position - 1 for lost in self._losses.values()))
         return tokens.encode(self.prefix, position, now)
 

@@ -106,6 +106,9 @@ class Hub:
         self._closed = False
         """Whether the market is closed, so that nothing need move."""
 
+        self._open_since: int | None = clock.wall()
+        """Since when the session is open, nanoseconds of the wall clock; None while it is not, as far as is known."""
+
         self._open_gap: Gap | None = None
         self._missing: set[Topic] = set()
         """Topics in `_open_gap` that the upstream has not confirmed again."""
@@ -395,8 +398,12 @@ class Hub:
             self._missing.discard(topic)
         self._close_gap(self._clock.wall())
         await self._heed_session()
-        if self._session() is MarketSession.OPEN:
-            await self._find_stale(boxes)
+        if self._session() is not MarketSession.OPEN:
+            self._open_since = None
+            return
+        if self._open_since is None:
+            self._open_since = self._clock.wall()
+        await self._find_stale(boxes, self._open_since)
 
     async def _heed_session(self) -> None:
         closed = self.book.feed in _DAYTIME_FEEDS and self._session() is MarketSession.CLOSED
@@ -410,21 +417,22 @@ class Hub:
                 await asyncio.sleep(0)
         self._beat.strike()
 
-    async def _find_stale(self, boxes: Iterable[Box]) -> None:
+    async def _find_stale(self, boxes: Iterable[Box], open_since: int) -> None:
         now = self._clock.wall()
         looked_at = 0
         for box in boxes:
             for entry in tuple(box.followed.values()):
                 if entry.channel is Channel.QUOTES:
-                    self._judge_staleness(box, entry, now)
+                    # What has not moved since yesterday has its time to do so.
+                    self._judge_staleness(box, entry, now - max(entry.touched, open_since))
             looked_at += len(box.followed)
             if looked_at >= _SLICE:
                 looked_at = 0
                 await asyncio.sleep(0)
 
-    def _judge_staleness(self, box: Box, entry: Entry, now: int) -> None:
+    def _judge_staleness(self, box: Box, entry: Entry, unmoved: int) -> None:
         stands = self.state_of(entry) is SymbolState.LIVE
-        stale = stands and now - entry.touched > box.terms.stale_after
+        stale = stands and unmoved > box.terms.stale_after
         if stale is not (entry in box.stale):
             (box.stale.add if stale else box.stale.discard)(entry)
             box.notice(entry)
@@ -464,12 +472,11 @@ class Hub:
         urgent: bool = False,
     ) -> None:
         self.book.turn(topic.entry, state)
-        for box in topic.boxes:
-            box.stale.discard(topic.entry)
         self._tell(topic, gaps, urgent=urgent)
 
     def _tell(self, topic: Topic, gaps: Iterable[Gap] = (), *, urgent: bool = False) -> None:
         for box in topic.boxes:
+            box.stale.discard(topic.entry)
             box.notice(topic.entry, gaps=gaps, urgent=urgent)
 
     def _heed(self, status: TradingStatus) -> None:
@@ -482,6 +489,8 @@ class Hub:
         for channel in Channel:
             topic = self._interest.on(channel).get(status.symbol)
             if topic is not None and topic.entry.state is SymbolState.LIVE:
+                # What may trade again has its time to move.
+                topic.entry.touched = self._clock.wall()
                 self._tell(topic)
 
     def _remove(self, box: Box, symbol: str) -> None:

@@ -9,9 +9,6 @@ from typing import Final
 MOST_UNREAD: Final = 64
 """Messages under way at most, however quick the reader is."""
 
-_CALM: Final = 0.25
-"""Share of the difference by which a quicker acknowledgement raises the estimate; a slower one is believed at once."""
-
 
 class AckWindow:
     """Bounds by time what a reader has not acknowledged.
@@ -25,7 +22,7 @@ class AckWindow:
         """Let messages lie unread for about *unread_age* seconds."""
         self.unread_age = unread_age
         self._unread: deque[tuple[int, float]] = deque()
-        self._pace = math.inf
+        self._pace = self._pace_before = math.inf
         self._acked_at = -math.inf
 
     @property
@@ -39,7 +36,9 @@ class AckWindow:
         unread = len(self._unread)
         if unread == 0:
             return True
-        return unread < MOST_UNREAD and (unread + 1) * self._pace <= self.unread_age
+        # The slower of the last two: one that was quick by chance proves little, one that was late is soon forgotten.
+        pace = max(self._pace, self._pace_before)
+        return unread < MOST_UNREAD and (unread + 1) * pace <= self.unread_age
 
     def sent(self, number: int, now: float) -> None:
         """Take notice that message *number* was sent at *now*, seconds of the monotonic clock."""
@@ -55,11 +54,6 @@ class AckWindow:
                 begun = max(begun, sent_at)
             read += 1
         if read:
-            self._learn((now - begun) / read)
+            self._pace_before = self._pace if self._pace < math.inf else 0.0
+            self._pace = (now - begun) / read
             self._acked_at = now
-
-    def _learn(self, seconds: float) -> None:
-        if seconds >= self._pace or self._pace is math.inf:
-            self._pace = seconds
-        else:
-            self._pace += (seconds - self._pace) * _CALM

@@ -29,7 +29,7 @@ CONFLATED: frozenset[Channel] = frozenset({Channel.QUOTES, Channel.DAILY_BARS})
 """Channels whose newest record supersedes those before it; the records of the others all count."""
 
 
-class RecordKind(Enum):
+class RecordKind(StrEnum):
     """What a live record is. The value is the field of the contract's `Update` that holds it."""
 
     QUOTE = "quote"
@@ -131,7 +131,7 @@ LiveValue: TypeAlias = (
 """A valid record of a live feed."""
 
 
-class UpdateKind(Enum):
+class UpdateKind(StrEnum):
     """How a record came to a follower. The names are those of the contract."""
 
     LIVE = auto()
@@ -140,7 +140,7 @@ class UpdateKind(Enum):
     REPLAY = auto()
 
 
-class SymbolState(Enum):
+class SymbolState(StrEnum):
     """How a symbol is followed on a channel. The names are those of the contract."""
 
     PENDING = auto()

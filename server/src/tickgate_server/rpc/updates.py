@@ -129,12 +129,11 @@ def _codes(conditions: tuple[str, ...], tape: str | None) -> bytes:
 
 
 def _provenance(origin: Provenance, tier: Tier) -> bytes:
-    received = _timestamp(origin.receive_time)
     encoded = _source(origin.source, origin.feed, origin.upstream_request_id, tier)
     if origin.event_time is not None:
         stamped = _timestamp(origin.event_time)
         encoded += _EVENT_TIME + varint(len(stamped)) + stamped
-    return encoded + _RECEIVE_TIME + varint(len(received)) + received
+    return encoded + _received(origin.receive_time)
 
 
 @lru_cache(maxsize=1024)
@@ -149,6 +148,13 @@ def _source(source: DataSource, feed: Feed | None, request_id: str, tier: Tier) 
         if (delay := FEED_DELAY.get(feed)) is not None:
             message.feed_delay.CopyFrom(convert.duration(delay))
     return message.SerializeToString()
+
+
+# The records of a frame were received together.
+@lru_cache(maxsize=16)
+def _received(instant: int) -> bytes:
+    received = _timestamp(instant)
+    return _RECEIVE_TIME + varint(len(received)) + received
 
 
 def _timestamp(instant: int) -> bytes:
