@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tickgate_server.fanout import tokens
-from tickgate_server.fanout.box import Box
+from tickgate_server.fanout.box import MOST_STATUSES, Box
 from tickgate_server.fanout.interest import EVERYTHING
 from tickgate_server.market.live import (
     Channel,
@@ -822,3 +822,49 @@ async def test_a_token_before_the_replay_does_not_claim_it() -> None:
     again = one.returns(one.leaves())
     assert away(desk, again) == {"quotes": [], "trades": []}
     assert desk.read(again) == [f"trade AAPL {number} replay" for number in (1, 2, 3)]
+
+
+@in_steered_time
+async def test_a_token_does_not_claim_a_gap_that_was_not_told() -> None:
+    """Who has read only the first message of the statuses behind a gap is told the rest when he comes back."""
+    desk = Desk()
+    symbols = [f"S{number}" for number in range(MOST_STATUSES)]
+    one = Returning(desk, *symbols)
+    desk.breaks()
+    be_busy(1.0)
+    for channel in (QUOTES, TRADES):
+        desk.hub.confirmed(channel, symbols)
+    be_busy(1.0)
+    (gap,) = desk.gaps.newest_first()
+    heard = [status for status in one.box.take_statuses() if gap in status.gaps]
+    assert 0 < len(heard) < 2 * len(symbols)
+    told = desk.statuses(one.returns(one.leaves()))
+    heard += [status for status in told if gap in status.gaps]
+    assert {(one.symbol, one.channel) for one in heard} == {
+        (symbol, channel) for symbol in symbols for channel in (QUOTES, TRADES)
+    }
+
+
+@in_steered_time
+async def test_who_opens_the_market_gives_it_time_to_move() -> None:
+    """A quote of yesterday is not STALE at the opening, but `stale_after` behind it; so behind a resumption."""
+    desk = Desk()
+    box = desk.live("AAPL", of=terms(stale_after=5 * NANOS))
+    desk.live("AAPL", of=terms(HALTS))
+    desk.session = MarketSession.CLOSED
+    await desk.tick()
+    await desk.tick(3600.0)
+    desk.session = MarketSession.OPEN
+    desk.told(box)
+    await desk.tick()
+    assert desk.told(box) == ["AAPL LIVE"]
+    await desk.tick(5.5)
+    assert desk.told(box) == ["AAPL STALE"]
+    desk.hub.accept(RecordKind.TRADING_STATUS, "AAPL", trading_status(code="H"))
+    await desk.tick(60.0)
+    assert desk.told(box) == ["AAPL QUIET"]
+    desk.hub.accept(RecordKind.TRADING_STATUS, "AAPL", trading_status(code="T"))
+    await desk.tick(1.0)
+    assert desk.told(box) == ["AAPL LIVE"]
+    await desk.tick(5.0)
+    assert desk.told(box) == ["AAPL STALE"]
