@@ -22,7 +22,7 @@ from tickgate_server.market.session import Calendar, ClockReading, TradingDay
 from tickgate_server.market.time import NANOS, parse_rfc3339
 from tickgate_server.market.trade import Trade
 from tickgate_server.market.unavailable import Reason, Unavailable
-from tickgate_server.ports import Answers, Reply, Request
+from tickgate_server.ports import Answers, Clock, Reply, Request
 
 V = TypeVar("V")
 
@@ -117,7 +117,7 @@ def gate(clock: HandClock, refusals: dict[str, int] | None = None, *, crossed: b
 class FakeLatest(Generic[V]):
     """An upstream of latest values: what it holds it answers, the rest is unknown, an outage hits all."""
 
-    def __init__(self, clock: HandClock, values: Mapping[str, V] | None = None) -> None:
+    def __init__(self, clock: Clock, values: Mapping[str, V] | None = None) -> None:
         self._clock = clock
         self.values = dict(values or {})
         self.reasons: dict[str, Unavailable] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection
 from decimal import Decimal
 from functools import wraps
 from typing import Any, Final, ParamSpec
@@ -258,7 +258,7 @@ class Desk:
     def statuses(self, box: Box) -> list[Status]:
         """Read all statuses that wait."""
         read: list[Status] = []
-        while batch := box.take_statuses():
+        while batch := box.take_statuses(self.clock.monotonic()):
             read += batch
         return read
 
@@ -294,7 +294,7 @@ class Desk:
         """Lose the connection."""
         self.hub.lost(cause, self.clock.wall(), message)
 
-    async def tick(self, after: float = 0.0, boxes: Iterable[Box] | None = None) -> None:
+    async def tick(self, after: float = 0.0) -> None:
         """Look after what changes with time, *after* so many seconds."""
         await asyncio.sleep(after)
-        await self.hub.tick(self.boxes if boxes is None else boxes)
+        await self.hub.tick()

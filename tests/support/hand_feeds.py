@@ -35,15 +35,20 @@ class HandFeed:
 
     def __init__(self) -> None:
         self.wanted: dict[Channel, set[str]] = {channel: set() for channel in Channel}
+        self.requests: list[tuple[str, Channel, tuple[str, ...]]] = []
+        """What it was told, one after the other."""
+
         self.reconnected: list[tuple[GapCause, str]] = []
 
     def follow(self, channel: Channel, symbols: Collection[str]) -> None:
         """Want *symbols*."""
         self.wanted[channel] |= set(symbols)
+        self.requests.append(("follow", channel, tuple(symbols)))
 
     def unfollow(self, channel: Channel, symbols: Collection[str]) -> None:
         """No longer want *symbols*."""
         self.wanted[channel] -= set(symbols)
+        self.requests.append(("unfollow", channel, tuple(symbols)))
 
     def reconnect(self, cause: GapCause, message: str) -> None:
         """Remember why."""

@@ -123,8 +123,9 @@ class Account:
         assert self.started is not None, "no status came before the first update"
         before = self.started if self.last is None else self.last.sequence
         if update.kind == pb.UPDATE_KIND_REPLAY:
-            # It was sent while he was away: counted where he was then.
+            # It was given its number while he was away.
             self.replayed.append(update)
+            self.delivered += update.sequence > self.started
             return before
         counted = update.kind == pb.UPDATE_KIND_LIVE
         assert update.sequence >= before + counted

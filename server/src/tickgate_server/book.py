@@ -6,8 +6,9 @@ whether it is a value or was refused. What becomes of each number is the law of 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -18,13 +19,13 @@ from .market.quote import Quote
 from .market.unavailable import Unavailable
 from .ports import Clock, Key
 
-_NO_SIDES = "no_sides"
-"""Rule by which a quote without an order on either side is counted: it is no value, though nothing is wrong with it."""
+NEVER: Final = sys.maxsize
+"""Position that no record reaches."""
 
-_AMENDMENTS = frozenset({RecordKind.TRADE_CORRECTION, RecordKind.TRADE_CANCELLATION})
+_AMENDMENTS: Final = frozenset({RecordKind.TRADE_CORRECTION, RecordKind.TRADE_CANCELLATION})
 """Kinds of records after which the newest trade is no longer what it was, and is not known."""
 
-_CONFIRMED = frozenset({SymbolState.LIVE, SymbolState.INVALID})
+_CONFIRMED: Final = frozenset({SymbolState.LIVE, SymbolState.INVALID})
 
 
 class Update(Struct, gc=False):
@@ -42,7 +43,7 @@ class Update(Struct, gc=False):
     """Number among the valid ones."""
 
     position: int
-    """Number among all records of the feed."""
+    """Where it stands among all records of the feed."""
 
     origin: UpdateKind = UpdateKind.LIVE
     tier: Tier = Tier.BOOK
@@ -65,6 +66,7 @@ class Entry:
     __slots__ = (
         "changed",
         "channel",
+        "dropped",
         "held",
         "latest",
         "ordinal",
@@ -97,10 +99,14 @@ class Entry:
         """When it took on its state, nanoseconds of the wall clock."""
 
         self.touched = now
-        """When a record last arrived or the upstream confirmed it, nanoseconds of the wall clock."""
+        """Since when it has been silent, nanoseconds of the wall clock: a record arrived, the upstream confirmed it, or
+        trading in it began again."""
 
-        self.since = 0
-        """Position of the feed since which nothing of it has been missed."""
+        self.since = NEVER
+        """Position of the feed at which it began to be sent; NEVER before that."""
+
+        self.dropped = 0
+        """Position of its newest record that is no longer kept for followers who come back."""
 
         self.why: Unavailable | None = None
         """Why the newest record is no value; None when it is one."""
@@ -121,7 +127,8 @@ class Book:
         self.feed = feed
         self.epoch = epoch
         self.position = 0
-        """Records so far, of all channels and symbols."""
+        """Records so far, of all channels and symbols, and times that one of these began: what came later stands at a
+        higher one."""
 
         self._clock = clock
         self._entries: dict[Channel, dict[str, Entry]] = {channel: {} for channel in Channel}
@@ -136,17 +143,24 @@ class Book:
         """Begin to take records of *symbol*, whose numbers go on where they were."""
         entry = self._entries[channel].get(symbol)
         if entry is None:
-            entry = Entry(channel, symbol, self._clock.wall())
-            self._entries[channel][symbol] = entry
+            entry = self._entries[channel][symbol] = Entry(channel, symbol, self._clock.wall())
+        else:
+            self.turn(entry, SymbolState.PENDING)
         return entry
 
     def close(self, entry: Entry) -> None:
         """Take no more records of *entry*: nobody follows it. Its numbers are kept, for they must not come again."""
-        self._news.pop(entry.symbol, None)
         if entry.sequence == 0:
             self._entries[entry.channel].pop(entry.symbol, None)
+        entry.since = NEVER
         self.forget(entry)
         self.turn(entry, SymbolState.REMOVED)
+
+    def begin(self, entry: Entry) -> None:
+        """Take notice that the upstream sends *entry* from now on, if it did not before."""
+        if entry.since == NEVER:
+            self.position += 1
+            entry.since = self.position
 
     def turn(self, entry: Entry, state: SymbolState) -> None:
         """Let *entry* take on *state*."""
@@ -181,13 +195,17 @@ class Book:
             return None
         entry.sequence += 1
         self.position += 1
-        rule = _NO_SIDES if why.refusal is None else why.refusal.rule
+        rule = rule_of(why)
         entry.refused[rule] = entry.refused.get(rule, 0) + 1
         entry.touched = self._clock.wall()
         entry.latest, entry.held, entry.why = None, None, why
-        if kind is RecordKind.QUOTE:
-            self._news.pop(symbol, None)
         return entry
+
+    def restate(self, entry: Entry, update: Update) -> None:
+        """Take notice of what stands by the upstream's own word, which has no number of its own."""
+        entry.latest, entry.held = update, None
+        if update.kind is RecordKind.QUOTE:
+            self._news[entry.symbol] = entry
 
     def standing(self, symbol: str) -> Held[Quote] | Unavailable | None:
         """Return the live quote of *symbol*, why there is none although it is live, or None when it is not live."""
@@ -220,6 +238,12 @@ class Book:
         else:
             entry.held.confirmed_at = now
         return entry.held
+
+
+def rule_of(why: Unavailable) -> str:
+    """Return the rule by which a record that is no value is counted."""
+    # A quote without an order on either side is no value, though nothing is wrong with it.
+    return "no_sides" if why.refusal is None else why.refusal.rule
 
 
 class LiveQuotes:

@@ -134,7 +134,6 @@ class _Account:
     started: int
     heard: int
     delivered: list[int] = field(default_factory=list)
-    replayed: list[int] = field(default_factory=list)
     conflated: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     lost: list[tuple[int, int, int]] = field(default_factory=list)
@@ -155,8 +154,7 @@ class _Account:
         assert explained == self.heard - self.started
 
     def _lost_of(self, truth: _Truth) -> set[int]:
-        # What was kept for him can be lost as well, if there is too much of it: its numbers are from before the start.
-        missing = set(truth.stamps).difference(self.delivered, self.replayed)
+        missing = set(truth.stamps).difference(self.delivered)
         lost: set[int] = set()
         for first, last, count in self.lost:
             of_range = {n for n in missing if first <= n <= last}
@@ -308,15 +306,12 @@ class _Reader:
     def _enter(self, piece: _Piece) -> None:
         account = self.accounts[Channel(piece.channel), piece.symbol]
         account.conflated += piece.conflated
-        if piece.kind == UpdateKind.LIVE.name:
+        if piece.kind in (UpdateKind.LIVE.name, UpdateKind.REPLAY.name):
             account.delivered.append(piece.sequence)
             account.heard = max(account.heard, piece.sequence)
         if piece.channel == Channel.TRADES and piece.kind != UpdateKind.SNAPSHOT.name:
             self.memories[piece.symbol].known.add(piece.sequence)
-        if piece.kind == UpdateKind.REPLAY.name:
-            account.replayed.append(piece.sequence)
-        else:
-            account.last_stamp = piece.stamp
+        account.last_stamp = piece.stamp
 
 
 class _World:

@@ -45,9 +45,9 @@ class Desk:
         """Records so far."""
         return self.book.position
 
-    def state_of(self, entry: Entry) -> SymbolState:
-        """How it stands."""
-        return entry.state
+    def standing(self, entry: Entry, stale_after: int) -> tuple[SymbolState, int]:
+        """How it stands, and since when."""
+        return entry.state, entry.changed
 
     def another(self, **asked: object) -> Box:
         """One more subscription."""
@@ -61,7 +61,7 @@ class Desk:
         self.book.turn(entry, SymbolState.LIVE)
         self.box.follow(entry)
         self.box.notice(entry)
-        self.box.take_statuses()
+        self.box.take_statuses(0.0)
         return entry
 
     def bring(self, kind: RecordKind = RecordKind.QUOTE, symbol: str = "AAPL") -> Update:
@@ -88,7 +88,7 @@ class Desk:
 
     def status(self) -> Status:
         """Read the only status there is."""
-        (status,) = self.box.take_statuses()
+        (status,) = self.box.take_statuses(0.0)
         return status
 
     def has_mail(self) -> bool:
@@ -168,7 +168,7 @@ def test_a_busy_symbol_does_not_starve_a_quiet_one() -> None:
 
 
 def test_a_message_is_bounded_and_the_rest_keeps_its_turn() -> None:
-    """Of more quotes than a message holds those that wait longest go first, and a new one waits behind the rest."""
+    """Of more quotes than a message holds those that wait longest go first, and a new one waits for the next turn."""
     desk = Desk()
     symbols = [f"S{number}" for number in range(MOST_UPDATES + 1)]
     for symbol in symbols:
@@ -177,7 +177,8 @@ def test_a_message_is_bounded_and_the_rest_keeps_its_turn() -> None:
     assert desk.read() == [f"quote {symbol} 1 live" for symbol in symbols[:-1]]
     desk.bring(symbol="S0")
     assert desk.has_mail()
-    assert desk.read() == [f"quote {symbols[-1]} 1 live", "quote S0 2 live"]
+    assert desk.read() == [f"quote {symbols[-1]} 1 live"]
+    assert desk.read() == ["quote S0 2 live"]
 
 
 def test_a_record_is_encoded_once_for_all() -> None:
@@ -261,7 +262,7 @@ def test_losses_are_told_apart_by_symbol() -> None:
         desk.bring(RecordKind.TRADE, symbol)
     ranges = {
         status.symbol: (status.losses[0].first_sequence, status.losses[0].last_sequence)
-        for status in desk.box.take_statuses()
+        for status in desk.box.take_statuses(0.0)
     }
     assert ranges == {"AAPL": (1, 1), "IBM": (1, 1)}
 
@@ -275,7 +276,7 @@ def test_a_snapshot_that_makes_room_is_no_loss() -> None:
         entry, Update(RecordKind.TRADE, standing, 0, 0, 0, UpdateKind.SNAPSHOT, Tier.UPSTREAM)
     )
     desk.trades(1)
-    assert desk.box.take_statuses() == []
+    assert desk.box.take_statuses(0.0) == []
     assert desk.read() == ["trade AAPL 1 live"]
 
 
@@ -292,8 +293,8 @@ def test_nothing_grows_for_one_who_never_reads() -> None:
     assert desk.box.untold == 2
     assert len(desk.read()) == 11
     assert desk.read() == []
-    statuses = {status.symbol: status for status in desk.box.take_statuses()}
-    assert statuses["IBM"].gaps == [GAP]
+    statuses = {status.symbol: status for status in desk.box.take_statuses(0.0)}
+    assert statuses["IBM"].gaps == (GAP,)
     (loss,) = statuses["AAPL"].losses
     assert (loss.first_sequence, loss.last_sequence, loss.count) == (1, 990, 990)
 
@@ -312,9 +313,9 @@ def test_a_status_says_how_it_stands_when_it_is_read() -> None:
     why = unavailable(Reason.NO_DATA)
     desk.box.notice(entry, why=why)
     assert desk.status() == Status(
-        "AAPL", QUOTES, SymbolState.LIVE, desk.clock.wall(), 0, why=why, gaps=[GAP]
+        "AAPL", QUOTES, SymbolState.LIVE, desk.clock.wall(), 0, why=why, gaps=(GAP,)
     )
-    assert desk.box.take_statuses() == []
+    assert desk.box.take_statuses(0.0) == []
 
 
 def test_the_first_status_says_where_counting_starts() -> None:
@@ -323,15 +324,16 @@ def test_the_first_status_says_where_counting_starts() -> None:
     entry = desk.follow(channel=TRADES)
     desk.trades(1)
     desk.box.unfollow(entry)
+    desk.box.purge()
     desk.box.follow(entry)
     desk.box.notice(entry)
     desk.trades(2)
     desk.book.refuse(RecordKind.TRADE, "AAPL", CROSSED)
-    first, second = desk.status(), desk.status()
+    first, second = desk.box.take_statuses(0.0)
     assert (first.sequence, first.refused, first.losses) == (1, {}, ())
     assert (second.sequence, second.refused) == (4, {"crossed": 1})
     assert [(loss.first_sequence, loss.last_sequence) for loss in second.losses] == [(2, 2)]
-    assert desk.box.take_statuses() == []
+    assert desk.box.take_statuses(0.0) == []
 
 
 def test_refused_records_are_told_by_rule_once() -> None:
@@ -342,14 +344,14 @@ def test_refused_records_are_told_by_rule_once() -> None:
     other = desk.another()
     other.follow(entry)
     other.notice(entry)
-    other.take_statuses()
+    other.take_statuses(0.0)
     no_sides = unavailable(Reason.NO_DATA)
     for why in (CROSSED, no_sides):
         desk.book.refuse(RecordKind.QUOTE, "AAPL", why)
     desk.box.notice(entry)
     other.notice(entry)
     assert desk.status().refused == {"crossed": 2, "no_sides": 1}
-    assert other.take_statuses()[0].refused == {"crossed": 1, "no_sides": 1}
+    assert other.take_statuses(0.0)[0].refused == {"crossed": 1, "no_sides": 1}
     desk.book.refuse(RecordKind.QUOTE, "AAPL", CROSSED)
     desk.box.notice(entry)
     assert desk.status().refused == {"crossed": 1}
@@ -374,23 +376,12 @@ def test_a_message_of_statuses_is_bounded() -> None:
     symbols = [f"S{number}" for number in range(MOST_STATUSES)]
     for entry in [desk.follow(symbol) for symbol in symbols]:
         desk.box.notice(entry, gaps=(GAP,))
-    first = desk.box.take_statuses()
+    first = desk.box.take_statuses(0.0)
     assert len(first) == MOST_STATUSES // 2
     assert desk.has_mail()
-    second = desk.box.take_statuses()
+    second = desk.box.take_statuses(0.0)
     assert [status.symbol for status in first + second] == symbols
-    assert desk.box.take_statuses() == []
-
-
-def test_a_status_with_very_many_gaps_still_goes() -> None:
-    """One status alone may have more gaps than a message should hold."""
-    desk = Desk()
-    gaps = [Gap(n, Feed.IEX, GapCause.SILENT, "mute", n) for n in range(2 * MOST_STATUSES)]
-    aapl, ibm = desk.follow(), desk.follow("IBM")
-    desk.box.notice(aapl, gaps=gaps)
-    desk.box.notice(ibm)
-    assert len(desk.status().gaps) == 2 * MOST_STATUSES
-    assert desk.status().symbol == "IBM"
+    assert desk.box.take_statuses(0.0) == []
 
 
 @pytest.mark.parametrize("state", [SymbolState.REJECTED, SymbolState.REMOVED])
@@ -402,13 +393,14 @@ def test_an_end_is_told_as_it_was(state: SymbolState) -> None:
     assert desk.status() == Status("ZZZZ", QUOTES, state, NOW + 1, 0, why=why)
 
 
-def test_who_comes_again_is_not_told_of_his_end() -> None:
-    """A symbol that ended and was added again before he read stands as it stands."""
+def test_who_comes_again_is_told_of_his_end() -> None:
+    """A symbol that ended and was added again before he read has ended, and then stands as it stands."""
     desk = Desk()
     entry = desk.follow()
-    desk.box.end(QUOTES, "AAPL", SymbolState.REMOVED, NOW, None)
-    desk.box.notice(entry)
-    assert desk.status().state is SymbolState.LIVE
+    desk.box.end_entry(entry, SymbolState.REMOVED, NOW)
+    desk.box.follow(entry)
+    states = [status.state for status in desk.box.take_statuses(0.0)]
+    assert states == [SymbolState.REMOVED, SymbolState.LIVE]
 
 
 def test_what_is_unfollowed_leaves_nothing() -> None:
@@ -423,9 +415,11 @@ def test_what_is_unfollowed_leaves_nothing() -> None:
     for entry in entries:
         desk.box.notice(entry)
         desk.box.unfollow(entry)
-    assert desk.box.take_statuses() == []
+    desk.box.purge()
+    assert desk.box.take_statuses(0.0) == []
     assert desk.read() == ["trade IBM 1 live"]
-    assert (list(desk.box.followed), desk.box.stale) == ([(TRADES, "IBM")], set())
+    assert [entry.symbol for entry in desk.box.followed] == ["IBM"]
+    assert desk.box.stale == set()
 
 
 def test_a_query_restates_everything() -> None:
@@ -438,7 +432,7 @@ def test_a_query_restates_everything() -> None:
     assert not desk.has_mail()
     desk.box.restate()
     assert desk.has_mail()
-    told = [(status.symbol, status.channel, status.state) for status in desk.box.take_statuses()]
+    told = [(status.symbol, status.channel, status.state) for status in desk.box.take_statuses(0.0)]
     assert told == [
         ("AAPL", QUOTES, SymbolState.LIVE),
         ("IBM", TRADES, SymbolState.LIVE),
@@ -449,9 +443,9 @@ def test_what_was_stale_and_moves_is_told_so() -> None:
     """A quote that he was told is stale is told to be live behind the record that moved it."""
     desk = Desk()
     entry = desk.follow()
+    desk.box.mark(entry, NOW, stale=True)
+    assert len(desk.box.take_statuses(0.0)) == 1
     desk.box.stale.add(entry)
-    desk.box.notice(entry)
-    assert desk.status().state is SymbolState.STALE
     desk.bring()
     desk.read()
     assert desk.status().state is SymbolState.LIVE
@@ -601,7 +595,7 @@ def test_a_token_never_claims_what_was_not_handed_out_or_told(steps: list[str], 
             case "read":
                 had |= {int(one.split()[2]) for one in desk.read() if one.startswith("trade")}
             case "status":
-                for loss in (loss for one in desk.box.take_statuses() for loss in one.losses):
+                for loss in (loss for one in desk.box.take_statuses(0.0) for loss in one.losses):
                     had |= set(range(loss.first_sequence, loss.last_sequence + 1))
         claimed = desk.claimed()
         assert {number for number, position in at.items() if position <= claimed} <= had

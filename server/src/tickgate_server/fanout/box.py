@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
-from typing import Final, Protocol, TypeAlias
+from itertools import islice
+from typing import Final, Protocol
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
-from ..book import Entry, Update
-from ..market.live import (
-    CONFLATED,
-    Channel,
-    Gap,
-    Loss,
-    LossCause,
-    SymbolState,
-    UpdateKind,
-)
+from ..book import NEVER, Entry, Update
+from ..market.live import Channel, Gap, Loss, LossCause, SymbolState, UpdateKind
 from ..market.unavailable import Unavailable
 from ..ports import Encode
 from . import tokens
+from .ring import Kept, Refused
 
 MOST_UPDATES: Final = 1000
 """Updates in one message. An encoded one is 100 to 700 bytes, and a message stays under 1 MiB."""
@@ -28,10 +23,11 @@ MOST_UPDATES: Final = 1000
 MOST_STATUSES: Final = 1000
 """Statuses, and gaps in them, in one message. Each is 50 to 600 bytes."""
 
-Key: TypeAlias = tuple[Channel, str]
-
 _QUICK: Final = frozenset({SymbolState.LIVE, SymbolState.INVALID})
 """States that may alternate with every record, and that therefore wait for `min_update_interval` as records do."""
+
+_MOST_GAPS: Final = 100
+"""Gaps that one status tells apart. Who was not there for so many is told that the oldest were one."""
 
 
 class Status(Struct, frozen=True):
@@ -44,7 +40,7 @@ class Status(Struct, frozen=True):
     """When it took on its state, nanoseconds of the wall clock."""
 
     sequence: int
-    """Number of the newest record."""
+    """Number of the newest record; in the first status of a symbol, the number behind which counting starts."""
 
     refused: dict[str, int] = {}
     """Records refused since the status before, by rule."""
@@ -88,20 +84,30 @@ class Standing(Protocol):
         """Records so far."""
         ...
 
-    def state_of(self, entry: Entry) -> SymbolState:
-        """Return the state of *entry* as everybody sees it."""
+    def standing(self, entry: Entry, stale_after: int) -> tuple[SymbolState, int]:
+        """Return the state of *entry* and since when, for those to whom a quote is stale after *stale_after*."""
         ...
 
 
 class _Notice(Struct):
     """A status that is to be sent. What it says is looked up when it is."""
 
-    state: SymbolState | None = None
-    """None means whatever state the entry has by then."""
+    begins: int | None = None
+    """Number behind which counting starts; None if it has started."""
 
-    changed: int = 0
     why: Unavailable | None = None
     gaps: list[Gap] = field(default_factory=list)
+
+    def add(self, gap: Gap) -> None:
+        """Tell of *gap*, or what has become of it."""
+        gaps = self.gaps
+        for place, known in enumerate(gaps):
+            if known.id == gap.id:
+                gaps[place] = gap
+                return
+        gaps.append(gap)
+        if len(gaps) > _MOST_GAPS:
+            gaps[:2] = [replace(gaps[1], start=gaps[0].start, lost_records=None)]
 
 
 class _Lost(Struct):
@@ -128,7 +134,8 @@ class Box:
     """One subscription's unread mail.
 
     What is conflated lies in `unread`, the newest of each symbol. What is queued lies in a queue of bounded length,
-    whose oldest records make room: then the follower is told which.
+    whose oldest records make room: then the follower is told which. Mail is taken in turns: what is there when a turn
+    begins may be handed out at once, and the next turn begins `min_update_interval` after the last of it.
     """
 
     def __init__(self, terms: Terms, hub: Standing) -> None:
@@ -144,86 +151,111 @@ class Box:
         """What resume tokens begin with."""
 
         self.symbols: set[str] = set()
-        """Symbols that were asked for; what follows everything follows others besides."""
+        """Symbols that were asked for and not taken back, also those that were rejected."""
+
+        self.followed: dict[Entry, int] = {}
+        """What is followed, and which valid record of it was last delivered where only the newest counts."""
 
         self.unread: dict[Entry, Update] = {}
         # Assigning to a key already present keeps its place in line, so a busy symbol cannot starve a quiet one.
 
-        self.followed: dict[Key, Entry] = {}
         self.stale: set[Entry] = set()
         """Quotes that this subscription was told are stale."""
 
         self.due = 0.0
-        """When the next updates may be sent, seconds of the monotonic clock."""
+        """When the next turn may begin, seconds of the monotonic clock."""
 
         self.lost = 0
         """Records lost since somebody last looked."""
 
-        self._queue: deque[tuple[Entry, Update]] = deque()
-        self._told: dict[Entry, int] = {}
-        self._begun: dict[Entry, int] = {}
-        # Numbers from behind which is counted, until the first status has said so.
+        self._queue: deque[tuple[Entry, Update, UpdateKind]] = deque()
+        self._ended: deque[Status] = deque()
+        self._notices: dict[Entry, _Notice] = {}
+        self._losses: dict[Entry, list[_Lost]] = {}
         self._refused_told: dict[Entry, dict[str, int]] = {}
-        self._notices: dict[Key, _Notice] = {}
-        self._losses: dict[Entry, _Lost] = {}
+        self._moved: dict[Entry, int] = {}
+        """When a quote that was stale moved again, nanoseconds of the wall clock."""
+
         self._urgent = False
+        self._left = 0
+        """Updates still to be handed out in this turn."""
+
         self._read = hub.position
-        self._resumed_with = ""
+        """Position up to which everything was handed out, while there is a queue."""
+
+        self._sealed_at: int | None = None
+        self._untold_from = NEVER
+        """Position behind which there are records that a status is still to account for."""
+
+        self._untold_since = NEVER
+        """Nanoseconds of the wall clock after which gaps ended that a status is still to tell of."""
+
+        self._foreign: tokens.Token | None = None
+        """Token of another subscription or epoch, until the follower has been told what that means."""
 
     # ------------------------------------------------------------------------------- what comes in
 
     def follow(self, entry: Entry) -> None:
         """Begin to count the records of *entry*."""
-        self.followed[entry.channel, entry.symbol] = entry
-        self._told[entry] = entry.ordinal
-        self._begun[entry] = entry.sequence
+        self.followed[entry] = entry.ordinal
         if entry.refused:
             self._refused_told[entry] = dict(entry.refused)
-
-    def resume(self, token: str, position: int | None) -> None:
-        """Let what is handed out begin where the follower stopped reading.
-
-        Args:
-            token: his own, which stays his until he has been told how everything stands.
-            position: where he stopped, if that is known here.
-        """
-        self._resumed_with = token
-        if position is not None:
-            self._read = position
+        self._notices[entry] = _Notice(begins=entry.sequence)
+        self._urgent = True
 
     def unfollow(self, entry: Entry) -> None:
-        """Drop whatever there is of *entry*."""
-        key = entry.channel, entry.symbol
-        self.followed.pop(key, None)
-        self.unread.pop(entry, None)
+        """Drop whatever there is of *entry*, but for the queue: that is for `purge`."""
+        for held in (
+            self.followed,
+            self.unread,
+            self._notices,
+            self._losses,
+            self._refused_told,
+            self._moved,
+        ):
+            held.pop(entry, None)
         self.stale.discard(entry)
-        self._told.pop(entry, None)
-        self._begun.pop(entry, None)
-        self._refused_told.pop(entry, None)
-        self._losses.pop(entry, None)
-        if entry.channel not in CONFLATED:
-            self._queue = deque(item for item in self._queue if item[0] is not entry)
-        self._notices.pop(key, None)
+
+    def purge(self) -> None:
+        """Drop from the queue what is no longer followed."""
+        if self._queue:
+            self._queue = deque(item for item in self._queue if item[0] in self.followed)
+
+    def seal(self) -> None:
+        """Take notice that nothing more will come in, so that nothing is waited for."""
+        if self._sealed_at is None:
+            self._sealed_at = self.hub.position
+        self.due = 0.0
 
     def queue(self, entry: Entry, update: Update) -> None:
-        """Put a record into the queue; the oldest makes room and is lost."""
-        if len(self._queue) >= self.terms.queue:
-            oldest, made_room = self._queue.popleft()
-            # A snapshot has no number of its own: what came behind it tells more.
-            if made_room.origin is not UpdateKind.SNAPSHOT:
-                self.lose(oldest, made_room, LossCause.SLOW_FOLLOWER)
-        self._queue.append((entry, update))
+        """Put a record into the queue. The oldest makes room and is lost."""
+        if not self._queue:
+            # A snapshot has no place of its own: everything up to it has been handed out.
+            self._read = update.position - (update.origin is UpdateKind.LIVE)
+        elif len(self._queue) >= self.terms.queue:
+            self._lose_oldest(LossCause.SLOW_FOLLOWER)
+        self._queue.append((entry, update, update.origin))
 
-    def lose(self, entry: Entry, update: Update, cause: LossCause) -> None:
-        """Take notice that *update* will not reach the follower, who will be told."""
-        self.lost += 1
-        lost = self._losses.get(entry)
-        if lost is None:
-            self._losses[entry] = _Lost(cause, update, update)
-            self.notice(entry)
+    def resume(self, token: tokens.Token, *, known: bool) -> None:
+        """Take notice that the follower has read up to *token*, which is of this subscription if it is *known*."""
+        if known:
+            self._read = token.position
+            self._untold_from = min(self._untold_from, token.position)
+            self._untold_since = min(self._untold_since, token.time)
         else:
-            lost.last = update
-            lost.count += 1
+            self._foreign = token
+
+    def replay(self, entry: Entry, record: Kept) -> None:
+        """Put a record into the queue that was given its number while the follower was away: counting starts there."""
+        notice = self._notices[entry]
+        if notice.begins is not None:
+            notice.begins = min(notice.begins, record.sequence - 1)
+        if isinstance(record, Refused):
+            self._refused_told[entry][record.rule] -= 1
+            return
+        if len(self._queue) >= self.terms.queue:
+            self._lose_oldest(LossCause.NOT_KEPT)
+        self._queue.append((entry, record, UpdateKind.REPLAY))
 
     def notice(
         self,
@@ -231,164 +263,221 @@ class Box:
         *,
         why: Unavailable | None = None,
         gaps: Iterable[Gap] = (),
+        since: int = NEVER,
         urgent: bool = False,
     ) -> None:
-        """Tell the follower how *entry* stands, and what comes with it; at once if it is *urgent*."""
-        key = entry.channel, entry.symbol
-        notice = self._notices.get(key)
-        if notice is None or notice.state is not None:
-            notice = self._notices[key] = _Notice()
+        """Tell the follower how *entry* stands.
+
+        Args:
+            entry: which he follows.
+            why: why there is no value.
+            gaps: what was missed of it.
+            since: position behind which there are records that the status accounts for.
+            urgent: at once, although its state may have come with a record.
+        """
+        notice = self._notices.get(entry)
+        if notice is None:
+            notice = self._notices[entry] = _Notice()
         if why is not None:
             notice.why = why
-        notice.gaps += (gap for gap in gaps if gap not in notice.gaps)
-        if urgent or entry.state not in _QUICK:
-            self._urgent = True
+        for gap in gaps:
+            notice.add(gap)
+            if gap.end is not None:
+                self._untold_since = min(self._untold_since, gap.end - 1)
+        self._untold_from = min(self._untold_from, since)
+        self._urgent |= urgent or entry.state not in _QUICK
+
+    def mark(self, entry: Entry, now: int, *, stale: bool) -> None:
+        """Tell the follower that a quote is *stale*, or no longer."""
+        if stale is (entry in self.stale):
+            return
+        if stale:
+            self.stale.add(entry)
+        else:
+            self.stale.discard(entry)
+            self._moved[entry] = now
+        self.notice(entry, urgent=True)
 
     def end(
-        self, channel: Channel, symbol: str, state: SymbolState, now: int, why: Unavailable | None
+        self,
+        channel: Channel,
+        symbol: str,
+        state: SymbolState,
+        now: int,
+        why: Unavailable | None = None,
     ) -> None:
-        """Tell the follower that *symbol* is not followed, at *now* (nanoseconds of the wall clock), and why."""
-        self._notices[channel, symbol] = _Notice(state, now, why)
+        """Tell the follower that *symbol*, which he has not followed, is not followed, and why."""
+        self._ended.append(Status(symbol, channel, state, now, 0, why=why))
+        self._urgent = True
+
+    def end_entry(
+        self, entry: Entry, state: SymbolState, now: int, why: Unavailable | None = None
+    ) -> None:
+        """Tell the follower that *entry* is no longer followed, and drop whatever there is of it, as `unfollow`."""
+        told = self._status(entry, self._notices.pop(entry, _Notice()))
+        self._ended.append(replace(told, state=state, changed=now, why=why))
+        self.unfollow(entry)
         self._urgent = True
 
     def restate(self) -> None:
         """Tell the follower how everything stands."""
-        for entry in self.followed.values():
-            self.notice(entry)
-        self._urgent = True
+        for entry in self.followed:
+            self.notice(entry, urgent=True)
+
+    def _lose_oldest(self, cause: LossCause) -> None:
+        entry, update, origin = self._queue.popleft()
+        if origin is UpdateKind.SNAPSHOT:
+            # It has no number of its own, and nobody needs to know what stood before what he reads.
+            return
+        self.lost += 1
+        losses = self._losses.setdefault(entry, [])
+        if losses and losses[-1].cause is cause:
+            losses[-1].last = update
+            losses[-1].count += 1
+            return
+        losses.append(_Lost(cause, update, update))
+        self.notice(entry, since=update.position - 1)
+
+    # -------------------------------------------------------------------------------- what goes out
 
     @property
     def untold(self) -> int:
         """Statuses that wait to be handed out."""
-        return len(self._notices)
+        return len(self._ended) + len(self._notices)
 
-    # -------------------------------------------------------------------------------- what goes out
-
-    def has_mail(self, now: float) -> bool:
-        """Tell whether anything may be sent at *now*, seconds of the monotonic clock."""
-        if self._urgent:
-            return True
-        return now >= self.due and bool(self.unread or self._queue or self._notices)
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no mail at all."""
+        return not (self.unread or self._queue or self._notices or self._ended)
 
     @property
     def mail_due(self) -> float | None:
         """When the mail that waits may be sent; None without any."""
-        return self.due if self.unread or self._queue or self._notices else None
+        if self.is_empty:
+            return None
+        return 0.0 if self._urgent else self.due
 
-    def take_statuses(self) -> list[Status]:
-        """Hand out statuses."""
+    def has_mail(self, now: float) -> bool:
+        """Tell whether anything may be sent at *now*, seconds of the monotonic clock."""
+        return not self.is_empty and (self._urgent or now >= self.due)
+
+    def take_statuses(self, now: float) -> list[Status]:
+        """Hand out statuses, what has ended first."""
+        told: list[Status] = []
+        room = MOST_STATUSES
+        while self._ended and room > 0:
+            told.append(self._ended.popleft())
+            room -= 1 + len(told[-1].gaps)
+        while self._notices and room > 0:
+            entry = next(iter(self._notices))
+            told.append(self._status(entry, self._notices.pop(entry)))
+            room -= 1 + len(told[-1].gaps)
+        if not self.untold:
+            self._close_notices(now, paced=bool(told) and not self._urgent)
+        return told
+
+    def _close_notices(self, now: float, *, paced: bool) -> None:
         self._urgent = False
-        if not self._notices:
-            return []
-        keys: list[Key] = []
-        weight = 0
-        for key, notice in self._notices.items():
-            weight += 1 + len(notice.gaps)
-            if keys and weight > MOST_STATUSES:
-                break
-            keys.append(key)
-        self._urgent = len(keys) < len(self._notices)
-        if not self._urgent:
-            self._resumed_with = ""
-        return [self._status(key, self._notices.pop(key)) for key in keys]
+        self._untold_from = self._untold_since = NEVER
+        self._foreign = None
+        if paced and self.is_empty:
+            self._end_turn(now)
 
     def take_updates(self, encode: Encode, now: float) -> tuple[list[bytes], int]:
         """Hand out encoded updates, and tell how many others they supersede."""
-        pieces: list[bytes] = []
-        conflated = 0
-        if self.unread:
-            # Half of a message is for what is queued, if there is so much: neither may keep the other waiting.
-            most = MOST_UPDATES - min(len(self._queue), MOST_UPDATES // 2)
-            conflated = self._take_unread(encode, pieces, most)
-        self._take_queued(encode, pieces)
-        if not self._queue:
-            self._read = self.hub.position
-        if pieces and not (self._queue or self.unread):
-            self.due = now + self.terms.interval
+        if not self._left:
+            self._left = len(self._queue) + len(self.unread)
+            if not self._left:
+                return [], 0
+        most = min(self._left, MOST_UPDATES)
+        # Half of a message at least is for quotes: a backlog of trades must not let them grow old.
+        pieces = self._take_queued(encode, max(most // 2, most - len(self.unread)))
+        conflated = self._take_unread(encode, pieces, most - len(pieces))
+        self._left -= len(pieces)
+        if not self._left or not (self._queue or self.unread):
+            self._end_turn(now)
         return pieces, conflated
 
     def token(self, now: int) -> str:
-        """Return the token that resumes behind what has been handed out."""
-        if self._resumed_with:
-            return self._resumed_with
-        position = self._read
-        # The follower has not heard yet of what waits.
-        for notice in self._notices.values():
-            for gap in notice.gaps:
-                if gap.end is not None:
-                    now = min(now, gap.end - 1)
-        if self._losses:
-            position = min(position, *(lost.first.position - 1 for lost in self._losses.values()))
-        return tokens.encode(self.prefix, position, now)
+        """Return the token that resumes behind what has been handed out, made at *now*."""
+        if self._foreign is not None:
+            return tokens.encode(self._foreign.prefix, self._foreign.position, self._foreign.time)
+        position = self._read if self._queue else self._frontier
+        return tokens.encode(
+            self.prefix, min(position, self._untold_from), min(now, self._untold_since)
+        )
 
-    def _take_queued(self, encode: Encode, pieces: list[bytes]) -> None:
-        queue = self._queue
-        for _ in range(min(len(queue), MOST_UPDATES - len(pieces))):
-            _, update = queue.popleft()
-            pieces.append(_piece(update, encode, 0))
+    @property
+    def _frontier(self) -> int:
+        """Position up to which records came in here."""
+        return self.hub.position if self._sealed_at is None else self._sealed_at
+
+    def _end_turn(self, now: float) -> None:
+        self._left = 0
+        if self._sealed_at is None:
+            self.due = now + self.terms.interval
+
+    def _take_queued(self, encode: Encode, most: int) -> list[bytes]:
+        queue, pieces = self._queue, []
+        for _ in range(min(len(queue), most)):
+            _, update, origin = queue.popleft()
+            if origin is update.origin:
+                pieces.append(_piece(update, encode, 0))
+            else:
+                pieces.append(encode.framed(_body(update, encode), origin, 0))
             self._read = update.position
+        return pieces
 
     def _take_unread(self, encode: Encode, pieces: list[bytes], most: int) -> int:
-        told, total = self._told, 0
-        for entry, update in self._next_unread(most):
+        followed, total = self.followed, 0
+        for entry, update in self._oldest_unread(most):
             # A snapshot has no number of its own: it supersedes the record whose number it bears.
-            conflated = update.ordinal - told[entry] - (update.origin is UpdateKind.LIVE)
-            told[entry] = update.ordinal
+            conflated = update.ordinal - followed[entry] - (update.origin is UpdateKind.LIVE)
+            followed[entry] = update.ordinal
             total += conflated
             piece = update.piece
             if piece is None or update.conflated != conflated:
                 piece = _piece(update, encode, conflated)
             pieces.append(piece)
             if self.stale and entry in self.stale:
-                self.stale.discard(entry)
-                self.notice(entry)
+                self.mark(entry, update.value.provenance.receive_time, stale=False)
         return total
 
-    def _next_unread(self, most: int) -> Collection[tuple[Entry, Update]]:
+    def _oldest_unread(self, most: int) -> Collection[tuple[Entry, Update]]:
         unread = self.unread
         if len(unread) <= most:
             taken = list(unread.items())
             unread.clear()
             return taken
-        oldest = list(unread)[:most]
-        return [(entry, unread.pop(entry)) for entry in oldest]
+        return [(entry, unread.pop(entry)) for entry in list(islice(unread, most))]
 
-    def _status(self, key: Key, notice: _Notice) -> Status:
-        channel, symbol = key
-        entry = self.followed.get(key)
-        if entry is None or notice.state is not None:
-            state = notice.state or SymbolState.REMOVED
-            sequence = 0 if entry is None else entry.sequence
-            return Status(symbol, channel, state, notice.changed, sequence, why=notice.why)
-        state = self.hub.state_of(entry)
-        if state is SymbolState.LIVE and entry in self.stale:
-            state = SymbolState.STALE
-        begun = self._begun.pop(entry, entry.sequence)
-        if begun < entry.sequence:
+    def _status(self, entry: Entry, notice: _Notice) -> Status:
+        refused: dict[str, int] = {}
+        losses: tuple[Loss, ...] = ()
+        if notice.begins is None:
+            refused = self._newly_refused(entry)
+            losses = tuple(lost.loss() for lost in self._losses.pop(entry, ()))
+        elif entry in self._losses or entry.refused != self._refused_told.get(entry, {}):
             # The first status says where counting starts, and the next one what has come since.
-            self.notice(entry)
-            return Status(
-                *(symbol, channel, state, entry.changed, begun),
-                why=entry.why or notice.why,
-                gaps=notice.gaps,
-            )
-        lost = self._losses.pop(entry, None)
+            self._notices[entry] = _Notice()
+        state, changed = self.hub.standing(entry, self.terms.stale_after)
+        (self.stale.add if state is SymbolState.STALE else self.stale.discard)(entry)
         return Status(
-            symbol,
-            channel,
+            entry.symbol,
+            entry.channel,
             state,
-            entry.changed,
-            entry.sequence,
-            self._newly_refused(entry),
-            () if lost is None else (lost.loss(),),
-            entry.why or notice.why,
-            notice.gaps,
+            max(changed, self._moved.get(entry, 0)),
+            entry.sequence if notice.begins is None else notice.begins,
+            refused,
+            losses,
+            entry.why or (notice.why if entry.latest is None else None),
+            tuple(notice.gaps),
         )
 
     def _newly_refused(self, entry: Entry) -> dict[str, int]:
-        if not entry.refused:
-            return {}
         told = self._refused_told.get(entry, {})
+        if entry.refused == told:
+            return {}
         self._refused_told[entry] = dict(entry.refused)
         return {
             rule: count - told.get(rule, 0)
@@ -399,10 +488,13 @@ class Box:
 
 def _piece(update: Update, encode: Encode, conflated: int) -> bytes:
     if update.piece is None or update.conflated != conflated:
-        body = update.body
-        if body is None:
-            body = encode.body(update.kind, update.value, update.sequence, update.tier)
-            update.body = body
         update.conflated = conflated
-        update.piece = encode.framed(body, update.origin, conflated)
+        update.piece = encode.framed(_body(update, encode), update.origin, conflated)
     return update.piece
+
+
+def _body(update: Update, encode: Encode) -> bytes:
+    body = update.body
+    if body is None:
+        body = update.body = encode.body(update.kind, update.value, update.sequence, update.tier)
+    return body

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Collection, Mapping
 from typing import Final
@@ -46,12 +47,20 @@ class Gaps:
         """Return all of them."""
         return tuple(reversed(self._gaps))
 
-    def since(self, feed: Feed, time: int, channel: Channel, symbol: str) -> list[Gap]:
-        """Return the gaps in which *symbol* was missed that were not over at *time*, nanoseconds, oldest first."""
+    def since(self, feed: Feed, time: int) -> list[Gap]:
+        """Return the gaps of *feed* that were not over at *time*, nanoseconds of the wall clock, oldest first."""
         return [
-            gap
-            for gap in self._gaps
-            if gap.feed is feed
-            and (gap.end is None or gap.end > time)
-            and symbol in gap.parts.get(channel, ())
+            gap for gap in self._gaps if gap.feed is feed and (gap.end is None or gap.end > time)
         ]
+
+    def forgot(self, time: int) -> bool:
+        """Tell whether gaps that were not over at *time* may be remembered no longer."""
+        return self._count > len(self._gaps) and self._gaps[0].start > time
+
+
+def was_missed(gap: Gap, channel: Channel, symbol: str) -> bool:
+    """Tell whether *symbol* was followed on *channel* in *gap*."""
+    # A crowd that comes back after a gap asks this for each of its symbols, of ten thousand.
+    symbols = gap.parts.get(channel, ())
+    place = bisect_left(symbols, symbol)
+    return place < len(symbols) and symbols[place] == symbol

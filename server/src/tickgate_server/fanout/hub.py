@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 import structlog
 from msgspec.structs import replace
 
-from ..book import Book, Entry, Update
+from ..book import Book, Entry, Update, rule_of
 from ..market.live import (
     CHANNEL_OF,
     CONFLATED,
@@ -34,9 +34,9 @@ from ..ports import Clock
 from . import tokens
 from .beat import Beat
 from .box import Box, Terms
-from .gaps import Gaps
+from .gaps import Gaps, was_missed
 from .interest import EVERYTHING, Interest, Topic
-from .ring import Ring
+from .ring import Refused, Ring
 
 _log = structlog.get_logger(__name__)
 
@@ -47,12 +47,13 @@ _HALTS: Final = frozenset({"2", "H", "P"})
 _RESUMPTIONS: Final = frozenset({"3", "T"})
 """Trading status codes of tapes A and B, and of C and O, that stop trading in a symbol and let it go on."""
 
-_CONFLATED_KINDS: Final = frozenset(
-    kind for kind, channel in CHANNEL_OF.items() if channel in CONFLATED
+_FOREIGN: Final = (
+    "the resume token belongs to another session of the feed, or to another subscription"
 )
+_NOT_KEPT: Final = "more was sent since the resume token than the gateway keeps"
 
 _SLICE: Final = 2000
-"""Symbols that are looked at in one go. All of them at once would keep updates waiting."""
+"""Followers of symbols that are looked at in one go."""
 
 
 class Hub:
@@ -102,19 +103,17 @@ class Hub:
         self._counts = counts
         self._clock = clock
         self._session = session
+        self._topics = {kind: interest.on(channel) for kind, channel in CHANNEL_OF.items()}
         self._halted: set[str] = set()
         self._closed = False
         """Whether the market is closed, so that nothing need move."""
 
-        self._open_since: int | None = clock.wall()
-        """Since when the session is open, nanoseconds of the wall clock; None while it is not, as far as is known."""
+        self._open_since = clock.wall() if session() is MarketSession.OPEN else None
+        """Since when the market has been open, nanoseconds of the wall clock; None while it is not."""
 
-        self._open_gap: Gap | None = None
-        self._missing: set[Topic] = set()
-        """Topics in `_open_gap` that the upstream has not confirmed again."""
-
-        self._repaired: Gap | None = None
-        """The newest gap after which it was asked where quotes stand."""
+        self._open_gaps: list[Gap] = []
+        self._repaired: set[int] = set()
+        """Those of them after which it was asked where quotes stand."""
 
         counts.epoch = book.epoch
 
@@ -128,11 +127,16 @@ class Hub:
         """Records so far."""
         return self.book.position
 
-    def state_of(self, entry: Entry) -> SymbolState:
-        """Return the state of *entry* as everybody sees it."""
-        if entry.state is SymbolState.LIVE and (self._closed or entry.symbol in self._halted):
-            return SymbolState.QUIET
-        return entry.state
+    def standing(self, entry: Entry, stale_after: int) -> tuple[SymbolState, int]:
+        """Return the state of *entry* and since when, for those to whom a quote is stale after *stale_after*."""
+        if entry.state is not SymbolState.LIVE:
+            return entry.state, entry.changed
+        if self._closed or entry.symbol in self._halted:
+            return SymbolState.QUIET, entry.changed
+        now = self._clock.wall()
+        if self._silence(entry, now) > stale_after:
+            return SymbolState.STALE, now - self._silence(entry, now) + stale_after
+        return SymbolState.LIVE, entry.changed
 
     # ----------------------------------------------------------------------------------- followers
 
@@ -142,46 +146,56 @@ class Hub:
         self._restamp(box)
         return box
 
-    def join(self, box: Box, symbols: Iterable[str]) -> list[Topic]:
+    def join(
+        self, box: Box, symbols: Iterable[str], rejected: Mapping[str, Unavailable] | None = None
+    ) -> list[Topic]:
         """Let *box* follow *symbols*, as far as the plan allows it, and return their topics.
 
-        One that it follows already is told again how it stands. What cannot be followed is REJECTED.
+        One that it follows already is told again how it stands. What cannot be followed is REJECTED, and so are others
+        that were asked for besides, for the reasons in *rejected*.
         """
+        for symbol, why in (rejected or {}).items():
+            box.symbols.add(symbol)
+            for channel in box.terms.channels:
+                box.end(channel, symbol, SymbolState.REJECTED, self._clock.wall(), why)
         joined: list[Topic] = []
         for symbol in symbols:
             box.symbols.add(symbol)
             for channel in box.terms.channels:
-                topic = self._interest.add(box, channel, symbol)
-                if topic is None:
-                    self._reject(box, channel, symbol, self._full(symbol))
-                else:
-                    gaps = () if topic.gap is None else (topic.gap,)
-                    box.notice(topic.entry, gaps=gaps, urgent=True)
-                    joined.append(topic)
+                joined += self._join(box, channel, symbol)
+        for topic in joined:
+            box.notice(topic.entry, gaps=() if topic.gap is None else (topic.gap,), urgent=True)
         self._interest.want()
         self._restamp(box)
         self._beat.strike()
         return joined
 
+    def _join(self, box: Box, channel: Channel, symbol: str) -> Iterable[Topic]:
+        topic = self._interest.add(box, channel, symbol)
+        if topic is None:
+            box.end(channel, symbol, SymbolState.REJECTED, self._clock.wall(), self._full(symbol))
+            return ()
+        return self._interest.on(channel).values() if symbol == EVERYTHING else (topic,)
+
     def leave(self, box: Box, symbols: Iterable[str]) -> None:
         """Let *box* no longer follow *symbols*, and tell it so."""
         now = self._clock.wall()
         for symbol in symbols:
-            self._remove(box, symbol)
+            box.symbols.discard(symbol)
             for channel in box.terms.channels:
-                box.end(channel, symbol, SymbolState.REMOVED, now, None)
+                ended = self._interest.remove(box, channel, symbol)
+                for entry in ended:
+                    box.end_entry(entry, SymbolState.REMOVED, now)
+                if not ended:
+                    box.end(channel, symbol, SymbolState.REMOVED, now)
+        box.purge()
         self._restamp(box)
         self._beat.strike()
 
     def detach(self, box: Box) -> None:
         """Put nothing more into *box*; what lies in it stays."""
         self._interest.detach(box)
-
-    def refuse_symbol(self, box: Box, symbol: str, why: Unavailable) -> None:
-        """Tell *box* that *symbol* cannot be followed."""
-        for channel in box.terms.channels:
-            self._reject(box, channel, symbol, why)
-        self._beat.strike()
+        box.seal()
 
     def give_snapshot(
         self, topic: Topic, box: Box, value: LiveValue, kind: RecordKind, tier: Tier = Tier.BOOK
@@ -189,11 +203,11 @@ class Hub:
         """Let *box*, which has just begun to follow *topic*, have *value*, which stands now and comes from *tier*."""
         entry = topic.entry
         update = topic.snapshot
-        if update is None or update.value is not value or update.ordinal != entry.ordinal:
+        if update is None or update.value is not value or update.sequence != entry.sequence:
             update = topic.snapshot = self._as_it_stands(
                 entry, value, kind, UpdateKind.SNAPSHOT, tier
             )
-        if entry.channel in CONFLATED:
+        if topic.conflates:
             box.unread[entry] = update
             if entry.latest is None:
                 topic.shown[box] = value
@@ -202,48 +216,50 @@ class Hub:
         self._beat.strike()
 
     def publish_resync(self, topic: Topic, value: LiveValue, kind: RecordKind) -> None:
-        """Tell all followers of *topic* that *value* stands now, but for those who know."""
+        """Tell all followers of *topic*, which conflates, that *value* stands now, but for those who know."""
         entry = topic.entry
         update = self._as_it_stands(entry, value, kind, UpdateKind.RESYNC, Tier.UPSTREAM)
-        entry.latest, entry.held = update, None
-        for box in topic.boxes:
+        self.book.restate(entry, update)
+        for box, unread in topic.boxes.items():
             shown = topic.shown.get(box)
             if shown is None or not _says_the_same(shown, value):
-                box.unread[entry] = update
+                unread[entry] = update
         topic.shown.clear()
         self._beat.strike()
 
-    def resume(self, box: Box, token: tokens.Token) -> None:
-        """Give *box*, which has just joined, what was sent since *token*, and say what cannot be given."""
-        known = tokens.belongs(token, box.prefix)
-        box.resume(tokens.text_of(token), token.position if known else None)
-        for entry in box.followed.values():
-            missed = self._missed_since(token, entry) if known else [self._away(token, known=False)]
+    def resume(self, box: Box, token: tokens.Token) -> set[Entry]:
+        """Give *box*, which has just joined, what was sent since *token*, and say what cannot be given.
+
+        Returns:
+            What was given something, and needs no snapshot.
+        """
+        known = tokens.belongs(token, box.prefix) and token.position <= self.position
+        box.resume(token, known=known)
+        for entry in box.followed:
+            missed = self._missed_since(token, entry) if known else [self._away(token, _FOREIGN)]
             if missed:
-                box.notice(entry, gaps=missed)
-        if known:
-            for entry, update in self._ring.after(token.position):
-                if box.followed.get((entry.channel, entry.symbol)) is entry:
-                    box.queue(entry, _replayed(update))
+                box.notice(entry, gaps=missed, urgent=True)
+        replayed = set()
+        for entry, record in self._ring.after(token.position) if known else ():
+            if entry in box.followed:
+                box.replay(entry, record)
+                replayed.add(entry)
         self._beat.strike()
+        return replayed
 
     def _missed_since(self, token: tokens.Token, entry: Entry) -> list[Gap]:
-        missed = self._gaps.since(self.book.feed, token.time, entry.channel, entry.symbol)
-        if entry.channel not in CONFLATED and not missed:
-            # What is conflated has a snapshot in the place of whatever came between.
-            kept_from = max(entry.since, self._ring.complete_from)
-            if token.position < kept_from:
-                missed = [self._away(token, known=True)]
+        gaps = self._gaps.since(self.book.feed, token.time)
+        missed = [gap for gap in gaps if was_missed(gap, entry.channel, entry.symbol)]
+        # What is conflated has a snapshot in the place of whatever came between.
+        kept = entry.channel in CONFLATED or max(entry.since, entry.dropped) <= token.position
+        if not kept or self._gaps.forgot(token.time):
+            missed.append(self._away(token, _NOT_KEPT))
         return missed
 
-    def _away(self, token: tokens.Token, *, known: bool) -> Gap:
-        message = (
-            "more was sent since the resume token than the gateway keeps"
-            if known
-            else "the resume token belongs to another session of the feed, or to another subscription"
-        )
-        now, feed = self._clock.wall(), self.book.feed
-        return Gap(0, feed, GapCause.RESUME, message, token.time, now, repair=GapRepair.NONE)
+    def _away(self, token: tokens.Token, message: str) -> Gap:
+        now = self._clock.wall()
+        start = min(token.time, now)
+        return Gap(0, self.book.feed, GapCause.RESUME, message, start, now, repair=GapRepair.NONE)
 
     def _as_it_stands(
         self,
@@ -259,19 +275,17 @@ class Hub:
 
     def accept(self, kind: RecordKind, symbol: str, value: LiveValue) -> None:
         """Take a valid record."""
-        update = self.book.accept(kind, symbol, value)
-        if update is None:
-            if self._discovers(CHANNEL_OF[kind], symbol):
-                self.accept(kind, symbol, value)
-            return
-        topic = self._interest.on(CHANNEL_OF[kind]).get(symbol)
+        topic = self._topics[kind].get(symbol) or self._interest.discover(CHANNEL_OF[kind], symbol)
         if topic is None:
             return
         entry = topic.entry
         if entry.state is not SymbolState.LIVE:
             self._take_up_early(topic, SymbolState.LIVE)
-        if kind in _CONFLATED_KINDS:
-            for unread in topic.unread:
+        update = self.book.accept(kind, symbol, value)
+        if update is None:
+            return
+        if topic.conflates:
+            for unread in topic.boxes.values():
                 unread[entry] = update
             return
         self._ring.put(entry, update)
@@ -282,18 +296,18 @@ class Hub:
 
     def refuse(self, kind: RecordKind, symbol: str, why: Unavailable) -> None:
         """Take notice of a record that is no value."""
-        entry = self.book.refuse(kind, symbol, why)
-        if entry is None:
-            if self._discovers(CHANNEL_OF[kind], symbol):
-                self.refuse(kind, symbol, why)
-            return
-        topic = self._interest.on(CHANNEL_OF[kind]).get(symbol)
+        topic = self._topics[kind].get(symbol) or self._interest.discover(CHANNEL_OF[kind], symbol)
         if topic is None:
             return
-        if entry.state is SymbolState.INVALID:
-            self._tell(topic)
-        else:
+        entry = topic.entry
+        if entry.state is not SymbolState.INVALID:
             self._take_up_early(topic, SymbolState.INVALID)
+        self.book.refuse(kind, symbol, why)
+        for box in topic.boxes:
+            box.notice(entry, since=self.position - 1)
+        if not topic.conflates:
+            record = Refused(entry.sequence, self.position, rule_of(why), entry.touched)
+            self._ring.put(entry, record)
         if kind is RecordKind.QUOTE:
             self.on_refusal(symbol)
 
@@ -301,46 +315,66 @@ class Hub:
         """Let followers be told."""
         self._beat.strike()
 
-    def _discovers(self, channel: Channel, symbol: str) -> bool:
-        everything = self._interest.on(channel).get(EVERYTHING)
-        if everything is None or not everything.entry.confirmed or symbol == EVERYTHING:
-            return False
-        topic = self._interest.discover(channel, symbol)
-        if topic is not None:
-            topic.entry.since = self.position
-            self._turn(topic, SymbolState.LIVE)
-        return topic is not None
+    def _take_up(self, topic: Topic, state: SymbolState, ended: Gap | None = None) -> None:
+        """Let *topic*, which the upstream sends, take on LIVE or INVALID; *ended* is its gap, if that is known."""
+        if topic.entry.confirmed:
+            self._turn(topic, state)
+            return
+        self.book.begin(topic.entry)
+        gap, topic.gap = topic.gap, None
+        if gap is None:
+            self._turn(topic, state, urgent=True)
+        else:
+            ended = ended or replace(gap, end=self._clock.wall())
+            self._turn(topic, state, gaps=(ended,), urgent=True)
+
+    def _take_up_early(self, topic: Topic, state: SymbolState) -> None:
+        """Take *topic* up for the record that has just come.
+
+        A record may come before the word that the upstream has confirmed its symbol, and proves as much.
+        """
+        gap = topic.gap
+        self._take_up(topic, state)
+        if gap is not None:
+            if topic.entry.channel is Channel.QUOTES:
+                self._repair([topic], gap)
+            self._close_gaps(self._clock.wall())
 
     # ------------------------------------------------------------------------------- the connection
 
     def confirmed(self, channel: Channel, symbols: Collection[str]) -> None:
         """Take notice that the upstream sends *symbols* from now on."""
+        topics = self._interest.on(channel)
+        named = topics.values() if EVERYTHING in symbols else map(topics.get, symbols)
+        fresh = [topic for topic in named if topic is not None and not topic.entry.confirmed]
         now = self._clock.wall()
-        gap = self._open_gap
-        if EVERYTHING in symbols:
-            symbols = tuple(self._interest.on(channel))
-        topics = [self._interest.on(channel).get(symbol) for symbol in symbols]
-        fresh = [topic for topic in topics if topic is not None and not topic.entry.confirmed]
-        for topic in fresh:
-            topic.entry.touched = now
-            self._take_up(topic, SymbolState.LIVE, self.position)
-        if channel is Channel.QUOTES and fresh:
-            self.resync(fresh, gap)
-            self._repaired = gap
-        self._close_gap(now)
+        for gap, of_gap in _by_gap(fresh):
+            ended = None if gap is None else replace(gap, end=now)
+            for topic in of_gap:
+                topic.entry.touched = now
+                self._take_up(topic, SymbolState.LIVE, ended)
+            if channel is Channel.QUOTES:
+                self._repair(of_gap, gap)
+        self._close_gaps(now)
         self._beat.strike()
 
     def rejected(self, channel: Channel, symbols: Collection[str], why: Unavailable) -> None:
         """Take notice that *symbols* cannot be had."""
+        now = self._clock.wall()
+        told: set[Box] = set()
         for symbol in symbols:
             topic = self._interest.on(channel).get(symbol)
             if topic is None:
                 continue
             for box in tuple(topic.boxes):
-                self._interest.remove(box, channel, symbol)
-                self._reject(box, channel, symbol, why)
-            self._forget(topic)
-        self._close_gap(self._clock.wall())
+                for entry in self._interest.remove(box, channel, symbol):
+                    box.end_entry(entry, SymbolState.REJECTED, now, why)
+                told.add(box)
+            self._interest.drop(topic)
+            self._let_go(topic)
+        for box in told:
+            box.purge()
+        self._close_gaps(now)
         self._beat.strike()
 
     def missed(
@@ -355,8 +389,9 @@ class Hub:
         gap.end, gap.lost_records = self._clock.wall(), records
         for topic in topics:
             self._distrust(topic)
-            topic.entry.since = self.position
-            self._turn(topic, SymbolState.LIVE, gaps=(gap,), urgent=True)
+            if topic.entry.state is not SymbolState.LIVE:
+                self.book.turn(topic.entry, SymbolState.LIVE)
+            self._tell(topic, gaps=(gap,), urgent=True)
         quotes = [topic for topic in topics if topic.entry.channel is Channel.QUOTES]
         if quotes:
             self.resync(quotes, gap)
@@ -368,13 +403,13 @@ class Hub:
         if not topics:
             return
         self.before_loss()
-        if self._open_gap is None:
-            self._open_gap = self._note_gap(cause, since, message, topics)
+        # What an earlier gap still misses was not confirmed in between, and stays a part of that one.
+        gap = self._note_gap(cause, since, message, topics)
+        self._open_gaps.append(gap)
         for topic in topics:
             self._distrust(topic)
-            topic.gap = self._open_gap
-            self._missing.add(topic)
-            self._turn(topic, SymbolState.GAP, gaps=(self._open_gap,))
+            topic.gap = gap
+            self._turn(topic, SymbolState.GAP, gaps=(gap,), urgent=True)
         self._beat.strike()
 
     def changed(self, state: FeedState, message: str) -> None:
@@ -387,119 +422,87 @@ class Hub:
 
     # ------------------------------------------------------------------------------- what time does
 
-    async def tick(self, boxes: Iterable[Box]) -> None:
-        """Look after what changes with time alone; meant for once a second.
-
-        Args:
-            boxes: all of this feed.
-        """
-        self._ring.expire(self._clock.wall())
+    async def tick(self) -> None:
+        """Look after what changes with time alone; meant for once a second."""
+        now = self._clock.wall()
+        self._ring.expire(now)
         for topic in self._interest.end_lingering():
-            self._missing.discard(topic)
-        self._close_gap(self._clock.wall())
-        await self._heed_session()
-        if self._session() is not MarketSession.OPEN:
-            self._open_since = None
-            return
-        if self._open_since is None:
-            self._open_since = self._clock.wall()
-        await self._find_stale(boxes, self._open_since)
+            self._let_go(topic)
+        self._close_gaps(now)
+        was_open = self._open_since is not None
+        await self._heed_session(now)
+        if was_open or self._open_since is not None:
+            await self._find_stale(now)
+        self._beat.strike()
 
-    async def _heed_session(self) -> None:
-        closed = self.book.feed in _DAYTIME_FEEDS and self._session() is MarketSession.CLOSED
+    async def _heed_session(self, now: int) -> None:
+        session = self._session()
+        if session is not MarketSession.OPEN:
+            self._open_since = None
+        elif self._open_since is None:
+            self._open_since = now
+        closed = self.book.feed in _DAYTIME_FEEDS and session is MarketSession.CLOSED
         if closed is self._closed:
             return
         self._closed = closed
-        for number, topic in enumerate(tuple(self._interest), start=1):
-            if topic.entry.state is SymbolState.LIVE:
-                self._tell(topic)
-            if number % _SLICE == 0:
-                await asyncio.sleep(0)
-        self._beat.strike()
+        async for topic in _in_slices(self._interest):
+            if topic.entry.symbol not in self._halted:
+                self._turn_quiet(topic)
 
-    async def _find_stale(self, boxes: Iterable[Box], open_since: int) -> None:
-        now = self._clock.wall()
-        looked_at = 0
-        for box in boxes:
-            for entry in tuple(box.followed.values()):
-                if entry.channel is Channel.QUOTES:
-                    # What has not moved since yesterday has its time to do so.
-                    self._judge_staleness(box, entry, now - max(entry.touched, open_since))
-            looked_at += len(box.followed)
-            if looked_at >= _SLICE:
-                looked_at = 0
-                await asyncio.sleep(0)
+    async def _find_stale(self, now: int) -> None:
+        async for topic in _in_slices(self._interest.on(Channel.QUOTES).values()):
+            silence = self._silence(topic.entry, now)
+            for box in topic.boxes:
+                box.mark(topic.entry, now, stale=silence > box.terms.stale_after)
 
-    def _judge_staleness(self, box: Box, entry: Entry, unmoved: int) -> None:
-        stands = self.state_of(entry) is SymbolState.LIVE
-        stale = stands and unmoved > box.terms.stale_after
-        if stale is not (entry in box.stale):
-            (box.stale.add if stale else box.stale.discard)(entry)
-            box.notice(entry)
-            self._beat.strike()
+    def _silence(self, entry: Entry, now: int) -> int:
+        """Return for how many nanoseconds a quote should have moved and has not."""
+        if (
+            self._open_since is None
+            or entry.channel is not Channel.QUOTES
+            or entry.state is not SymbolState.LIVE
+            or entry.symbol in self._halted
+        ):
+            return 0
+        return now - max(entry.touched, self._open_since)
 
     # --------------------------------------------------------------------------------------- states
 
-    def _take_up(self, topic: Topic, state: SymbolState, position: int) -> None:
-        """Let *topic* be LIVE or INVALID from behind *position* on: the upstream sends it."""
-        gaps: tuple[Gap, ...] = ()
-        fresh = not topic.entry.confirmed
-        if fresh:
-            topic.entry.since = position
-            ended = self._end_of_gap(topic, self._clock.wall())
-            gaps = () if ended is None else (ended,)
-        self._turn(topic, state, gaps, urgent=fresh)
-
-    def _take_up_early(self, topic: Topic, state: SymbolState) -> None:
-        """Take *topic* up for the record that has just come.
-
-        A record may come before the word that the upstream has confirmed its symbol, and proves as much.
-        """
-        gap = topic.gap
-        self._take_up(topic, state, self.position - 1)
-        if gap is not None:
-            if topic.entry.channel is Channel.QUOTES:
-                self.resync([topic], gap)
-                self._repaired = gap
-            self._close_gap(self._clock.wall())
-
     def _turn(
-        self,
-        topic: Topic,
-        state: SymbolState,
-        gaps: Iterable[Gap] = (),
-        *,
-        urgent: bool = False,
+        self, topic: Topic, state: SymbolState, gaps: Iterable[Gap] = (), *, urgent: bool = False
     ) -> None:
         self.book.turn(topic.entry, state)
         self._tell(topic, gaps, urgent=urgent)
 
+    def _turn_quiet(self, topic: Topic) -> None:
+        """Take notice that LIVE has become QUIET for *topic*, or is LIVE again."""
+        if topic.entry.state is SymbolState.LIVE:
+            topic.entry.touched = self._clock.wall()
+            self._turn(topic, SymbolState.LIVE, urgent=True)
+
     def _tell(self, topic: Topic, gaps: Iterable[Gap] = (), *, urgent: bool = False) -> None:
         for box in topic.boxes:
-            box.stale.discard(topic.entry)
             box.notice(topic.entry, gaps=gaps, urgent=urgent)
 
     def _heed(self, status: TradingStatus) -> None:
         if status.status_code in _HALTS:
-            self._halted.add(status.symbol)
+            self._note_halt(status.symbol, halted=True)
         elif status.status_code in _RESUMPTIONS:
-            self._halted.discard(status.symbol)
-        else:
+            self._note_halt(status.symbol, halted=False)
+
+    def _note_halt(self, symbol: str, *, halted: bool) -> None:
+        if halted is (symbol in self._halted):
             return
+        (self._halted.add if halted else self._halted.discard)(symbol)
         for channel in Channel:
-            topic = self._interest.on(channel).get(status.symbol)
-            if topic is not None and topic.entry.state is SymbolState.LIVE:
-                # What may trade again has its time to move.
-                topic.entry.touched = self._clock.wall()
-                self._tell(topic)
+            topic = self._interest.on(channel).get(symbol)
+            if topic is not None and not self._closed:
+                self._turn_quiet(topic)
 
-    def _remove(self, box: Box, symbol: str) -> None:
-        box.symbols.discard(symbol)
-        for channel in box.terms.channels:
-            self._interest.remove(box, channel, symbol)
-
-    def _reject(self, box: Box, channel: Channel, symbol: str, why: Unavailable) -> None:
-        box.end(channel, symbol, SymbolState.REJECTED, self._clock.wall(), why)
+    def _let_go(self, topic: Topic) -> None:
+        if topic.entry.channel is Channel.TRADING_STATUSES:
+            # Nobody would hear of the resumption.
+            self._note_halt(topic.entry.symbol, halted=False)
 
     def _full(self, symbol: str) -> Unavailable:
         return Unavailable(
@@ -520,10 +523,7 @@ class Hub:
         self.book.forget(topic.entry)
         topic.snapshot = None
         topic.shown.clear()
-
-    def _forget(self, topic: Topic) -> None:
-        self._missing.discard(topic)
-        self._interest.drop(topic)
+        self._let_go(topic)
 
     def _note_gap(self, cause: GapCause, since: int, message: str, topics: Iterable[Topic]) -> Gap:
         followed: dict[Channel, list[str]] = defaultdict(list)
@@ -539,26 +539,27 @@ class Hub:
             gap.repair = GapRepair.NONE
         return gap
 
-    def _end_of_gap(self, topic: Topic, now: int) -> Gap | None:
-        gap, topic.gap = topic.gap, None
-        self._missing.discard(topic)
+    def _repair(self, topics: Sequence[Topic], gap: Gap | None) -> None:
         if gap is not None:
-            gap.end = now
-        return gap
+            self._repaired.add(gap.id)
+        self.resync(topics, gap)
 
-    def _close_gap(self, now: int) -> None:
-        gap = self._open_gap
-        if gap is None or self._missing:
+    def _close_gaps(self, now: int) -> None:
+        if not self._open_gaps:
             return
-        self._open_gap = None
-        gap.end = now
-        if gap.repair is GapRepair.PENDING and gap is not self._repaired:
-            # Nobody follows quotes any more, so nobody asks.
-            gap.repair = GapRepair.PARTIAL
-        _log.info(
-            "feed_gap_over", feed=self.book.feed.value, cause=gap.cause.name,
-            seconds=round((now - gap.start) / NANOS, 3),
-        )  # fmt: skip
+        missed = {topic.gap.id for topic in self._interest if topic.gap is not None}
+        over = [gap for gap in self._open_gaps if gap.id not in missed]
+        self._open_gaps = [gap for gap in self._open_gaps if gap.id in missed]
+        for gap in over:
+            gap.end = now
+            if gap.repair is GapRepair.PENDING and gap.id not in self._repaired:
+                # Nobody follows quotes any more, so nobody asks.
+                gap.repair = GapRepair.PARTIAL
+            self._repaired.discard(gap.id)
+            _log.info(
+                "feed_gap_over", feed=self.book.feed.value, cause=gap.cause.name,
+                seconds=round((now - gap.start) / NANOS, 3),
+            )  # fmt: skip
 
 
 def _says_the_same(before: LiveValue, now: LiveValue) -> bool:
@@ -567,14 +568,20 @@ def _says_the_same(before: LiveValue, now: LiveValue) -> bool:
     return origin.event_time == asked.event_time and before == replace(now, provenance=origin)
 
 
-def _replayed(update: Update) -> Update:
-    return Update(
-        update.kind,
-        update.value,
-        update.sequence,
-        update.ordinal,
-        update.position,
-        UpdateKind.REPLAY,
-        update.tier,
-        update.body,
-    )
+def _by_gap(topics: Iterable[Topic]) -> Collection[tuple[Gap | None, list[Topic]]]:
+    groups: dict[int, tuple[Gap | None, list[Topic]]] = {}
+    for topic in topics:
+        key = 0 if topic.gap is None else topic.gap.id
+        groups.setdefault(key, (topic.gap, []))[1].append(topic)
+    return groups.values()
+
+
+async def _in_slices(topics: Iterable[Topic]) -> AsyncIterator[Topic]:
+    """Yield *topics*, and let others on the loop have their turns: all at once would keep updates waiting."""
+    work = 0
+    for topic in tuple(topics):
+        yield topic
+        work += 1 + len(topic.boxes)
+        if work >= _SLICE:
+            work = 0
+            await asyncio.sleep(0)

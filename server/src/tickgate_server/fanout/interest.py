@@ -9,7 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 from ..book import Book, Entry, Update
-from ..market.live import CONFLATED, Channel, Gap, LiveValue, SymbolState
+from ..market.live import CONFLATED, Channel, Gap, LiveValue
 from ..observe.counters import FeedCounts
 from ..ports import Clock, LiveFeed
 from .box import Box
@@ -17,7 +17,7 @@ from .box import Box
 EVERYTHING: Final = "*"
 """Follows whatever symbol the feed brings."""
 
-_COUNTED: Final = frozenset({Channel.QUOTES, Channel.TRADES})
+_COUNTED: Final = (Channel.QUOTES, Channel.TRADES)
 """Channels on which a plan limits the number of symbols."""
 
 
@@ -34,13 +34,18 @@ class InterestPolicy(Struct, frozen=True, kw_only=True):
 class Topic:
     """One symbol on one channel, and those who follow it."""
 
-    __slots__ = ("boxes", "entry", "gap", "left_at", "shown", "snapshot", "unread")
+    __slots__ = ("asked", "boxes", "conflates", "entry", "gap", "left_at", "shown", "snapshot")
 
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
-        self.boxes: list[Box] = []
-        self.unread: list[dict[Entry, Update]] = []
-        """The unread mail of the boxes, beside them, where the channel is conflated: each record is written to it."""
+        self.conflates = entry.channel in CONFLATED
+        """Whether its newest record supersedes those before it."""
+
+        self.boxes: dict[Box, dict[Entry, Update]] = {}
+        """Who follows it, and their unread mail, which is written to with each record that supersedes others."""
+
+        self.asked = False
+        """Whether the feed was asked for it by name. What follows everything brings others."""
 
         self.snapshot: Update | None = None
         """What the last one who came was sent first, to be encoded once for a crowd."""
@@ -56,19 +61,14 @@ class Topic:
 
     def let_in(self, box: Box) -> None:
         """Let *box* follow."""
-        box.follow(self.entry)
-        self.boxes.append(box)
-        if self.entry.channel in CONFLATED:
-            self.unread.append(box.unread)
+        if box not in self.boxes:
+            box.follow(self.entry)
+            self.boxes[box] = box.unread
 
     def let_out(self, box: Box) -> None:
         """Put nothing more into *box*; what lies in it stays."""
-        if box in self.boxes:
-            self.shown.pop(box, None)
-            place = self.boxes.index(box)
-            del self.boxes[place]
-            if self.unread:
-                del self.unread[place]
+        self.boxes.pop(box, None)
+        self.shown.pop(box, None)
 
 
 class Interest:
@@ -121,17 +121,14 @@ class Interest:
     def add(self, box: Box, channel: Channel, symbol: str) -> Topic | None:
         """Let *box* follow *symbol*; None when the plan allows no more. `want` tells the feed of all that is new."""
         topic = self._topics[channel].get(symbol)
-        if topic is None:
+        if topic is None or not topic.asked:
             if not self._admit(channel, symbol):
                 return None
-            topic = self._begin(channel, symbol)
+            topic = topic or self._begin(channel, symbol)
+            topic.asked = True
             self._news[channel].append(symbol)
-        topic.left_at = None
-        self._lingering.pop(topic, None)
-        if box not in topic.boxes:
-            topic.let_in(box)
-        if symbol == EVERYTHING:
-            self._let_into_all(box, channel)
+        for each in self._topics[channel].values() if symbol == EVERYTHING else (topic,):
+            self._let_in(box, each)
         return topic
 
     def want(self) -> None:
@@ -143,24 +140,28 @@ class Interest:
 
     def discover(self, channel: Channel, symbol: str) -> Topic | None:
         """Return the topic of a *symbol* that nobody has named, for those who follow everything; None without any."""
-        if EVERYTHING not in self._topics[channel]:
+        everything = self._topics[channel].get(EVERYTHING)
+        if everything is None or not everything.boxes:
             return None
         return self._begin(channel, symbol)
 
-    def remove(self, box: Box, channel: Channel, symbol: str) -> None:
-        """Let *box* follow *symbol* no longer, and forget what it has not read of it."""
+    def remove(self, box: Box, channel: Channel, symbol: str) -> list[Entry]:
+        """Put no more of *symbol* into *box*, and return what that ends; what lies in it stays."""
+        topics = self._topics[channel]
+        ended = {symbol}
         if symbol == EVERYTHING:
-            for topic in tuple(self._topics[channel].values()):
-                if topic.entry.symbol not in box.symbols:
-                    self._remove(box, topic)
-        named = self._topics[channel].get(symbol)
-        if named is not None:
-            self._remove(box, named)
+            ended |= topics.keys() - box.symbols
+        followed = [
+            topics[each] for each in sorted(ended) if each in topics and box in topics[each].boxes
+        ]
+        for topic in followed:
+            self._let_out(box, topic)
+        return [topic.entry for topic in followed]
 
     def detach(self, box: Box) -> None:
         """Put nothing more into *box*; what lies in it stays."""
-        for channel, symbol in box.followed:
-            topic = self._topics[channel].get(symbol)
+        for entry in box.followed:
+            topic = self._topics[entry.channel].get(entry.symbol)
             if topic is not None:
                 self._let_out(box, topic)
 
@@ -170,7 +171,8 @@ class Interest:
         self._lingering.pop(topic, None)
         if self._topics[entry.channel].pop(entry.symbol, None) is None:
             return
-        self._discount(entry)
+        if topic.asked:
+            self._discount(entry)
         self._book.close(entry)
         self._count_wanted(entry.channel)
 
@@ -189,24 +191,17 @@ class Interest:
     # ------------------------------------------------------------------------------------- the rest
 
     def _begin(self, channel: Channel, symbol: str) -> Topic:
-        topic = Topic(self._book.open(channel, symbol))
-        self._book.turn(topic.entry, SymbolState.PENDING)
-        self._topics[channel][symbol] = topic
+        topic = self._topics[channel][symbol] = Topic(self._book.open(channel, symbol))
         self._count_wanted(channel)
-        everything = self._topics[channel].get(EVERYTHING)
-        if everything is not None and everything is not topic:
-            for box in everything.boxes:
-                topic.let_in(box)
+        everything = self._topics[channel].get(EVERYTHING, topic)
+        for box in everything.boxes:
+            topic.let_in(box)
         return topic
 
-    def _let_into_all(self, box: Box, channel: Channel) -> None:
-        for topic in self._topics[channel].values():
-            if box not in topic.boxes:
-                topic.let_in(box)
-
-    def _remove(self, box: Box, topic: Topic) -> None:
-        box.unfollow(topic.entry)
-        self._let_out(box, topic)
+    def _let_in(self, box: Box, topic: Topic) -> None:
+        topic.left_at = None
+        self._lingering.pop(topic, None)
+        topic.let_in(box)
 
     def _let_out(self, box: Box, topic: Topic) -> None:
         topic.let_out(box)
@@ -239,20 +234,21 @@ class Interest:
     def _unwant(self, topics: Iterable[Topic]) -> None:
         ended: dict[Channel, list[str]] = defaultdict(list)
         for topic in topics:
-            ended[topic.entry.channel].append(topic.entry.symbol)
+            if topic.asked:
+                ended[topic.entry.channel].append(topic.entry.symbol)
             self.drop(topic)
         if self._feed is not None:
             for channel, symbols in ended.items():
                 self._feed.unfollow(channel, symbols)
 
     def _discount(self, entry: Entry) -> None:
-        left = self._counted.get(entry.symbol, 0) - 1
         if entry.channel not in _COUNTED:
             return
-        if left > 0:
+        left = self._counted[entry.symbol] - 1
+        if left:
             self._counted[entry.symbol] = left
         else:
-            self._counted.pop(entry.symbol, None)
+            del self._counted[entry.symbol]
         self._counts.symbols = len(self._counted)
 
     def _count_wanted(self, channel: Channel) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Iterable
 from typing import Final, TypeAlias
 
 from msgspec import Struct
@@ -75,11 +74,20 @@ class Delivery(Struct, frozen=True):
     """Whose mail it is; None for what is about no subscription."""
 
 
+class _Farewell(Struct, frozen=True):
+    """The last word, once it was handed out."""
+
+    number: int
+    ends_at: float
+    """When its reading is no longer waited for, seconds of the monotonic clock."""
+
+
 class Mailbox:
     """Hands out the mail of one stream's subscriptions.
 
-    At each beat the boxes that have mail get their turn: statuses first, for they say what the updates behind them
-    mean, then updates. With acknowledgements no more is handed out than the window allows; without, everything is.
+    At each beat the boxes that have mail get their turns, a message each in rotation: statuses first, for they say what
+    the updates behind them mean, then updates. With acknowledgements no more is handed out than the window allows;
+    without, everything is. Answers to requests and signs of life are no mail, and wait for nothing.
     """
 
     def __init__(
@@ -102,16 +110,16 @@ class Mailbox:
         self._window = AckWindow(_QUIET) if acks else None
         self._refusals: deque[Refused] = deque()
         self._closing: Closing | None = None
-        self._farewell: int | None = None
-        """Number of the last word, once it is sent."""
-
+        self._farewell: _Farewell | None = None
         self._hurried = False
         self._ended = False
         self._turn: deque[Box] = deque()
         self._number = 0
         self._heard_until = 0
         self._heartbeat = _QUIET
-        self._sent_at = clock.monotonic()
+        self._heartbeat_at = clock.monotonic()
+        """When the newest heartbeat was sent, or the stream began."""
+
         self._waiter: asyncio.Future[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
@@ -126,9 +134,9 @@ class Mailbox:
     def take_down(self, box: Box) -> None:
         """Hand out what is left in *box*, and then nothing more of it."""
         self.boxes.pop(box.terms.id, None)
-        self._turn.append(box)
+        if box not in self._turn:
+            self._turn.append(box)
         self._heed_terms()
-        self.wake()
 
     @property
     def untold(self) -> int:
@@ -157,10 +165,10 @@ class Mailbox:
         self._heard_until = max(self._heard_until, number)
         if self._window is not None:
             self._window.ack(number, self._clock.monotonic())
-        if self._farewell is None:
-            self.wake_for_mail()
-        else:
+        if self._farewell is not None or self._alarm is None:
+            # Nothing else is waited for; or he was silent, so that heartbeats had stopped.
             self.wake()
+        self.wake_for_mail()
 
     def refuse(self, subscription_id: str, error: InvalidRequest) -> None:
         """Answer that a request broke a rule."""
@@ -172,9 +180,6 @@ class Mailbox:
     def close(self, closing: Closing) -> None:
         """Hand out what is there, then the last word, and end. Nothing more may come into the boxes."""
         self._closing = self._closing or closing
-        for box in self.boxes.values():
-            # Whoever has been told to go does not wait for an interval.
-            box.due = 0.0
         self.wake()
 
     def hurry(self) -> None:
@@ -202,11 +207,8 @@ class Mailbox:
         """Wake up if there is mail that may be sent now."""
         if self._waiter is None or not self._may_send:
             return
-        boxes = self.boxes.values()
-        if self._turn or self._with_mail(boxes):
-            self.wake()
-        elif any(due < self._alarm_at for box in boxes if (due := box.mail_due) is not None):
-            # It waits for its interval, and the alarm was set before it came.
+        # What waits for its interval may have come when the alarm was set already.
+        if self._turn or self._mail_due() < self._alarm_at:
             self.wake()
 
     def wake(self) -> None:
@@ -218,68 +220,76 @@ class Mailbox:
     def _may_send(self) -> bool:
         return self._window is None or self._window.is_open
 
-    def _with_mail(self, boxes: Iterable[Box]) -> list[Box]:
+    def _with_mail(self) -> list[Box]:
         now = self._clock.monotonic()
-        return [box for box in boxes if box.has_mail(now)]
+        return [box for box in self.boxes.values() if box.has_mail(now)]
+
+    def _mail_due(self) -> float:
+        dues = [due for box in self.boxes.values() if (due := box.mail_due) is not None]
+        return min(dues, default=math.inf)
 
     def _is_over(self) -> bool:
         if self._ended or self._farewell is None:
             return self._ended
         # Without acknowledgements nobody knows what was read.
-        was_read = self._window is None or self._heard_until >= self._farewell
-        return was_read or self._clock.monotonic() >= self._sent_at + _FAREWELL
+        was_read = self._window is None or self._heard_until >= self._farewell.number
+        return was_read or self._clock.monotonic() >= self._farewell.ends_at
 
     def _take(self) -> Delivery | None:
         if self._farewell is not None:
             return None
         if self._refusals:
             return self._sent(self._refusals.popleft())
-        if self._may_send:
-            while self._turn:
-                delivery = self._take_from(self._turn[0])
-                if delivery is not None:
-                    return delivery
-                self._turn.popleft()
         if self._closing is not None and (self._hurried or self._is_empty()):
-            self._farewell = self._number + 1
-            return self._sent(self._closing)
-        if self._is_silent():
+            last = self._sent(self._closing)
+            self._farewell = _Farewell(last.number, self._clock.monotonic() + _FAREWELL)
+            return last
+        if self._heartbeat_due() <= self._clock.monotonic():
+            self._heartbeat_at = self._clock.monotonic()
             return self._sent(Heartbeat())
+        return self._take_mail() if self._may_send else None
+
+    def _take_mail(self) -> Delivery | None:
+        now = self._clock.monotonic()
+        while self._turn:
+            box = self._turn.popleft()
+            mail = self._mail_of(box, now)
+            if mail is None:
+                continue
+            if box.has_mail(now):
+                self._turn.append(box)
+            delivery = self._sent(mail, box)
+            if self._window is not None:
+                self._window.sent(delivery.number, now)
+            return delivery
         return None
 
-    def _take_from(self, box: Box) -> Delivery | None:
-        statuses = box.take_statuses()
-        if statuses:
-            return self._sent(Statuses(statuses), box)
-        now = self._clock.monotonic()
+    def _mail_of(self, box: Box, now: float) -> Updates | Statuses | None:
         if not box.has_mail(now):
             return None
-        pieces, conflated = box.take_updates(self._encode, now)
+        statuses = box.take_statuses(now)
         self._counts.lost += box.lost
         box.lost = 0
-        if not pieces:
-            return None
+        if statuses:
+            return Statuses(statuses)
+        pieces, conflated = box.take_updates(self._encode, now)
         self._counts.delivered += len(pieces)
         self._counts.conflated += conflated
-        return self._sent(Updates(pieces), box)
+        return Updates(pieces) if pieces else None
 
     def _is_empty(self) -> bool:
-        return not any(box.mail_due is not None for box in self.boxes.values())
+        return all(box.is_empty for box in (*self._turn, *self.boxes.values()))
 
-    def _is_silent(self) -> bool:
+    def _heartbeat_due(self) -> float:
         unheard = self._number - self._heard_until
         if self._window is not None and self._window.unread and unheard >= MOST_UNREAD:
             # Who does not read needs no proof of life, and gRPC would keep it for him.
-            return False
-        return self._clock.monotonic() - self._sent_at >= self._heartbeat
+            return math.inf
+        return self._heartbeat_at + self._heartbeat
 
     def _sent(self, event: Event, box: Box | None = None) -> Delivery:
-        now = self._clock.monotonic()
         self._number += 1
-        self._sent_at = now
         self._counts.messages += 1
-        if self._window is not None and not isinstance(event, Heartbeat):
-            self._window.sent(self._number, now)
         return Delivery(self._number, event, box)
 
     # -------------------------------------------------------------------------------------- waiting
@@ -297,22 +307,20 @@ class Mailbox:
             if self._alarm is not None:
                 self._alarm.cancel()
                 self._alarm = None
-        self._turn.extend(
-            box for box in self._with_mail(self.boxes.values()) if box not in self._turn
-        )
+        self._turn.extend(box for box in self._with_mail() if box not in self._turn)
 
     def _set_alarm(self, loop: asyncio.AbstractEventLoop) -> None:
         now = self._clock.monotonic()
-        is_over = self._farewell is not None
-        at = self._sent_at + (_FAREWELL if is_over else self._heartbeat)
-        for box in () if is_over else self.boxes.values():
-            due = box.mail_due
-            if due is None:
-                continue
-            if due > now:
-                at = min(at, due)
-            else:
-                # It came while the message before was being sent, and that beat is over.
-                self._beat.strike()
-        self._alarm_at = at
-        self._alarm = loop.call_later(max(0.0, at - now), self.wake)
+        self._alarm_at = self._wake_at(now)
+        if self._alarm_at < math.inf:
+            self._alarm = loop.call_later(max(0.0, self._alarm_at - now), self.wake)
+
+    def _wake_at(self, now: float) -> float:
+        if self._farewell is not None:
+            return self._farewell.ends_at
+        due = self._mail_due()
+        if due <= now:
+            # It came while the message before was being sent, and that beat is over.
+            self._beat.strike()
+            due = math.inf
+        return min(due, self._heartbeat_due())

@@ -21,7 +21,7 @@ from . import tokens
 from .beat import Beat
 from .box import Box, Terms
 from .hub import Hub
-from .interest import EVERYTHING
+from .interest import EVERYTHING, Topic
 from .mailbox import Closing, Delivery, Mailbox
 from .recall import Recall
 
@@ -35,14 +35,17 @@ _PATIENT: Final = 0.9
 
 _OPTION: Final = re.compile(r"[A-Z]{1,6}\d{6}[CP]\d{8}", re.ASCII)
 
-_MOST_UNTOLD: Final = 20_000
-"""Statuses that wait for a follower, before he must read if he wants more. Whoever asks for ever more symbols and reads
-nothing would fill the memory with the answers."""
-
 _ELSEWHERE: Final = (
     "another process holds the account's only connection to the live feed; ask another replica"
 )
 _ELSEWHERE_DELAY: Final = 1.0
+
+_MOST_ASKED: Final = 100_000
+"""Symbols that a stream may have named and not taken back, whatever became of them: tokens are good for just these."""
+
+_MOST_UNTOLD: Final = 20_000
+"""Statuses that wait for a follower, before he must read if he wants more. Whoever asks for ever more symbols and reads
+nothing would fill the memory with the answers."""
 
 Unknown: TypeAlias = Callable[[Collection[str]], Awaitable[Mapping[str, Unavailable]]]
 """Tells which of some symbols do not exist, and why they cannot be followed."""
@@ -170,13 +173,7 @@ class Streams:
     async def tick(self) -> None:
         """Look after what changes with time alone; meant for once a second."""
         for live in tuple(self._hubs.values()):
-            boxes = [
-                box
-                for follower in tuple(self._followers)
-                for box in follower.mailbox.boxes.values()
-                if box.hub is live.hub
-            ]
-            await live.hub.tick(boxes)
+            await live.hub.tick()
         self._count()
 
     def close(self, closing: Closing) -> None:
@@ -235,15 +232,15 @@ class Streams:
     def _heed(self, feed: Feed, state: FeedState) -> None:
         if state is FeedState.LIVE:
             self._held.add(feed)
-        elsewhere = self._is_elsewhere(feed)
-        if elsewhere:
-            closing = Closing(Reason.NOT_FEED_HOLDER, _ELSEWHERE, _ELSEWHERE_DELAY)
-            hub = self._hubs[feed].hub
-            for follower in tuple(self._followers):
-                if follower.follows_only(hub):
-                    follower.close(closing)
+        for follower in tuple(self._followers):
+            self.show_out(follower, feed)
         if feed is self.policy.default_feed:
-            self.on_holding(not elsewhere)
+            self.on_holding(not self._is_elsewhere(feed))
+
+    def show_out(self, follower: Follower, feed: Feed) -> None:
+        """Send *follower* to another replica, if it holds *feed* and that is all that he follows."""
+        if self._is_elsewhere(feed) and follower.follows_only(self._hubs[feed].hub):
+            follower.close(Closing(Reason.NOT_FEED_HOLDER, _ELSEWHERE, _ELSEWHERE_DELAY))
 
 
 class Follower:
@@ -275,23 +272,31 @@ class Follower:
             raise InvalidRequest([("subscribe.id", rule)])
         if len(boxes) >= most:
             raise InvalidRequest([("subscribe", f"a stream has {most} subscriptions at most")])
+        self._check_asked("subscribe.symbols", order.symbols)
         live = self._streams.live(order.feed)
         box = live.hub.box(order.terms)
         self._lives[box] = live
         self.mailbox.put_up(box)
-        await self._follow(box, order.symbols)
+        topics = await self._join(box, order.symbols)
+        if self._gone:
+            return
         if order.token is not None:
-            live.hub.resume(box, order.token)
+            replayed = live.hub.resume(box, order.token)
+            topics = [topic for topic in topics if topic.entry not in replayed]
+        live.recall.snapshot(topics, box)
+        self._streams.show_out(self, order.feed)
 
     async def add(self, subscription_id: str, symbols: Sequence[str]) -> None:
         """Follow more symbols.
 
         Raises:
-            InvalidRequest: there is no such subscription, or too much waits to be read.
+            InvalidRequest: there is no such subscription, there are too many symbols, or too much waits to be read.
         """
         self._check_reads("add")
         box = self._box("add.subscription_id", subscription_id)
-        await self._follow(box, symbols)
+        self._check_asked("add.symbols", symbols)
+        topics = await self._join(box, symbols)
+        self._lives[box].recall.snapshot(topics, box)
 
     def unsubscribe(self, subscription_id: str, symbols: Sequence[str]) -> None:
         """Stop following *symbols*, or everything when there are none.
@@ -302,12 +307,10 @@ class Follower:
         self._check_reads("unsubscribe")
         box = self._box("unsubscribe.subscription_id", subscription_id)
         hub = self._lives[box].hub
-        if symbols:
-            hub.leave(box, symbols)
-            return
-        hub.leave(box, tuple(box.symbols))
-        del self._lives[box]
-        self.mailbox.take_down(box)
+        hub.leave(box, symbols or tuple(box.symbols))
+        if not symbols:
+            del self._lives[box]
+            self.mailbox.take_down(box)
 
     def query(self, subscription_id: str) -> None:
         """Tell how everything of a subscription stands.
@@ -356,17 +359,20 @@ class Follower:
             raise InvalidRequest([(field, rule)])
         return box
 
-    async def _follow(self, box: Box, symbols: Sequence[str]) -> None:
-        live = self._lives[box]
+    def _check_asked(self, field: str, symbols: Collection[str]) -> None:
+        asked = sum(len(box.symbols) for box in self.mailbox.boxes.values())
+        if asked + len(symbols) > _MOST_ASKED:
+            rule = f"a stream names {_MOST_ASKED} symbols at most; unsubscribe those that were rejected"
+            raise InvalidRequest([(field, rule)])
+
+    async def _join(self, box: Box, symbols: Sequence[str]) -> list[Topic]:
+        hub = self._lives[box].hub
         rejected = {symbol: why for symbol in symbols if (why := self._misfit(symbol)) is not None}
-        rejected |= self._beyond_limit(box, [one for one in symbols if one not in rejected])
         rejected |= await self._streams.unknown([one for one in symbols if one not in rejected])
         if self._gone:
-            return
-        for symbol, why in rejected.items():
-            live.hub.refuse_symbol(box, symbol, why)
-        topics = live.hub.join(box, [one for one in symbols if one not in rejected])
-        live.recall.snapshot(topics, box)
+            return []
+        rejected |= self._beyond_limit(box, [one for one in symbols if one not in rejected])
+        return hub.join(box, [one for one in symbols if one not in rejected], rejected)
 
     def _misfit(self, symbol: str) -> Unavailable | None:
         if is_stock_symbol(symbol):
@@ -384,10 +390,8 @@ class Follower:
 
     def _beyond_limit(self, box: Box, symbols: Sequence[str]) -> dict[str, Unavailable]:
         most = self._streams.policy.symbols
-        there = sum(
-            len({symbol for _, symbol in each.followed}) for each in self.mailbox.boxes.values()
-        )
-        followed = {symbol for _, symbol in box.followed}
+        there = sum(len(_symbols(each)) for each in self.mailbox.boxes.values())
+        followed = _symbols(box)
         new = [symbol for symbol in symbols if symbol not in followed]
         return {
             symbol: Unavailable(
@@ -396,3 +400,7 @@ class Follower:
             )
             for symbol in new[max(0, most - there) :]
         }
+
+
+def _symbols(box: Box) -> set[str]:
+    return {entry.symbol for entry in box.followed}
