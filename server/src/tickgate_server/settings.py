@@ -555,6 +555,13 @@ class Settings(BaseSettings):
                 if source_of(url) is not DataSource.ALPACA:
                     msg = f"alpaca.{field}: a live gateway takes Alpaca's own hosts over TLS, not {url}"
                     raise ValueError(msg)
+        if self.stream.enabled and source_of(self.stream_url) is not source_of(self.data_url):
+            # What streams brought would answer questions, and stand in Redis beside what the other has said.
+            msg = (
+                f"alpaca.stream_url: live feeds come from the same provider as answers, and {self.stream_url} is not"
+                f" {self.data_url}'s; set both, or stream.enabled = false"
+            )
+            raise ValueError(msg)
         if self.environment != "sandbox" and not (
             self.key_id.get_secret_value() and self.secret_key.get_secret_value()
         ):

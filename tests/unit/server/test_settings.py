@@ -390,3 +390,13 @@ def test_every_example_has_its_sentence(name: str) -> None:
     for above, line in pairwise(lines):
         if re.match(r"\w+ ?=", line) and not re.match(r"\w+=", above):
             assert above.startswith("# "), line
+
+
+@pytest.mark.usefixtures("keys")
+def test_live_feeds_and_answers_are_one_providers(tmp_path: Path) -> None:
+    """A gateway that asks Alpaca and follows a stand-in does not start; without streams it may."""
+    mixed = 'environment = "paper"\n[alpaca]\nstream_url = "ws://127.0.0.1:50080"\n'
+    with pytest.raises(SettingsError, match="live feeds come from the same provider"):
+        load(toml(tmp_path, mixed))
+
+    assert not load(toml(tmp_path, mixed + "[stream]\nenabled = false\n")).stream.enabled

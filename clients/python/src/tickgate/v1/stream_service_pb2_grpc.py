@@ -54,8 +54,9 @@ class StreamServiceServicer(object):
     def Subscribe(self, request_iterator, context):
         """Follows symbols, for programs: subscriptions come and go while the stream lasts, and acks keep what is read fresh. A
         bad request on the stream is answered by `refused`, a symbol that cannot be followed by its status REJECTED: neither
-        ends the stream. Ends with UNAVAILABLE: NOT_FEED_HOLDER where another replica holds the feed, SHUTTING_DOWN after
-        `closing`; with RESOURCE_EXHAUSTED: SUBSCRIPTION_LIMIT when the process has as many streams as it takes.
+        ends the stream. Who closes his side cannot acknowledge any more, and the stream ends with OK. It ends with UNAVAILABLE:
+        NOT_FEED_HOLDER where another replica holds the feed, SHUTTING_DOWN after `closing`; with RESOURCE_EXHAUSTED:
+        SUBSCRIPTION_LIMIT when the process has as many streams as it takes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

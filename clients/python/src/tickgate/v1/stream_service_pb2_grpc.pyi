@@ -97,8 +97,9 @@ class StreamServiceStub(typing.Generic[_StreamServiceSubscribeType, _StreamServi
     Subscribe: _StreamServiceSubscribeType
     """Follows symbols, for programs: subscriptions come and go while the stream lasts, and acks keep what is read fresh. A
     bad request on the stream is answered by `refused`, a symbol that cannot be followed by its status REJECTED: neither
-    ends the stream. Ends with UNAVAILABLE: NOT_FEED_HOLDER where another replica holds the feed, SHUTTING_DOWN after
-    `closing`; with RESOURCE_EXHAUSTED: SUBSCRIPTION_LIMIT when the process has as many streams as it takes.
+    ends the stream. Who closes his side cannot acknowledge any more, and the stream ends with OK. It ends with UNAVAILABLE:
+    NOT_FEED_HOLDER where another replica holds the feed, SHUTTING_DOWN after `closing`; with RESOURCE_EXHAUSTED:
+    SUBSCRIPTION_LIMIT when the process has as many streams as it takes.
     """
 
     Watch: _StreamServiceWatchType
@@ -129,8 +130,9 @@ class StreamServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[collections.abc.Iterator[tickgate.v1.stream_service_pb2.SubscribeResponse], collections.abc.AsyncIterator[tickgate.v1.stream_service_pb2.SubscribeResponse]]:
         """Follows symbols, for programs: subscriptions come and go while the stream lasts, and acks keep what is read fresh. A
         bad request on the stream is answered by `refused`, a symbol that cannot be followed by its status REJECTED: neither
-        ends the stream. Ends with UNAVAILABLE: NOT_FEED_HOLDER where another replica holds the feed, SHUTTING_DOWN after
-        `closing`; with RESOURCE_EXHAUSTED: SUBSCRIPTION_LIMIT when the process has as many streams as it takes.
+        ends the stream. Who closes his side cannot acknowledge any more, and the stream ends with OK. It ends with UNAVAILABLE:
+        NOT_FEED_HOLDER where another replica holds the feed, SHUTTING_DOWN after `closing`; with RESOURCE_EXHAUSTED:
+        SUBSCRIPTION_LIMIT when the process has as many streams as it takes.
         """
 
     @abc.abstractmethod
