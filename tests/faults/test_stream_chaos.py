@@ -18,7 +18,7 @@ from tickgate_server.upstream.alpaca.stream.policy import StreamPolicy
 from ..support.ledger import ENOUGH, QUOTES, TRADES, Follower, following
 from ..support.running import Stack, running
 from ..support.ticker import NOW, begun, left, repaired, shown
-from ..support.waiting import until
+from ..support.waiting import until, until_told
 
 SYMBOLS = ("AAPL", "AMZN", "MSFT")
 BOTH = (QUOTES, TRADES)
@@ -52,6 +52,7 @@ class Scene:
         self.stack = stack
         self.dice = random.Random(seed)
         self.followers: list[Follower] = []
+        self.everybody: list[Follower] = []
         self.bids = dict.fromkeys(SYMBOLS, 0)
         self._parts = parts
         self._lives: dict[Follower, AsyncExitStack] = {}
@@ -60,8 +61,8 @@ class Scene:
         """Let one thing happen."""
         actions: list[tuple[Callable[[], Awaitable[None]], int]] = [
             (self.send, 20),
-            (self.strike, 2),
-            (self.arm, 2),
+            (self.strike, 1),
+            (self.arm, 1),
             (self.come, 2),
             (self.go, 1),
             (self.ask, 1),
@@ -70,9 +71,11 @@ class Scene:
         await action()
 
     async def send(self) -> None:
-        """Send some quotes, some of them crossed, and some trades."""
+        """Send some quotes, some of them crossed, and some trades; mostly when somebody is there to hear it."""
+        if self.dice.random() < 0.9:
+            await until(self._is_heard, within=ENOUGH)
         records: list[dict[str, Any]] = []
-        for _ in range(self.dice.randint(1, 30)):
+        for _ in range(self.dice.randint(1, 60)):
             symbol = self.dice.choice(SYMBOLS)
             if self.dice.random() < 0.3:
                 records.append(trade(symbol))
@@ -81,6 +84,10 @@ class Scene:
                 crossed = self.dice.random() < 0.1
                 records.append(quote(symbol, self.bids[symbol], crossed=crossed))
         await self.stack.sandbox.stream.push(records)
+
+    def _is_heard(self) -> bool:
+        wanted = {(channel, symbol) for channel in ("quotes", "trades") for symbol in SYMBOLS}
+        return wanted <= self.stack.sandbox.counters.stream.subscribed("iex")
 
     async def strike(self) -> None:
         """Let something befall the connection, if there is one."""
@@ -103,6 +110,7 @@ class Scene:
             )
         )
         self.followers.append(follower)
+        self.everybody.append(follower)
         self._lives[follower] = life
 
     async def go(self) -> None:
@@ -120,16 +128,21 @@ class Scene:
     async def end(self) -> None:
         """Let nothing happen any more but a last quote of each symbol, and wait until all have it."""
         self.stack.sandbox.stream.faults.clear()
+        await until_told(self._say_last, bool, within=ENOUGH)
         for follower in self.followers:
-            for channel in BOTH:
-                await follower.standing(*SYMBOLS, channel=channel)
+            await follower.balance()
+
+    async def _say_last(self) -> bool:
+        """Send a last quote of each symbol; return whether all have it: the connection may be at its end."""
+        await until(self._is_heard, within=ENOUGH)
         for symbol in SYMBOLS:
             self.bids[symbol] += 1
-        last = [quote(symbol, self.bids[symbol]) for symbol in SYMBOLS]
-        assert await self.stack.sandbox.stream.push(last) == 1
-        for follower in self.followers:
-            await follower.until(self._has_last, "the last quotes")
-            await follower.balance()
+        await self.stack.sandbox.stream.push([quote(one, self.bids[one]) for one in SYMBOLS])
+        await until(lambda: self._all_have_last() or not self._is_heard(), within=ENOUGH)
+        return self._all_have_last()
+
+    def _all_have_last(self) -> bool:
+        return all(map(self._has_last, self.followers))
 
     def _has_last(self, follower: Follower) -> bool:
         return all(
@@ -182,6 +195,10 @@ async def test_accounts_balance_whatever_happens(
                 for key in scene.followers[0].accounts
             }
             assert all(len(seen) == 1 for seen in numbers.values()), numbers
+            accounts = [one for each in scene.everybody for one in each.accounts.values()]
+            for fate in ("delivered", "conflated", "lost", "gaps"):
+                assert any(getattr(account, fate) for account in accounts), fate
+            assert any(account.refused for account in accounts)
             (feed,) = (await shown(stack)).feeds
             await repaired(stack, feed.gaps)
         await until(lambda: not stack.sandbox.counters.stream.subscribed("iex"), within=ENOUGH)
