@@ -443,7 +443,7 @@ def test_what_was_stale_and_moves_is_told_so() -> None:
     """A quote that he was told is stale is told to be live behind the record that moved it."""
     desk = Desk()
     entry = desk.follow()
-    desk.box.mark(entry, NOW, stale=True)
+    desk.box.mark(entry, NOW)
     assert len(desk.box.take_statuses(0.0)) == 1
     desk.box.stale.add(entry)
     desk.bring()

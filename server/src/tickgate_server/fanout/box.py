@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from itertools import islice
 from typing import Final, Protocol
 
-from msgspec import Struct, field
+from msgspec import Struct
 from msgspec.structs import replace
 
 from ..book import NEVER, Entry, Update
@@ -30,7 +30,7 @@ _MOST_GAPS: Final = 100
 """Gaps that one status tells apart. Who was not there for so many is told that the oldest were one."""
 
 
-class Status(Struct, frozen=True):
+class Status(Struct, frozen=True, gc=False):
     """How a symbol stands, as one follower is told."""
 
     symbol: str
@@ -89,28 +89,28 @@ class Standing(Protocol):
         ...
 
 
-class _Notice(Struct):
+class _Notice(Struct, gc=False):
     """A status that is to be sent. What it says is looked up when it is."""
 
     begins: int | None = None
     """Number behind which counting starts; None if it has started."""
 
     why: Unavailable | None = None
-    gaps: list[Gap] = field(default_factory=list)
+    gaps: tuple[Gap, ...] = ()
 
-    def add(self, gap: Gap) -> None:
-        """Tell of *gap*, or what has become of it."""
-        gaps = self.gaps
-        for place, known in enumerate(gaps):
-            if known.id == gap.id:
-                gaps[place] = gap
-                return
-        gaps.append(gap)
-        if len(gaps) > _MOST_GAPS:
-            gaps[:2] = [replace(gaps[1], start=gaps[0].start, lost_records=None)]
+    def add(self, gaps: tuple[Gap, ...]) -> None:
+        """Tell of *gaps*, or what has become of them."""
+        if not self.gaps:
+            self.gaps = gaps
+            return
+        known = {gap.id: gap for gap in (*self.gaps, *gaps)}
+        told = list(known.values())
+        while len(told) > _MOST_GAPS:
+            told[:2] = [replace(told[1], start=told[0].start, lost_records=None)]
+        self.gaps = tuple(told)
 
 
-class _Lost(Struct):
+class _Lost(Struct, gc=False):
     """Records that this subscription lost and has not been told of."""
 
     cause: LossCause
@@ -262,7 +262,7 @@ class Box:
         entry: Entry,
         *,
         why: Unavailable | None = None,
-        gaps: Iterable[Gap] = (),
+        gaps: tuple[Gap, ...] = (),
         since: int = NEVER,
         urgent: bool = False,
     ) -> None:
@@ -280,22 +280,21 @@ class Box:
             notice = self._notices[entry] = _Notice()
         if why is not None:
             notice.why = why
-        for gap in gaps:
-            notice.add(gap)
-            if gap.end is not None:
-                self._untold_since = min(self._untold_since, gap.end - 1)
+        if gaps:
+            notice.add(gaps)
+            ends = [gap.end - 1 for gap in gaps if gap.end is not None]
+            self._untold_since = min((self._untold_since, *ends))
         self._untold_from = min(self._untold_from, since)
-        self._urgent |= urgent or entry.state not in _QUICK
+        if urgent or entry.state not in _QUICK:
+            self._urgent = True
 
-    def mark(self, entry: Entry, now: int, *, stale: bool) -> None:
-        """Tell the follower that a quote is *stale*, or no longer."""
-        if stale is (entry in self.stale):
-            return
-        if stale:
-            self.stale.add(entry)
-        else:
+    def mark(self, entry: Entry, now: int) -> None:
+        """Tell the follower that a quote has become stale, or is so no longer."""
+        if entry in self.stale:
             self.stale.discard(entry)
             self._moved[entry] = now
+        else:
+            self.stale.add(entry)
         self.notice(entry, urgent=True)
 
     def end(
@@ -440,7 +439,7 @@ class Box:
                 piece = _piece(update, encode, conflated)
             pieces.append(piece)
             if self.stale and entry in self.stale:
-                self.mark(entry, update.value.provenance.receive_time, stale=False)
+                self.mark(entry, update.value.provenance.receive_time)
         return total
 
     def _oldest_unread(self, most: int) -> Collection[tuple[Entry, Update]]:
@@ -471,7 +470,7 @@ class Box:
             refused,
             losses,
             entry.why or (notice.why if entry.latest is None else None),
-            tuple(notice.gaps),
+            notice.gaps,
         )
 
     def _newly_refused(self, entry: Entry) -> dict[str, int]:

@@ -235,26 +235,32 @@ class Hub:
         """
         known = tokens.belongs(token, box.prefix) and token.position <= self.position
         box.resume(token, known=known)
-        for entry in box.followed:
-            missed = self._missed_since(token, entry) if known else [self._away(token, _FOREIGN)]
-            if missed:
-                box.notice(entry, gaps=missed, urgent=True)
+        self._beat.strike()
+        if not known:
+            away = (self._away(token, _FOREIGN),)
+            for entry in box.followed:
+                box.notice(entry, gaps=away, urgent=True)
+            return set()
+        self._tell_missed(box, token)
         replayed = set()
-        for entry, record in self._ring.after(token.position) if known else ():
+        for entry, record in self._ring.after(token.position):
             if entry in box.followed:
                 box.replay(entry, record)
                 replayed.add(entry)
-        self._beat.strike()
         return replayed
 
-    def _missed_since(self, token: tokens.Token, entry: Entry) -> list[Gap]:
+    def _tell_missed(self, box: Box, token: tokens.Token) -> None:
         gaps = self._gaps.since(self.book.feed, token.time)
-        missed = [gap for gap in gaps if was_missed(gap, entry.channel, entry.symbol)]
-        # What is conflated has a snapshot in the place of whatever came between.
-        kept = entry.channel in CONFLATED or max(entry.since, entry.dropped) <= token.position
-        if not kept or self._gaps.forgot(token.time):
-            missed.append(self._away(token, _NOT_KEPT))
-        return missed
+        forgot = self._gaps.forgot(token.time)
+        away = self._away(token, _NOT_KEPT)
+        for entry in box.followed:
+            missed = [gap for gap in gaps if was_missed(gap, entry.channel, entry.symbol)]
+            # What is conflated has a snapshot in the place of whatever came between.
+            kept = entry.channel in CONFLATED or max(entry.since, entry.dropped) <= token.position
+            if forgot or not kept:
+                missed.append(away)
+            if missed:
+                box.notice(entry, gaps=tuple(missed), urgent=True)
 
     def _away(self, token: tokens.Token, message: str) -> Gap:
         now = self._clock.wall()
@@ -452,8 +458,10 @@ class Hub:
     async def _find_stale(self, now: int) -> None:
         async for topic in _in_slices(self._interest.on(Channel.QUOTES).values()):
             silence = self._silence(topic.entry, now)
+            entry = topic.entry
             for box in topic.boxes:
-                box.mark(topic.entry, now, stale=silence > box.terms.stale_after)
+                if (silence > box.terms.stale_after) is not (entry in box.stale):
+                    box.mark(entry, now)
 
     def _silence(self, entry: Entry, now: int) -> int:
         """Return for how many nanoseconds a quote should have moved and has not."""
@@ -469,7 +477,7 @@ class Hub:
     # --------------------------------------------------------------------------------------- states
 
     def _turn(
-        self, topic: Topic, state: SymbolState, gaps: Iterable[Gap] = (), *, urgent: bool = False
+        self, topic: Topic, state: SymbolState, gaps: tuple[Gap, ...] = (), *, urgent: bool = False
     ) -> None:
         self.book.turn(topic.entry, state)
         self._tell(topic, gaps, urgent=urgent)
@@ -480,7 +488,7 @@ class Hub:
             topic.entry.touched = self._clock.wall()
             self._turn(topic, SymbolState.LIVE, urgent=True)
 
-    def _tell(self, topic: Topic, gaps: Iterable[Gap] = (), *, urgent: bool = False) -> None:
+    def _tell(self, topic: Topic, gaps: tuple[Gap, ...] = (), *, urgent: bool = False) -> None:
         for box in topic.boxes:
             box.notice(topic.entry, gaps=gaps, urgent=urgent)
 
