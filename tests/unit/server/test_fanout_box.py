@@ -654,6 +654,25 @@ def test_a_snapshot_lost_from_a_queue_is_no_loss() -> None:
     assert box.lost == 0
 
 
+def test_what_waits_to_be_told_is_told_as_of_the_end() -> None:
+    """A status that lies in a box when it is sealed names no number that came later, nor a state."""
+    setup = Setup()
+    setup.following()
+    box = setup.following()
+    setup.quote()
+    setup.refuse()
+    setup.hub.detach(box)
+    for _ in range(5):
+        setup.quote()
+    setup.refuse()
+    statuses, pieces = setup.take(box)
+    assert [(status.state, status.sequence, status.refused) for status in statuses] == [
+        (INVALID, 2, {"crossed": 1})
+    ]
+    assert [piece.sequence for piece in pieces] == [1]
+    assert box.is_empty
+
+
 @pytest.mark.parametrize("read_first", [True, False])
 def test_a_snapshot_bears_the_number_that_it_supersedes(read_first: bool) -> None:
     """A snapshot of a quote that lies unread takes its place and counts it; one that was read is not counted twice."""

@@ -415,3 +415,20 @@ async def test_without_questions_nothing_turns() -> None:
         await asyncio.sleep(SOON)
     office.desk.brings("AAPL", kind=RecordKind.TRADE)
     assert office.desk.read(box) == ["trade AAPL 0 from upstream snapshot", "trade AAPL 1 live"]
+
+
+@in_steered_time
+async def test_a_gap_is_judged_when_its_last_symbol_is_back() -> None:
+    """Where trades are confirmed long after the quotes were asked for again, the gap says CURRENT once it is over."""
+    office = Office()
+    async with office.open():
+        office.comes("AAPL")
+        office.comes("AAPL", channel=TRADES)
+        for channel in (QUOTES, TRADES):
+            office.desk.hub.confirmed(channel, ["AAPL"])
+        await office.breaks("AAPL")
+        await asyncio.sleep(30.0)
+        assert office.repair() is GapRepair.PENDING
+        office.desk.hub.confirmed(TRADES, ["AAPL"])
+        await asyncio.sleep(2.0)
+        assert office.repair() is GapRepair.CURRENT

@@ -169,7 +169,9 @@ class Box:
         """Records lost since somebody last looked."""
 
         self._queue: deque[tuple[Entry, Update, UpdateKind]] = deque()
-        self._ended: deque[Status] = deque()
+        self._written: deque[Status] = deque()
+        """Statuses of what has ended, which nothing can change any more. They go before `_notices`."""
+
         self._notices: dict[Entry, _Notice] = {}
         self._losses: dict[Entry, list[_Lost]] = {}
         self._refused_told: dict[Entry, dict[str, int]] = {}
@@ -223,9 +225,13 @@ class Box:
 
     def seal(self) -> None:
         """Take notice that nothing more will come in, so that nothing is waited for."""
-        if self._sealed_at is None:
-            self._sealed_at = self.hub.position
+        if self._sealed_at is not None:
+            return
+        self._sealed_at = self.hub.position
         self.due = 0.0
+        # What happens from now on is none of its follower's.
+        while self._notices:
+            self._written.append(self._next_status())
 
     def queue(self, entry: Entry, update: Update) -> None:
         """Put a record into the queue. The oldest makes room and is lost."""
@@ -306,7 +312,7 @@ class Box:
         why: Unavailable | None = None,
     ) -> None:
         """Tell the follower that *symbol*, which he has not followed, is not followed, and why."""
-        self._ended.append(Status(symbol, channel, state, now, 0, why=why))
+        self._written.append(Status(symbol, channel, state, now, 0, why=why))
         self._urgent = True
 
     def end_entry(
@@ -314,7 +320,7 @@ class Box:
     ) -> None:
         """Tell the follower that *entry* is no longer followed, and drop whatever there is of it, as `unfollow`."""
         told = self._status(entry, self._notices.pop(entry, _Notice()))
-        self._ended.append(replace(told, state=state, changed=now, why=why))
+        self._written.append(replace(told, state=state, changed=now, why=why))
         self.unfollow(entry)
         self._urgent = True
 
@@ -342,12 +348,12 @@ class Box:
     @property
     def untold(self) -> int:
         """Statuses that wait to be handed out."""
-        return len(self._ended) + len(self._notices)
+        return len(self._written) + len(self._notices)
 
     @property
     def is_empty(self) -> bool:
         """Whether there is no mail at all."""
-        return not (self.unread or self._queue or self._notices or self._ended)
+        return not (self.unread or self._queue or self._notices or self._written)
 
     @property
     def mail_due(self) -> float | None:
@@ -364,12 +370,11 @@ class Box:
         """Hand out statuses, what has ended first."""
         told: list[Status] = []
         room = MOST_STATUSES
-        while self._ended and room > 0:
-            told.append(self._ended.popleft())
+        while self._written and room > 0:
+            told.append(self._written.popleft())
             room -= 1 + len(told[-1].gaps)
         while self._notices and room > 0:
-            entry = next(iter(self._notices))
-            told.append(self._status(entry, self._notices.pop(entry)))
+            told.append(self._next_status())
             room -= 1 + len(told[-1].gaps)
         if not self.untold:
             self._close_notices(now, paced=bool(told) and not self._urgent)
@@ -438,7 +443,7 @@ class Box:
             if piece is None or update.conflated != conflated:
                 piece = _piece(update, encode, conflated)
             pieces.append(piece)
-            if self.stale and entry in self.stale:
+            if self.stale and entry in self.stale and self._sealed_at is None:
                 self.mark(entry, update.value.provenance.receive_time)
         return total
 
@@ -449,6 +454,10 @@ class Box:
             unread.clear()
             return taken
         return [(entry, unread.pop(entry)) for entry in list(islice(unread, most))]
+
+    def _next_status(self) -> Status:
+        entry = next(iter(self._notices))
+        return self._status(entry, self._notices.pop(entry))
 
     def _status(self, entry: Entry, notice: _Notice) -> Status:
         refused: dict[str, int] = {}

@@ -134,8 +134,9 @@ class Hub:
         if self._closed or entry.symbol in self._halted:
             return SymbolState.QUIET, entry.changed
         now = self._clock.wall()
-        if self._silence(entry, now) > stale_after:
-            return SymbolState.STALE, now - self._silence(entry, now) + stale_after
+        silence = self._silence(entry, now)
+        if silence > stale_after:
+            return SymbolState.STALE, now - silence + stale_after
         return SymbolState.LIVE, entry.changed
 
     # ----------------------------------------------------------------------------------- followers

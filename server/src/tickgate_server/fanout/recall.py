@@ -226,6 +226,7 @@ class Recall:
         elif not others:
             # Some of its symbols are not confirmed yet.
             self._resyncs.append(_Due(self._clock.monotonic() + _LOOK, (), gap))
+            self._work.set()
 
     async def _ask(
         self, source: LatestSource[Any], topics: Sequence[Topic], freshness: Freshness
