@@ -237,7 +237,7 @@ async def test_symbols_that_cannot_be_followed_are_rejected_alone() -> None:
         "A B": ("INVALID_REQUEST", STOCK_SYMBOL_RULE),
         "\N{SNOWMAN}": ("INVALID_REQUEST", STOCK_SYMBOL_RULE),
         OPTION: ("INVALID_REQUEST", "is an option contract, and the feed carries stocks"),
-        "*": ("NOT_SUPPORTED", "stream.all_symbols"),
+        "*": ("INVALID_REQUEST", "stream.all_symbols"),
         "ZZZZ": ("SYMBOL_UNKNOWN", "not in the upstream's list of assets"),
     }
     async with running() as stack, following(stack, *wrong, "AAPL") as follower:

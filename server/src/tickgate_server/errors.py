@@ -38,14 +38,16 @@ class GatewayError(Exception):
 class InvalidRequest(GatewayError):
     """The request breaks rules of the contract."""
 
-    def __init__(self, violations: list[tuple[str, str]]) -> None:
+    def __init__(self, violations: list[tuple[str, str]], *, left_out: int = 0) -> None:
         """Name every broken rule.
 
         Args:
             violations: pairs of the field's path in the request and the sentence the caller gets.
+            left_out: how many others are not named.
         """
         super().__init__("; ".join(f"{field}: {rule}" for field, rule in violations))
         self.violations = violations
+        self.left_out = left_out
 
 
 class ShuttingDown(GatewayError):

@@ -427,6 +427,9 @@ class ValidationSettings(_Section):
     future_tolerance: Seconds = 5.0
     """Seconds that a record may be stamped ahead of the market's time."""
 
+    past_tolerance: PositiveSeconds = 172800.0
+    """Seconds that a record of a live feed may be stamped behind the market's time."""
+
     price_range: Verdict = "flag"
     """What becomes of a price far from the last trade of the session."""
 

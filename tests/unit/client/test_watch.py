@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import os
 import re
 import signal
 import sys
+from datetime import timedelta
 
 import grpc
 import pytest
+from rich.console import Console
 
+from tickgate import SymbolState
 from tickgate import _cli as cli
+from tickgate import _convert as convert
+from tickgate import _tables as tables
 
 from . import messages
 from .streams import Peer, quote, status, statuses, streaming, updates
@@ -42,7 +49,7 @@ async def test_a_pipe_gets_lines(capsys: pytest.CaptureFixture[str]) -> None:
         "AAPL: live",
         "MSFT: gap; missed from 2026-03-06 15:30:00 UTC until now: the upstream has closed",
         "ZZZZ: rejected; ZZZZ: no such asset",
-        "AAPL: 4.00 × 1, – × –, live, 0.0 s old, alpaca IEX, 3 conflated",
+        "AAPL: 4.00 × 1, – × –, live, received 0.0 s ago, alpaca IEX, 3 conflated",
     ]
 
 
@@ -67,10 +74,54 @@ async def test_a_terminal_gets_a_table(
         await watch(target, "--count", "1")
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().out)
     rows = {line.split()[0]: line.split() for line in shown.splitlines() if line.strip()}
-    assert rows["AAPL"] == "AAPL 4.00 1 – – 0.0 s live 0.2 3 0".split()
+    assert rows["AAPL"] == "AAPL 4.00 1 – – 0.0 s ago live 0.2 3 0".split()
     assert rows["MSFT"] == "MSFT – – – – – gap 0.0 0 1".split()
     assert rows["ZZZZ"] == "ZZZZ – – – – – rejected 0.0 0 0".split()
     assert "ZZZZ: no such asset." in shown
+
+
+@pytest.mark.parametrize("width", range(10, 121, 5))
+def test_a_narrow_terminal_shows_no_part_of_a_number(width: int) -> None:
+    """Where there is no room for all columns some are left out, and what is shown is whole; the state always is."""
+    row = tables.Watched(
+        symbol="AAPL",
+        quote=convert.quote(messages.QUOTE),
+        state=SymbolState.INVALID,
+        age=timedelta(seconds=1),
+        per_second=12.3,
+        conflated=4567,
+        gaps=89,
+    )
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    with console.capture() as capture:
+        console.print(tables.watched([row], [], None))
+    shown = capture.get()
+
+    assert row.quote is not None
+    assert row.quote.bid is not None
+    whole = {"12.3", "4,567", "89", "1.0"} | {
+        word for side in (row.quote.bid, row.quote.ask) if side
+        for word in (tables.price(side.price), tables.count(side.size))
+    }  # fmt: skip
+    numbers = re.findall(r"[\d.,]*\d", shown)
+    assert whole.issuperset(numbers)
+    assert tables.price(row.quote.bid.price) in numbers
+    assert "invalid" in shown
+
+
+async def test_a_reader_who_has_enough_is_no_failure() -> None:
+    """A pipe that is closed ends it, without a traceback."""
+    async with streaming(moving) as target:
+        read, write = os.pipe()
+        program = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tickgate", "watch", "AAPL", "MSFT", "--address", target),
+            stdout=write,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        os.close(write)
+        os.close(read)
+        _, complaints = await program.communicate()
+    assert (program.returncode, complaints) == (cli.COMPLETE, b"")
 
 
 async def test_it_ends_after_a_while(capsys: pytest.CaptureFixture[str]) -> None:

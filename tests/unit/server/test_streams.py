@@ -280,7 +280,7 @@ async def test_a_subscription_is_answered_symbol_by_symbol() -> None:
     reader = house.open()
     await reader.subscribe("AAPL", "ZZZZ", "aapl!", "*", "AAPL261218C00200000")
     assert sorted(await reader.told()) == [
-        "* REJECTED NOT_SUPPORTED",
+        "* REJECTED INVALID_REQUEST",
         "AAPL PENDING",
         "AAPL261218C00200000 REJECTED INVALID_REQUEST",
         "ZZZZ REJECTED SYMBOL_UNKNOWN",

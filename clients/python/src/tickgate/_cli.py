@@ -7,6 +7,8 @@ reached, failed or does not permit it.
 from __future__ import annotations
 
 import json
+import os
+import sys
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -370,6 +372,9 @@ def main(tokens: Sequence[str] | None = None) -> int:
         return _complain(tables.unavailable(error.unavailable), INCOMPLETE)
     except TickgateError as error:
         return _complain(Text(f"{type(error).__name__}: {error}"), NO_GATEWAY)
+    except BrokenPipeError:  # whoever read it has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return COMPLETE
     return code or COMPLETE
 
 

@@ -22,12 +22,12 @@ from ._models import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
     from datetime import datetime, timedelta
     from decimal import Decimal
     from enum import StrEnum
 
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
     from ._models import (
         Asset,
@@ -99,7 +99,8 @@ def age(value: timedelta | None) -> str:
         return ABSENT
     seconds = value.total_seconds()
     if seconds < 60:
-        return f"{seconds:.1f} s"
+        # Clocks differ by a millisecond, and nothing is minus zero old.
+        return f"{round(seconds, 1) + 0.0:.1f} s"
     minutes, seconds = divmod(int(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {seconds} s"
@@ -297,29 +298,58 @@ class Watched:
 
 
 def watched(
-    rows: Iterable[Watched], reasons: Sequence[Unavailable], lost: Disconnected | None
+    rows: Sequence[Watched], reasons: Sequence[Unavailable], lost: Disconnected | None
 ) -> RenderableType:
     """Quotes that are followed, and beneath them what is missing and why."""
-    table = _frame(
-        *("Symbol", "Bid", "Size", "Ask", "Size", "Age", "State"),
-        *("Updates/s", "Conflated", "Gaps"),
-    )
-    for row in rows:
-        bid, ask = (row.quote.bid, row.quote.ask) if row.quote else (None, None)
-        table.add_row(
-            row.symbol,
-            *_side(bid)[:2],
-            *_side(ask)[:2],
-            age(row.age),
-            Text(word(row.state), style="" if row.state in CURRENT else "yellow"),
-            f"{row.per_second:.1f}",
-            count(row.conflated),
-            count(row.gaps),
-        )
     notes = [unavailable(why) for why in reasons]
     if lost is not None:
         notes.append(event(lost))
-    return Group(table, *([Text()] if notes else []), *notes)
+    return Group(_Fitting(rows), *([Text()] if notes else []), *notes)
+
+
+class _Fitting:
+    """Followed quotes in as many columns as there is room for: a number that is cut off is another number."""
+
+    HEADINGS = (
+        *("Symbol", "Bid", "Size", "Ask", "Size", "Received", "State"),
+        *("Updates/s", "Conflated", "Gaps"),
+    )
+    LEFT_OUT = ((), ("Conflated", "Updates/s"), ("Gaps",), ("Received",), ("Size",))
+    """What goes first where the terminal is narrow."""
+
+    def __init__(self, rows: Sequence[Watched]) -> None:
+        self._rows = rows
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        left_out: set[str] = set()
+        for more in self.LEFT_OUT:
+            left_out.update(more)
+            table = self._table(left_out)
+            needed = console.measure(table, options=options.update(max_width=1000)).maximum
+            if needed <= options.max_width:
+                yield table
+                return
+        for row in self._rows:
+            yield from (Text(f"{name} {cell}", overflow="fold") for name, cell in self._cells(row))
+
+    def _table(self, left_out: Container[str]) -> Table:
+        table = _frame(*(heading for heading in self.HEADINGS if heading not in left_out))
+        for row in self._rows:
+            cells = [cell for name, cell in self._cells(row) if name not in left_out]
+            table.add_row(*cells, style="" if row.state in CURRENT else "yellow")
+        return table
+
+    @staticmethod
+    def _cells(row: Watched) -> list[tuple[str, str]]:
+        bid, ask = (row.quote.bid, row.quote.ask) if row.quote else (None, None)
+        (bid_price, bid_size, _), (ask_price, ask_size, _) = _side(bid), _side(ask)
+        cells = (
+            *(row.symbol, bid_price, bid_size, ask_price, ask_size),
+            f"{age(row.age)} ago" if row.age is not None else ABSENT,
+            word(row.state),
+            *(f"{row.per_second:.1f}", count(row.conflated), count(row.gaps)),
+        )
+        return list(zip(_Fitting.HEADINGS, cells, strict=True))
 
 
 def event(each: Update[Quote] | SymbolStatus | Disconnected | Reconnected) -> Text:
@@ -331,7 +361,7 @@ def event(each: Update[Quote] | SymbolStatus | Disconnected | Reconnected) -> Te
             source = f"{word(origin.source)} {origin.feed}"
             more = f", {count(each.conflated)} conflated" if each.conflated else ""
             said = f"{quote.symbol}: {bid} × {bid_size}, {ask} × {ask_size}, {word(each.kind)}"
-            return Text(f"{said}, {age(origin.receive_age)} old, {source}{more}")
+            return Text(f"{said}, received {age(origin.receive_age)} ago, {source}{more}")
         case SymbolStatus():
             return Text(f"{each.symbol}: {'; '.join([word(each.state), *_told(each)])}")
         case Disconnected():

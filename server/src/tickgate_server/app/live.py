@@ -100,7 +100,7 @@ class Live:
             feed,
             settings.stream_url,
             settings.keys,
-            self._questions.gate,
+            self._questions.live_gate,
             hub,
             clock,
             policies.live_feed(settings),

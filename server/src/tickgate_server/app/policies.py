@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 
+from msgspec.structs import replace
+
 from ..fanout.interest import InterestPolicy
 from ..fanout.streams import StreamPolicy
 from ..guards.boarding import Boarding
@@ -109,6 +111,12 @@ def gate(settings: Settings) -> Policy:
         refuse_crossed=rules.crossed == "refuse",
         future_tolerance=nanoseconds(rules.future_tolerance),
     )
+
+
+def live_gate(settings: Settings) -> Policy:
+    """Return the same for what live feeds bring."""
+    past = nanoseconds(settings.validation.past_tolerance)
+    return replace(gate(settings), past_tolerance=past)
 
 
 def context(settings: Settings) -> ContextPolicy:

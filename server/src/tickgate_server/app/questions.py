@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ..book import Book, LiveQuotes
@@ -17,7 +17,8 @@ from ..guards.prioritised import PrioritisedRequests
 from ..guards.remembered import RememberedReference
 from ..guards.shared import SharedTier
 from ..ingress.context import Context
-from ..ingress.gate import Gate
+from ..ingress.gate import Gate, Policy
+from ..ingress.sparing import SparingNotes
 from ..jobs.market_clock import MarketClock, MarketClockKeeper
 from ..jobs.probe import Probe, clock_inquiry, codes_inquiry, quote_inquiry
 from ..market.asset import AssetList
@@ -29,6 +30,7 @@ from ..market.value_kind import ValueKind
 from ..observe.counters import Counters
 from ..ports import (
     EntitlementSource,
+    ErrorEntry,
     LatestSource,
     LiveTier,
     Priority,
@@ -95,21 +97,24 @@ class Questions:
         """What live feeds have brought, by feed; one is added when somebody first follows it."""
 
         self._context = Context(policies.context(settings), clock.span_at, counters.rule_flags)
-        self.gate = Gate(
-            policies.gate(settings),
-            clock,
-            counters.refusals,
-            context=self._context,
-            note=stores.errors.note,
+        self._gate = self._build_gate(policies.gate(settings), stores.errors.note)
+        self.live_gate = self._build_gate(
+            policies.live_gate(settings), SparingNotes(stores.errors.note, clock)
         )
+        """Judges what live feeds bring."""
+
         self._build_reference()
         self._build_latest()
         self._build_own()
         clock.when_set_back(self._forget_the_future)
 
+    def _build_gate(self, policy: Policy, note: Callable[[ErrorEntry], None]) -> Gate:
+        refusals = self._counters.refusals
+        return Gate(policy, self._clock, refusals, context=self._context, note=note)
+
     def _build_reference(self) -> None:
         reference = self._settings.reference
-        alpaca = AlpacaReference(self._wire.requests, self._wire.sources, self.gate)
+        alpaca = AlpacaReference(self._wire.requests, self._wire.sources, self._gate)
         self.reference = RememberedReference(
             alpaca,
             self._clock,
@@ -128,7 +133,7 @@ class Questions:
     def _build_latest(self) -> None:
         if not self._settings.stream.enabled:
             self._counters.tier(Tier.BOOK).state = "off"
-        gate = self.gate
+        gate = self._gate
         quote_tiers = self._tiers_of(ValueKind.QUOTE, Quote, LiveQuotes(self.books))
         trade_tiers = self._tiers_of(ValueKind.TRADE, Trade, {})
         snapshot_tiers = self._tiers_of(ValueKind.SNAPSHOT, Snapshot, {})
@@ -200,11 +205,11 @@ class Questions:
         """Build what asks for the gateway itself: from the least urgent class, and not through what remembers."""
         settings, clock, symbol = self._settings, self._clock, self._settings.probe.symbol
         requests = PrioritisedRequests(self._wire.requests, Priority.BACKFILL)
-        quotes = self._asking(quotes_endpoint(self.gate), requests)
+        quotes = self._asking(quotes_endpoint(self._gate), requests)
         self.repairs = self._asking(
-            quotes_endpoint(self.gate), PrioritisedRequests(self._wire.requests, Priority.REPAIR)
+            quotes_endpoint(self._gate), PrioritisedRequests(self._wire.requests, Priority.REPAIR)
         )
-        alpaca = AlpacaReference(requests, self._wire.sources, self.gate)
+        alpaca = AlpacaReference(requests, self._wire.sources, self._gate)
         cap = settings.alpaca.shared_call_cap
         self.entitlements = AskedEntitlements(self._wire.entitlements, quotes, symbol, clock, cap)
         inquiries = (

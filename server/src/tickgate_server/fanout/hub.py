@@ -50,6 +50,7 @@ _RESUMPTIONS: Final = frozenset({"3", "T"})
 _FOREIGN: Final = (
     "the resume token belongs to another session of the feed, or to another subscription"
 )
+_UNFOLLOWED: Final = "nobody followed the symbol for a while since the resume token was made"
 _NOT_KEPT: Final = "more was sent since the resume token than the gateway keeps"
 
 _SLICE: Final = 2000
@@ -253,13 +254,15 @@ class Hub:
     def _tell_missed(self, box: Box, token: tokens.Token) -> None:
         gaps = self._gaps.since(self.book.feed, token.time)
         forgot = self._gaps.forgot(token.time)
-        away = self._away(token, _NOT_KEPT)
+        unfollowed, not_kept = self._away(token, _UNFOLLOWED), self._away(token, _NOT_KEPT)
         for entry in box.followed:
             missed = [gap for gap in gaps if was_missed(gap, entry.channel, entry.symbol)]
             # What is conflated has a snapshot in the place of whatever came between.
-            kept = entry.channel in CONFLATED or max(entry.since, entry.dropped) <= token.position
-            if forgot or not kept:
-                missed.append(away)
+            queued = entry.channel not in CONFLATED
+            if queued and entry.since > token.position:
+                missed.append(unfollowed)
+            elif forgot or (queued and entry.dropped > token.position):
+                missed.append(not_kept)
             if missed:
                 box.notice(entry, gaps=tuple(missed), urgent=True)
 

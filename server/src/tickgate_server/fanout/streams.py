@@ -381,7 +381,7 @@ class Follower:
             if self._streams.policy.all_symbols:
                 return None
             message = '"*" is not allowed here (stream.all_symbols); name symbols'
-            return Unavailable(reason=Reason.NOT_SUPPORTED, message=message)
+            return Unavailable(reason=Reason.INVALID_REQUEST, message=message)
         if _OPTION.fullmatch(symbol):
             message = f"{symbol} is an option contract, and the feed carries stocks"
         else:

@@ -49,6 +49,10 @@ _Codes: TypeAlias = tuple[str | None, str | None, str | None, tuple[str, ...]]
 """Venues of bid and ask, tape and conditions of a quote."""
 
 
+NO_BOUND: Final = 2**62
+"""Nanoseconds beyond all time, a hundred and forty-six years."""
+
+
 class Policy(Struct, frozen=True):
     """What an operator may turn about the rules."""
 
@@ -57,6 +61,10 @@ class Policy(Struct, frozen=True):
 
     future_tolerance: int
     """Nanoseconds that an event may be ahead of the market's time: clocks differ a little."""
+
+    past_tolerance: int = NO_BOUND
+    """Nanoseconds that an event may lie behind the market's time. The latest value of a symbol may be years old; what a
+    live feed brings has just happened."""
 
 
 class Gate:
@@ -280,18 +288,22 @@ class Gate:
         self._note(ErrorEntry(self._clock.wall(), request_id, reason.name, message, context))
 
     def _check_time(self, event_time: int) -> Refusal | None:
-        return rules.check_time(event_time, self._clock.market(), self._policy.future_tolerance)
+        now, policy = self._clock.market(), self._policy
+        return rules.check_time(event_time, now, policy.future_tolerance) or rules.check_past(
+            event_time, now, policy.past_tolerance
+        )
 
     def _is_ordinary_quote(self, raw: RawQuote, asked: str) -> bool:
         """Tell whether no rule can refuse *raw*, as is true of nearly every quote, at a fraction of the rules' cost.
 
         False says nothing: then the rules decide.
         """
+        now, policy = self._clock.market(), self._policy
         bid, ask = raw.bid_price, raw.ask_price
         codes = (raw.bid_exchange, raw.ask_exchange, raw.tape, raw.conditions)
         return (
             raw.symbol == asked
-            and raw.event_time <= self._clock.market() + self._policy.future_tolerance
+            and now - policy.past_tolerance <= raw.event_time <= now + policy.future_tolerance
             and _LOWEST_ORDINARY <= bid <= ask < rules.HIGHEST_PRICE
             and len(str(bid)) <= rules.MOST_DECIMALS
             and len(str(ask)) <= rules.MOST_DECIMALS

@@ -60,6 +60,15 @@ def check_time(event_time: int, now: int, tolerance: int) -> Refusal | None:
     return Refusal("future_time", evidence, event_time)
 
 
+def check_past(event_time: int, now: int, tolerance: int) -> Refusal | None:
+    """`past_time`: the record is stamped earlier than now minus a tolerance, all in nanoseconds of market time."""
+    if event_time >= now - tolerance:
+        return None
+    behind = (now - event_time) / NANOS
+    evidence = f"stamped {format_rfc3339(event_time)}, {behind:.0f} s behind the market's time"
+    return Refusal("past_time", evidence, event_time)
+
+
 def check_price(name: str, price: Decimal, event_time: int) -> Refusal | None:
     """`negative_price`, `zero_price`, `price_out_of_range`: a price that no share can have."""
     if 0 < price < HIGHEST_PRICE and _has_few_decimals(price):

@@ -296,7 +296,7 @@ def _quota_failure(subject: str, said: str) -> any_pb2.Any:
 
 def _summary(error: InvalidRequest) -> str:
     field, rule = error.violations[0]
-    more = len(error.violations) - 1
+    more = len(error.violations) - 1 + error.left_out
     named = f"{field}: {rule}" if field else rule
     return named + (f"; and {more} more" if more else "")
 
@@ -304,18 +304,19 @@ def _summary(error: InvalidRequest) -> str:
 def in_short(error: InvalidRequest) -> InvalidRequest:
     """Return *error* with no more broken rules than are told, and the number of the others."""
     named = error.violations[:_MOST_VIOLATIONS]
-    left_out = len(error.violations) - len(named)
-    if left_out <= 1:
-        # The last place is for this or for one more rule.
-        return error
-    return InvalidRequest([*named, ("", f"{left_out} more broken rules are not listed")])
+    left_out = error.left_out + len(error.violations) - len(named)
+    return InvalidRequest(named, left_out=left_out)
 
 
 def _bad_request(error: InvalidRequest) -> error_details_pb2.BadRequest:
+    short = in_short(error)
+    named = short.violations
+    if short.left_out:
+        named = [*named, ("", f"{short.left_out} more broken rules are not listed")]
     return error_details_pb2.BadRequest(
         field_violations=[
             error_details_pb2.BadRequest.FieldViolation(field=field, description=rule)
-            for field, rule in in_short(error).violations
+            for field, rule in named
         ]
     )
 
