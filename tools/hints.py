@@ -19,6 +19,8 @@ QUESTIONS: Final = (
     f"grpcurl -plaintext {GATEWAY} list",
     f"grpcurl -plaintext {GATEWAY} describe {_SERVICE}",
     f'grpcurl -plaintext -d \'{{"symbol":"AAPL"}}\' {GATEWAY} {_SERVICE}/GetQuote',
+    'grpcurl -plaintext -max-time 5 -d \'{"subscription":{"symbols":["AAPL"]}}\''
+    f" {GATEWAY} tickgate.v1.StreamService/Watch",
     f"grpcurl -plaintext {GATEWAY} tickgate.v1.StatusService/GetEntitlements",
     f"grpcurl -plaintext -d '{{\"page_size\":5}}' {GATEWAY} tickgate.v1.AdminService/ListErrors",
     "tickgate watch AAPL MSFT --for 10",

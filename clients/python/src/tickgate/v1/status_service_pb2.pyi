@@ -371,7 +371,9 @@ class FeedStatus(google.protobuf.message.Message):
 
     @property
     def lag(self) -> google.protobuf.duration_pb2.Duration:
-        """Market time at receipt minus event time of the newest record. Unset before the first."""
+        """Market time at receipt minus event time of the newest record: the feed's own delay, and a little less than nothing where
+        clocks differ. Unset before the first.
+        """
 
     @property
     def max_lag(self) -> google.protobuf.duration_pb2.Duration:

@@ -395,11 +395,11 @@ class SubscribeResponse(google.protobuf.message.Message):
     subscription_id: builtins.str
     """Subscription that the event is about. Empty for heartbeats and closing."""
     epoch: builtins.str
-    """Names the session of whoever holds the feed's connection: sequences and tokens belong to it. Empty where the event is
-    about no subscription.
+    """Names the session of whoever holds the feed's connection: sequences and tokens belong to it. Set with `updates` and
+    `statuses` only.
     """
     resume_token: builtins.str
-    """Resumes the subscription from behind this message. Empty where the event is about no subscription."""
+    """Resumes the subscription from behind this message. Set with `updates` and `statuses` only: keep the one before."""
     @property
     def serve_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When the gateway made the message, by its wall clock."""
@@ -465,11 +465,11 @@ class WatchResponse(google.protobuf.message.Message):
     subscription_id: builtins.str
     """Subscription that the event is about. Empty for heartbeats and closing."""
     epoch: builtins.str
-    """Names the session of whoever holds the feed's connection: sequences and tokens belong to it. Empty where the event is
-    about no subscription.
+    """Names the session of whoever holds the feed's connection: sequences and tokens belong to it. Set with `updates` and
+    `statuses` only.
     """
     resume_token: builtins.str
-    """Resumes the subscription from behind this message. Empty where the event is about no subscription."""
+    """Resumes the subscription from behind this message. Set with `updates` and `statuses` only: keep the one before."""
     @property
     def serve_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When the gateway made the message, by its wall clock."""
@@ -667,7 +667,7 @@ class SymbolStatus(google.protobuf.message.Message):
     """State."""
     sequence: builtins.int
     """Number of the newest record of the upstream, valid or not, when this was said. The first status of a symbol says where
-    counting starts.
+    counting starts. 0 for a symbol that is not followed.
     """
     @property
     def change_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
