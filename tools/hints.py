@@ -14,13 +14,13 @@ PATH_LINE: Final = 'export PATH="$PWD/.venv/bin:$PATH"'
 """Makes the names of the programs mean the ones that `make setup` installed."""
 
 _SERVICE: Final = "tickgate.v1.QuoteService"
+_STREAMS: Final = "tickgate.v1.StreamService"
 
 QUESTIONS: Final = (
     f"grpcurl -plaintext {GATEWAY} list",
     f"grpcurl -plaintext {GATEWAY} describe {_SERVICE}",
     f'grpcurl -plaintext -d \'{{"symbol":"AAPL"}}\' {GATEWAY} {_SERVICE}/GetQuote',
-    'grpcurl -plaintext -max-time 5 -d \'{"subscription":{"symbols":["AAPL"]}}\''
-    f" {GATEWAY} tickgate.v1.StreamService/Watch",
+    f'grpcurl -plaintext -max-time 5 -d \'{{"subscription":{{"symbols":["AAPL"]}}}}\' {GATEWAY} {_STREAMS}/Watch',
     f"grpcurl -plaintext {GATEWAY} tickgate.v1.StatusService/GetEntitlements",
     f"grpcurl -plaintext -d '{{\"page_size\":5}}' {GATEWAY} tickgate.v1.AdminService/ListErrors",
     "tickgate watch AAPL MSFT --for 10",

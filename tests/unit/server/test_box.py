@@ -599,3 +599,21 @@ def test_a_token_never_claims_what_was_not_handed_out_or_told(steps: list[str], 
                     had |= set(range(loss.first_sequence, loss.last_sequence + 1))
         claimed = desk.claimed()
         assert {number for number, position in at.items() if position <= claimed} <= had
+
+
+def test_more_gaps_than_a_status_tells_apart_are_one() -> None:
+    """Who was not there for a hundred and fifty gaps hears of a hundred: the oldest are one, from first to last."""
+    desk = Desk()
+    entry = desk.follow()
+    second = 10**9
+    gaps = [
+        Gap(number, Feed.IEX, GapCause.DISCONNECTED, "cut", NOW + 2 * number * second,
+            NOW + (2 * number + 1) * second)
+        for number in range(150)
+    ]  # fmt: skip
+    for gap in gaps:
+        desk.box.notice(entry, gaps=(gap,))
+    (status,) = desk.box.take_statuses(0.0)
+    assert len(status.gaps) == 100
+    assert (status.gaps[0].start, status.gaps[0].end) == (gaps[0].start, gaps[50].end)
+    assert [gap.start for gap in status.gaps[1:]] == [gap.start for gap in gaps[51:]]
