@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import asdict, replace
 
 from tickgate_server.ingress.context import Verdict
-from tickgate_server.ingress.gate import Gate
+from tickgate_server.ingress.gate import Gate, Policy
 from tickgate_server.ingress.records import (
     RawBands,
     RawBar,
@@ -121,6 +121,24 @@ def test_the_future_begins_after_the_tolerance(raw: RawQuote | RawTrade | RawBar
     """A record may be stamped as far ahead of the market as the tolerance, and not a nanosecond more."""
     assert rule(replace(raw, event_time=NOW + 5 * NANOS)) is None
     assert rule(replace(raw, event_time=NOW + 5 * NANOS + 1)) == "future_time"
+
+
+@pytest.mark.parametrize("raw", [QUOTE, TRADE, BAR])
+def test_the_past_ends_before_its_tolerance(raw: RawQuote | RawTrade | RawBar) -> None:
+    """What a live feed brings may be stamped as long ago as the tolerance; an answer may be of any age."""
+    live = Gate(
+        Policy(refuse_crossed=True, future_tolerance=5 * NANOS, past_tolerance=60 * NANOS),
+        HandClock(),
+        {},
+    )
+    ages = {
+        age: let_in(replace(raw, event_time=NOW - age), live)
+        for age in (60 * NANOS, 60 * NANOS + 1)
+    }
+
+    assert not isinstance(ages[60 * NANOS], Unavailable)
+    assert ages[60 * NANOS + 1].refusal.rule == "past_time"
+    assert rule(replace(raw, event_time=0)) is None
 
 
 def test_a_refusal_carries_its_event_time() -> None:
@@ -515,7 +533,7 @@ def test_a_limit_of_zero_is_none() -> None:
     sizes=st.tuples(*[st.sampled_from([None, 0, 1, -1, LARGEST, LARGEST + 1])] * 2),
     tape=st.sampled_from([None, "C", "C" * 17, "\n"]),
     conditions=st.sampled_from([(), ("R",), ("R",) * 33, ("\n",)]),
-    ahead=st.sampled_from([0, 5 * NANOS, 5 * NANOS + 1]),
+    ahead=st.sampled_from([0, 5 * NANOS, 5 * NANOS + 1, -60 * NANOS, -60 * NANOS - 1]),
     asked=st.sampled_from(["AAPL", "IBM"]),
 )  # fmt: skip
 def test_the_short_way_of_a_quote_leads_where_the_rules_do(
@@ -524,7 +542,8 @@ def test_the_short_way_of_a_quote_leads_where_the_rules_do(
 ) -> None:  # fmt: skip
     """What is let through by one look at the whole is what no rule has anything to say about."""
     raw = RawQuote("AAPL", NOW + ahead, bid, sizes[0], "V", ask, sizes[1], "Q", conditions, tape)
-    through = gate(HandClock())
+    bounds = Policy(refuse_crossed=True, future_tolerance=5 * NANOS, past_tolerance=60 * NANOS)
+    through = Gate(bounds, HandClock(), {})
     for _ in range(2):
         # Twice, for what is remembered of the first time.
         if through._is_ordinary_quote(raw, asked):
