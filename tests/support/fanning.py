@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from decimal import Decimal
 from functools import wraps
 from typing import Any, Final, ParamSpec
@@ -78,16 +78,18 @@ class SteeredLoop(asyncio.SelectorEventLoop):
         self._steered.now += seconds
 
 
-def in_steered_time(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
-    """Run *test* on a `SteeredLoop`: whatever it sleeps takes no time and is exact."""
+def run_in_steered_time(program: Coroutine[Any, Any, None]) -> None:
+    """Run *program* on a `SteeredLoop`: whatever it sleeps takes no time and is exact."""
+    with asyncio.Runner(loop_factory=SteeredLoop) as runner:
+        runner.run(program)
+
+
+def in_steered_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run *test* in steered time."""
 
     @wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        async def whole() -> None:
-            await test(*args, **kwargs)
-
-        with asyncio.Runner(loop_factory=SteeredLoop) as runner:
-            runner.run(whole())
+        run_in_steered_time(test(*args, **kwargs))
 
     return run
 

@@ -617,3 +617,112 @@ def test_more_gaps_than_a_status_tells_apart_are_one() -> None:
     assert len(status.gaps) == 100
     assert (status.gaps[0].start, status.gaps[0].end) == (gaps[0].start, gaps[50].end)
     assert [gap.start for gap in status.gaps[1:]] == [gap.start for gap in gaps[51:]]
+
+
+def test_an_end_takes_the_account_along() -> None:
+    """The last status of a symbol still says what was refused and lost, and the newest number."""
+    desk = Desk(queue=1)
+    entry = desk.follow(channel=TRADES)
+    desk.trades(2)
+    desk.book.refuse(RecordKind.TRADE, "AAPL", CROSSED)
+    desk.box.end_entry(entry, SymbolState.REMOVED, NOW)
+    status = desk.status()
+    assert (status.state, status.sequence, status.refused) == (
+        SymbolState.REMOVED, 3, {"crossed": 1},
+    )  # fmt: skip
+    assert [(loss.first_sequence, loss.last_sequence) for loss in status.losses] == [(1, 1)]
+
+
+def test_a_token_does_not_go_back_when_something_comes() -> None:
+    """The first record of a queue claims nothing, and takes back nothing that was claimed before it came."""
+    desk = Desk()
+    desk.follow()
+    desk.follow(channel=TRADES)
+    for _ in range(5):
+        desk.bring()
+    assert desk.claimed() == 5
+    desk.trades(2)
+    assert desk.claimed() == 5
+    while desk.read():
+        pass
+    assert desk.claimed() == 7
+
+
+def test_a_closed_box_says_nothing_newer() -> None:
+    """What waits to be told when nothing more can come is told as of then, whatever comes to others."""
+    desk = Desk()
+    entry = desk.follow()
+    desk.bring()
+    desk.book.refuse(RecordKind.QUOTE, "AAPL", CROSSED)
+    desk.box.notice(entry)
+    desk.box.seal()
+    for _ in range(3):
+        desk.book.refuse(RecordKind.QUOTE, "AAPL", CROSSED)
+    status = desk.status()
+    assert (status.sequence, status.refused) == (2, {"crossed": 1})
+    assert desk.read() == ["quote AAPL 1 live"]
+    assert desk.box.is_empty
+
+
+def test_a_closed_box_waits_for_nothing() -> None:
+    """When nothing more can come, the rest is handed out without regard to the interval."""
+    desk = Desk(interval=3600.0)
+    desk.follow()
+    desk.bring()
+    desk.read()
+    desk.bring()
+    assert not desk.has_mail()
+    desk.box.seal()
+    assert desk.has_mail()
+    assert desk.box.mail_due == 0.0
+
+
+def test_a_first_status_does_not_put_off_the_snapshot() -> None:
+    """The interval is counted from updates: what comes behind the first word on a symbol does not wait."""
+    desk = Desk(interval=3600.0)
+    desk.follow()
+    desk.bring()
+    assert desk.has_mail()
+
+
+def test_states_that_come_with_records_keep_the_distance() -> None:
+    """A flood of refused quotes is told once an interval, with their count."""
+    desk = Desk(interval=2.0)
+    entry = desk.follow()
+    for expected in (1, 3):
+        for _ in range(expected):
+            desk.book.refuse(RecordKind.QUOTE, "AAPL", CROSSED)
+            desk.book.turn(entry, SymbolState.INVALID)
+            desk.box.notice(entry)
+        assert desk.has_mail()
+        assert desk.box.take_statuses(desk.clock.monotonic())[0].refused == {"crossed": expected}
+        desk.box.notice(entry)
+        assert not desk.has_mail()
+        desk.clock.advance(2.0)
+        desk.box.take_statuses(0.0)
+
+
+def test_an_urgent_word_does_not_put_off_what_is_due() -> None:
+    """Statuses in between do not move the moment at which the next update may come."""
+    desk = Desk(interval=2.0)
+    desk.follow()
+    desk.bring()
+    desk.read()
+    desk.bring()
+    due = desk.box.mail_due
+    desk.clock.advance(1.5)
+    desk.box.restate()
+    assert desk.has_mail()
+    desk.box.take_statuses(desk.clock.monotonic())
+    assert (desk.has_mail(), desk.box.mail_due) == (False, due)
+
+
+def test_a_snapshot_does_not_count_what_was_delivered() -> None:
+    """One that bears the number of a record that was delivered supersedes nothing."""
+    desk = Desk()
+    entry = desk.follow()
+    update = desk.bring()
+    desk.read()
+    again = Update(update.kind, update.value, 1, 1, 1, UpdateKind.SNAPSHOT)
+    desk.box.unread[entry] = again
+    assert desk.read() == ["quote AAPL 1 snapshot"]

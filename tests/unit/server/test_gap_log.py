@@ -90,3 +90,23 @@ def test_what_others_missed_is_not_told() -> None:
     add(gaps, "AAPL", channel=TRADES)
     add(gaps, "IBM")
     assert [gap for gap in gaps.since(Feed.IEX, NOW) if was_missed(gap, QUOTES, "AAPL")] == []
+
+
+def test_what_may_be_forgotten_is_known() -> None:
+    """Of a time before the oldest gap that is remembered nobody can say that nothing was missed, if any was dropped."""
+    gaps = Gaps(2)
+    for start in (NOW + 10, NOW + 20):
+        add(gaps, "AAPL", start=start)
+    assert not gaps.forgot(NOW)
+    add(gaps, "AAPL", start=NOW + 30)
+    assert gaps.forgot(NOW)
+    assert gaps.forgot(NOW + 19)
+    assert not gaps.forgot(NOW + 20)
+
+
+def test_only_what_was_followed_was_missed() -> None:
+    """A gap knows each of its symbols, first and last, and no other."""
+    gap = add(Gaps(), "MSFT", "AAPL", "IBM")
+    assert all(was_missed(gap, QUOTES, symbol) for symbol in ("AAPL", "IBM", "MSFT"))
+    assert not any(was_missed(gap, QUOTES, symbol) for symbol in ("A", "AAPLE", "IBN", "ZZZZ"))
+    assert not was_missed(gap, TRADES, "AAPL")

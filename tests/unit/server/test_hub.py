@@ -989,3 +989,179 @@ async def test_a_closed_subscription_claims_nothing_that_came_later() -> None:
     desk.brings("AAPL", kind=TRADE)
     assert desk.read(one.box) == ["trade AAPL 1 live"]
     assert desk.read(one.returns(one.token())) == ["trade AAPL 2 replay"]
+
+
+@in_steered_time
+async def test_who_comes_back_with_a_strange_token_keeps_it_until_he_was_told() -> None:
+    """Until he has heard of the gap his token stays what it was, so that he hears of it when he comes back again."""
+    desk = Desk()
+    one = Returning(desk)
+    token = one.leaves()
+    strange = tokens.Token(token.feed, "an0ther", token.digest, 99, token.time)
+    one.returns(strange)
+    assert one.token() == strange
+    assert away(desk, one.returns(one.token()))["trades"] == [GapCause.RESUME]
+    assert away(desk, one.returns(one.token())) == {"quotes": [], "trades": []}
+
+
+@in_steered_time
+async def test_gaps_that_are_forgotten_are_a_gap() -> None:
+    """Of a token from before the oldest gap that is remembered nobody can say that nothing was missed."""
+    desk = Desk()
+    token = Returning(desk).leaves()
+    for _ in range(1001):
+        desk.gaps.add(Feed.IEX, GapCause.OVERFLOW, "others", desk.clock.wall(), {TRADES: ["IBM"]})
+    assert away(desk, Returning(desk).returns(token)) == {
+        "quotes": [GapCause.RESUME],
+        "trades": [GapCause.RESUME],
+    }
+
+
+@in_steered_time
+async def test_what_he_could_not_be_kept_and_what_he_then_lost_are_two_ranges() -> None:
+    """Records that found no place in the queue of one who comes back, and those that he then reads too slowly for."""
+    desk = Desk()
+    small = terms(TRADES, queue=2)
+    box = desk.live("AAPL", of=small)
+    token = tokens.decode(box.token(desk.clock.wall()))
+    desk.hub.detach(box)
+    desk.brings("AAPL", kind=TRADE, times=5)
+    again = desk.follow("AAPL", of=small)
+    desk.hub.resume(again, token)
+    desk.brings("AAPL", kind=TRADE)
+    losses = [loss for status in desk.statuses(again) for loss in status.losses]
+    assert [(one.cause, one.first_sequence, one.last_sequence) for one in losses] == [
+        (LossCause.NOT_KEPT, 1, 3),
+        (LossCause.SLOW_FOLLOWER, 4, 4),
+    ]
+    assert desk.read(again) == ["trade AAPL 5 replay", "trade AAPL 6 live"]
+
+
+@in_steered_time
+async def test_a_crowd_that_comes_back_shares_what_was_encoded() -> None:
+    """What is sent again is encoded once, however many it is sent to."""
+    desk = Desk()
+    crowd = [Returning(desk) for _ in range(3)]
+    gone = [one.leaves() for one in crowd]
+    desk.live("AAPL", of=BOTH)
+    desk.brings("AAPL", kind=TRADE)
+    for one, token in zip(crowd, gone, strict=True):
+        assert desk.read(one.returns(token)) == ["trade AAPL 1 replay"]
+    assert desk.encode.bodies == 1
+
+
+@in_steered_time
+async def test_each_symbol_tells_its_own_end_of_a_gap() -> None:
+    """The upstream confirms piece by piece: who is told that a gap is over is told when that was for his symbol."""
+    desk = Desk()
+    box = desk.live("AAPL", "IBM")
+    desk.breaks()
+    desk.told(box)
+    ends = []
+    for symbol in ("AAPL", "IBM"):
+        be_busy(1.0)
+        desk.hub.confirmed(QUOTES, [symbol])
+        (status,) = desk.statuses(box)
+        ends.append((status.symbol, [gap.end for gap in status.gaps], desk.clock.wall()))
+        be_busy(1.0)
+    assert ends == [(symbol, [now], now) for symbol, _, now in ends]
+
+
+@in_steered_time
+async def test_states_say_since_when_they_are() -> None:
+    """Each change of a state has its own moment: confirmed, closed, stale after its time, moved again."""
+    desk = Desk()
+    box = desk.follow("AAPL", of=terms(stale_after=3 * NANOS))
+    moments = [desk.clock.wall()]
+    (pending,) = desk.statuses(box)
+    be_busy(1.0)
+    desk.hub.confirmed(QUOTES, ["AAPL"])
+    moments.append(desk.clock.wall())
+    (live,) = desk.statuses(box)
+    moments.append(desk.clock.wall() + 3 * NANOS)
+    await desk.tick(5.0)
+    (stale,) = desk.statuses(box)
+    desk.brings("AAPL")
+    moments.append(desk.clock.wall())
+    desk.read(box)
+    (moved,) = desk.statuses(box)
+    desk.session = MarketSession.CLOSED
+    await desk.tick(1.0)
+    moments.append(desk.clock.wall())
+    (quiet,) = desk.statuses(box)
+    told = [pending, live, stale, moved, quiet]
+    assert [status.state.name for status in told] == ["PENDING", "LIVE", "STALE", "LIVE", "QUIET"]
+    assert [status.changed for status in told] == moments
+
+
+@in_steered_time
+async def test_silence_before_the_opening_is_none() -> None:
+    """A quote that did not move before the market opened has its time from the opening on."""
+    desk = Desk()
+    desk.session = MarketSession.PRE_MARKET
+    await desk.tick()
+    box = desk.live("AAPL", of=terms(stale_after=10 * NANOS))
+    await desk.tick(3600.0)
+    desk.session = MarketSession.OPEN
+    await desk.tick()
+    await desk.tick(10.0)
+    assert desk.told(box) == []
+    await desk.tick(1.0)
+    assert desk.told(box) == ["AAPL STALE"]
+    desk.session = MarketSession.AFTER_HOURS
+    await desk.tick(1.0)
+    assert desk.told(box) == ["AAPL LIVE"]
+
+
+@in_steered_time
+async def test_a_halt_outlasts_the_close() -> None:
+    """A symbol that is halted when the market closes and opens is QUIET throughout, and told so once."""
+    desk = Desk()
+    desk.live("AAPL", of=terms(HALTS))
+    box = desk.live("AAPL")
+    desk.hub.accept(RecordKind.TRADING_STATUS, "AAPL", trading_status(code="2"))
+    assert desk.told(box) == ["AAPL QUIET"]
+    for session in (MarketSession.CLOSED, MarketSession.OPEN):
+        desk.session = session
+        await desk.tick(1.0)
+    assert desk.told(box) == []
+    desk.hub.accept(RecordKind.TRADING_STATUS, "AAPL", trading_status(code="3"))
+    assert desk.told(box) == ["AAPL LIVE"]
+
+
+@in_steered_time
+async def test_a_rejected_symbol_takes_its_queue_along() -> None:
+    """Trades of a symbol that cannot be had any more are not read behind its end, those of others are."""
+    desk = Desk()
+    box = desk.live("AAPL", "IBM", of=terms(TRADES))
+    desk.brings("AAPL", "IBM", kind=TRADE)
+    desk.hub.rejected(TRADES, ["AAPL"], unavailable(Reason.NOT_ENTITLED))
+    assert desk.read(box) == ["trade IBM 1 live"]
+
+
+@in_steered_time
+async def test_what_a_symbol_has_told_is_told_when_it_is_left_in_a_gap() -> None:
+    """Whoever leaves before he was told of a gap hears of it with REMOVED."""
+    desk = Desk()
+    box = desk.live("AAPL")
+    desk.breaks()
+    desk.hub.leave(box, ["AAPL"])
+    assert gaps_told(desk, box) == [("AAPL", "REMOVED", list(desk.gaps.newest_first()))]
+
+
+@in_steered_time
+async def test_a_tick_lets_others_have_their_turns() -> None:
+    """Looking after ten thousand symbols is done in slices, between which the loop does its other work."""
+    desk = Desk()
+    desk.live(*(f"S{number}" for number in range(10_000)))
+    desk.session = MarketSession.CLOSED
+    assert sum(1 for _ in desk.hub.tick().__await__()) >= 5
+
+
+@in_steered_time
+async def test_who_has_gone_is_held_by_nothing() -> None:
+    """A box that was let go of stands in no topic."""
+    desk = Desk()
+    box = desk.live("AAPL", "IBM", of=BOTH)
+    desk.hub.detach(box)
+    assert not any(box in topic.boxes for topic in desk.interest)

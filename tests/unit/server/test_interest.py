@@ -6,7 +6,7 @@ import pytest
 
 from tickgate_server.fanout.box import Box
 from tickgate_server.fanout.interest import EVERYTHING
-from tickgate_server.market.live import Channel, RecordKind
+from tickgate_server.market.live import Channel, RecordKind, SymbolState
 from tickgate_server.market.unavailable import Reason
 
 from ...support.fakes import unavailable
@@ -330,3 +330,75 @@ async def test_every_channel_can_be_followed(channel: Channel) -> None:
     assert desk.told(box) == ["AAPL PENDING"]
     desk.hub.confirmed(channel, ["AAPL"])
     assert desk.told(box) == ["AAPL LIVE"]
+
+
+@in_steered_time
+async def test_who_follows_everything_hears_of_what_is_there() -> None:
+    """Symbols that were followed before are told to him as he comes, each with the number behind which he counts."""
+    desk = Desk()
+    desk.live("AAPL")
+    desk.brings("AAPL", times=2)
+    box = desk.follow(EVERYTHING)
+    told = {status.symbol: (status.state, status.sequence) for status in desk.statuses(box)}
+    assert told == {"AAPL": (SymbolState.LIVE, 2), EVERYTHING: (SymbolState.PENDING, 0)}
+    desk.brings("AAPL")
+    assert desk.read(box) == ["quote AAPL 3 live"]
+
+
+@in_steered_time
+async def test_what_everything_brought_is_asked_for_when_somebody_names_it() -> None:
+    """A symbol that came through "*" and is named is wanted by its name, counted, and stays when "*" has gone."""
+    desk = Desk(linger=1.0)
+    box = desk.live(EVERYTHING)
+    desk.brings("AAPL")
+    named = desk.follow("AAPL")
+    assert desk.feed.take_said()[-1] == ("follow", QUOTES, ("AAPL",))
+    assert desk.counts.symbols == 2
+    desk.hub.leave(box, [EVERYTHING])
+    await desk.tick(2.0)
+    assert desk.feed.take_said() == [("unfollow", QUOTES, (EVERYTHING,))]
+    desk.brings("AAPL")
+    assert desk.read(named) == ["quote AAPL 2 live"]
+
+
+@in_steered_time
+async def test_what_nobody_named_goes_without_a_word() -> None:
+    """What came through "*" leaves nothing when that has gone, also what came while it lingered."""
+    desk = Desk(linger=1.0)
+    box = desk.live(EVERYTHING)
+    desk.brings("AAPL")
+    desk.feed.take_said()
+    desk.hub.detach(box)
+    desk.brings("IBM")
+    await desk.tick(2.0)
+    assert desk.feed.take_said() == [("unfollow", QUOTES, (EVERYTHING,))]
+    assert (list(desk.interest), desk.counts.symbols) == ([], 0)
+
+
+@in_steered_time
+async def test_every_symbol_of_everything_ends_with_it() -> None:
+    """Who leaves "*" hears REMOVED of each symbol that ends; what he has named besides goes on."""
+    desk = Desk()
+    box = desk.live(EVERYTHING, "IBM")
+    desk.brings("AAPL", "IBM")
+    desk.read(box)
+    desk.told(box)
+    desk.hub.leave(box, [EVERYTHING])
+    assert sorted(desk.told(box)) == [f"{EVERYTHING} REMOVED", "AAPL REMOVED"]
+    desk.brings("AAPL", "IBM")
+    assert desk.read(box) == ["quote IBM 2 live"]
+
+
+@in_steered_time
+async def test_a_name_on_one_channel_is_counted_beside_everything_on_another() -> None:
+    """What "*" brings on quotes takes nothing from the count of who named the symbol for its trades."""
+    desk = Desk(linger=1.0)
+    named = desk.live("AAPL", of=terms(TRADES))
+    box = desk.live(EVERYTHING)
+    desk.brings("AAPL")
+    counted = [desk.counts.symbols]
+    for gone in (box, named):
+        desk.hub.detach(gone)
+        await desk.tick(2.0)
+        counted.append(desk.counts.symbols)
+    assert counted == [2, 1, 0]

@@ -547,3 +547,89 @@ async def test_a_reader_who_never_reads_costs_no_more_with_time() -> None:
     pieces = stream.desk.read(trades)
     (loss,) = status.losses
     assert (len(pieces), loss.count) == (7, loss.last_sequence - loss.first_sequence + 1)
+
+
+@in_steered_time
+async def test_heartbeats_go_on_when_the_silent_one_is_heard() -> None:
+    """A reader who is waited for without any alarm is sent heartbeats again from his acknowledgement on."""
+    stream = Stream()
+    stream.follow("AAPL", heartbeat=1.0)
+    stream.desk.brings("AAPL")
+    for _ in range(MOST_UNREAD):
+        assert await stream.hear(5.0) is not None
+    waiting = asyncio.create_task(stream.mailbox.next())
+    await asyncio.sleep(3600.0)
+    assert not waiting.done()
+    stream.mailbox.ack(MOST_UNREAD)
+    await asyncio.sleep(1.0)
+    assert waiting.done()
+    assert in_words(await waiting or pytest.fail("the stream is over")) == ["heartbeat"]
+
+
+@in_steered_time
+async def test_an_idle_reader_need_not_acknowledge_heartbeats() -> None:
+    """Who has acknowledged all mail has heartbeats for as long as he likes."""
+    stream = Stream()
+    stream.follow("AAPL", heartbeat=1.0)
+    for _ in range(3 * MOST_UNREAD):
+        delivery = await stream.hear(2.0)
+        assert delivery is not None
+        assert in_words(delivery) == ["heartbeat"]
+
+
+@in_steered_time
+async def test_answers_take_no_room_in_the_window() -> None:
+    """However many answers a reader has not acknowledged, they keep no mail from him."""
+    stream = Stream()
+    for _ in range(2 * MOST_UNREAD):
+        stream.mailbox.refuse("", InvalidRequest([("add", "no")]))
+        assert await stream.hear() is not None
+    stream.follow("AAPL")
+    stream.desk.brings("AAPL")
+    assert await stream.read() == ["quote AAPL 1 live"]
+
+
+@in_steered_time
+async def test_who_is_interrupted_misses_nothing() -> None:
+    """Giving up waiting for a message and asking again later loses nothing."""
+    stream = Stream()
+    stream.follow("AAPL", channel=TRADES)
+    heard: list[str] = []
+    for _ in range(50):
+        stream.desk.brings("AAPL", kind=TRADE)
+        heard += await stream.read(within=0.0005)
+    while more := await stream.read():
+        heard += more
+    assert heard == [f"trade AAPL {number} live" for number in range(1, 51)]
+
+
+@in_steered_time
+async def test_what_a_symbol_lost_is_counted_though_it_has_ended() -> None:
+    """Losses are counted also where their symbol is left before anybody reads of them."""
+    stream = Stream()
+    box = stream.follow("AAPL", channel=TRADES, queue=1)
+    stream.desk.brings("AAPL", kind=TRADE, times=3)
+    stream.desk.hub.leave(box, ["AAPL"])
+    assert await stream.read() == ["AAPL REMOVED"]
+    assert stream.counts.lost == 2
+
+
+@in_steered_time
+async def test_an_urgent_word_that_came_between_two_messages_does_not_wait() -> None:
+    """A GAP that comes while a message is being written is told at once, not at the end of the interval."""
+    stream = Stream(acks=False)
+    stream.follow("AAPL", interval=3600.0)
+    stream.desk.brings("AAPL")
+    assert await stream.read() == ["quote AAPL 1 live"]
+    stream.desk.breaks()
+    await asyncio.sleep(1.0)
+    assert await stream.read() == ["AAPL GAP"]
+
+
+@in_steered_time
+async def test_only_the_first_farewell_counts() -> None:
+    """Who has been told why he goes is not told another reason."""
+    stream = Stream()
+    stream.mailbox.close(GOODBYE)
+    stream.mailbox.close(Closing(Reason.NOT_FEED_HOLDER, "elsewhere", 2.0))
+    assert await stream.read() == ["closing SHUTTING_DOWN"]

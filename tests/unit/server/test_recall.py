@@ -432,3 +432,38 @@ async def test_a_gap_is_judged_when_its_last_symbol_is_back() -> None:
         office.desk.hub.confirmed(TRADES, ["AAPL"])
         await asyncio.sleep(2.0)
         assert office.repair() is GapRepair.CURRENT
+
+
+@in_steered_time
+async def test_a_gap_is_repaired_when_all_of_it_is() -> None:
+    """While some of its quotes are still to be asked for, a gap does not say CURRENT for those that were."""
+    office = Office()
+    async with office.open():
+        office.comes("AAPL", "IBM")
+        office.desk.hub.confirmed(QUOTES, ["AAPL", "IBM"])
+        office.upstream.values["IBM"] = quote("IBM")
+        await office.breaks("AAPL")
+        await asyncio.sleep(0.2)
+        office.desk.hub.confirmed(QUOTES, ["IBM"])
+        await asyncio.sleep(0.1)
+        assert office.upstream.symbols_asked[-1] == ("AAPL",)
+        assert office.repair() is GapRepair.PENDING
+        await asyncio.sleep(0.3)
+        assert office.upstream.symbols_asked[-1] == ("IBM",)
+        assert office.repair() is GapRepair.CURRENT
+
+
+@in_steered_time
+async def test_nonsense_for_an_answer_does_not_end_the_asking() -> None:
+    """A source that breaks its promise is written down, and whoever comes next is answered."""
+    office = Office()
+    office.quotes.reasons["AAPL"] = "nonsense"  # type: ignore[assignment]  # which is what a promise broken looks like
+    async with office.open():
+        with capture_logs() as log:
+            for _ in range(10):
+                office.comes("AAPL")
+                await asyncio.sleep(SOON)
+        assert {line["event"] for line in log if line["log_level"] == "error"} == {"recall_failed"}
+        box = office.comes("IBM")
+        await asyncio.sleep(SOON)
+        assert office.desk.read(box) == ["quote IBM 0 from upstream snapshot"]

@@ -76,6 +76,8 @@ def test_the_order_of_the_asking_does_not_matter() -> None:
         PREFIX + "..",
         GOOD[1:],
         "1" * 10_000,
+        GOOD.replace(EPOCH, "e" * 65),
+        GOOD.replace("iex", "x" * 33),
     ],
 )
 def test_what_is_no_token_is_refused(text: str) -> None:
