@@ -667,7 +667,8 @@ class SymbolStatus(google.protobuf.message.Message):
     """State."""
     sequence: builtins.int
     """Number of the newest record of the upstream, valid or not, when this was said. The first status of a symbol says where
-    counting starts. 0 for a symbol that is not followed.
+    counting starts: for a subscription that is resumed, where its token stopped. REMOVED ends the counting, what lay unread
+    included. 0 for a symbol that was not followed.
     """
     @property
     def change_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
