@@ -129,6 +129,11 @@ class Link(asyncio.Protocol):
         self._acked_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
+        self.settled = asyncio.Event()
+        """Set once it is ready, or has a problem."""
+
+        if self.is_ready:
+            self.settled.set()
 
     @property
     def is_ready(self) -> bool:
@@ -154,7 +159,7 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take notice of the end."""
-        self.problem = self.problem or "a connection ended"
+        self._fail("a connection ended")
 
     def data_received(self, data: bytes) -> None:
         """Walk the frames that are complete."""
@@ -186,13 +191,17 @@ class Link(asyncio.Protocol):
             self._timer.cancel()
         self._transport.abort()
 
+    def _fail(self, problem: str) -> None:
+        self.problem = self.problem or problem
+        self.settled.set()
+
     def _heed_rare(self, kind: int, flags: int, payload: bytes) -> None:
         if kind in (http2.SETTINGS, http2.PING):
             if not flags & http2.ACK:
                 answer = payload if kind == http2.PING else b""
                 self._transport.write(http2.frame(kind, http2.ACK, 0, answer))
         elif kind in (http2.RST_STREAM, http2.GOAWAY) or flags & http2.END_STREAM:
-            self.problem = self.problem or "a stream ended"
+            self._fail("a stream ended")
 
     def _heed(self, payload: bytes) -> None:
         if not self._body and len(payload) >= 5:
@@ -241,6 +250,8 @@ class Link(asyncio.Protocol):
                 self.live.add(status.symbol)
         for update in message.updates.updates:
             self.sequences[update.quote.symbol] = update.sequence
+        if self.is_ready:
+            self.settled.set()
 
 
 class Account:
@@ -336,11 +347,10 @@ async def read(plan: Plan) -> Heard:
     links = [Link(plan, number) for number in range(len(plan.subscriptions))]
     for link in links:
         await loop.create_connection(lambda made=link: made, "127.0.0.1", plan.port)  # type: ignore[misc]  # the default binds it
-    while not all(link.is_ready for link in links):
-        if any(link.problem for link in links):
-            sys.exit(next(link.problem for link in links if link.problem))
-        # Nothing is measured yet.
-        await asyncio.sleep(0.05)
+    for link in links:
+        await link.settled.wait()
+        if link.problem:
+            sys.exit(link.problem)
     print("ready", flush=True)
     await _line()
     for link in links:

@@ -396,7 +396,9 @@ def _write(live: LiveStage, gateways: Fanned, schedule: Path) -> Fanned:
             cpu = bare.process.cpu_seconds()
             shift = int(bare.wait_for("began")) - began
             bare.wait_for("written")
-            time.sleep(0.2)  # What is under way arrives; the bare server has nothing more to do.
+            # What is under way arrives, and nobody says when. Too short a pause would show in the count below, and the
+            # bare server, whose time is taken, has nothing more to do.
+            time.sleep(0.2)
             cpu = bare.process.cpu_seconds() - cpu
             heard = readers.end(shift)
     done = Fanned(heard, gateways.seconds, cpu)
@@ -477,7 +479,8 @@ def _samples(live: LiveStage, going_on: Callable[[], bool]) -> Iterator[tuple[fl
     begun = time.monotonic()
     while going_on():
         yield time.monotonic() - begun, _resident(live)
-        time.sleep(_SAMPLE)  # A look is what is wanted, at a steady pace.
+        # Memory has no event: it is looked at, at a steady pace, which is what the table is about.
+        time.sleep(_SAMPLE)
 
 
 def _resident(live: LiveStage) -> float:

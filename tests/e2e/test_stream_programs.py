@@ -107,7 +107,7 @@ async def place_is_free(sandbox: Program) -> float:
             if word["T"] == "success":
                 return time.monotonic()
             assert word["code"] == 406
-            # As often as it takes to measure, which is more than any service may.
+            # Nobody tells a stranger that the place is free; he asks as often as it takes to measure when it was.
             await asyncio.sleep(0.01)
 
 

@@ -13,7 +13,7 @@ import pytest
 from tickgate.v1 import stream_service_pb2 as pb
 from tickgate_sandbox import stream_faults as faults
 from tickgate_server.app import policies
-from tickgate_server.upstream.alpaca.stream.policy import StreamPolicy
+from tickgate_server.upstream.alpaca.stream.policy import FeedPolicy
 
 from ..support.ledger import ENOUGH, QUOTES, TRADES, Follower, following
 from ..support.running import Stack, running
@@ -175,7 +175,7 @@ async def test_accounts_balance_whatever_happens(
     """Faults, comings and goings at random: of each number everybody knows what became of it, and nothing is left."""
     usual = policies.live_feed
 
-    def quick(settings: Any) -> StreamPolicy:
+    def quick(settings: Any) -> FeedPolicy:
         # Dozens of connections are lost: nobody wants to wait longer each time.
         return msgspec.structs.replace(
             usual(settings), pause=0.01, pause_most=0.05, slot_pause_most=0.1

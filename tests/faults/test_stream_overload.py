@@ -18,7 +18,7 @@ from tickgate.v1 import status_service_pb2 as status
 from tickgate.v1 import status_service_pb2_grpc as status_services
 from tickgate.v1 import stream_service_pb2 as pb
 from tickgate_server.app import Gateway, gateway, policies
-from tickgate_server.upstream.alpaca.stream.policy import StreamPolicy
+from tickgate_server.upstream.alpaca.stream.policy import FeedPolicy
 from tools.programs import sandbox_program
 
 from ..support.ledger import ENOUGH, TRADES, Account, following
@@ -79,6 +79,7 @@ class Upstream:
         sending.join()
         while counts.frames < arrived or time.time_ns() - began < BLOCKED * 1e9:
             assert time.monotonic() < give_up_at, f"{counts.frames} of {arrived} frames"
+            # Blocking the loop is the test; the thread of the socket, which must get on without it, gets its turn here.
             time.sleep(0.005)
         return began, time.time_ns()
 
@@ -151,7 +152,7 @@ async def test_what_the_handover_cannot_hold_is_a_gap(monkeypatch: pytest.Monkey
     bound = 50
     usual = policies.live_feed
 
-    def narrow(settings: Any) -> StreamPolicy:
+    def narrow(settings: Any) -> FeedPolicy:
         return msgspec.structs.replace(usual(settings), most_frames=bound)
 
     monkeypatch.setattr(policies, "live_feed", narrow)

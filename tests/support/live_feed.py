@@ -22,7 +22,7 @@ from tickgate_server.market.time import NANOS
 from tickgate_server.market.unavailable import Unavailable
 from tickgate_server.observe.counters import FeedCounts
 from tickgate_server.upstream.alpaca.stream.feed import AlpacaFeed
-from tickgate_server.upstream.alpaca.stream.policy import StreamPolicy
+from tickgate_server.upstream.alpaca.stream.policy import FeedPolicy
 
 from .fakes import NOW, HandClock, gate
 from .waiting import PATIENCE, until
@@ -32,7 +32,7 @@ CONNECTED = {"T": "success", "msg": "connected"}
 AUTHENTICATED = {"T": "success", "msg": "authenticated"}
 AUTH = {"action": "auth", "key": KEYS[0], "secret": KEYS[1]}
 
-POLICY = StreamPolicy(user_agent="tests", pause=0.01, jitter=0.0, close=0.2)
+POLICY = FeedPolicy(user_agent="tests", pause=0.01, jitter=0.0, close=0.2)
 """Attempts follow each other at once, as no test has to wait for them."""
 
 
@@ -318,7 +318,7 @@ class Held:
 @asynccontextmanager
 async def held(
     url: str,
-    policy: StreamPolicy = POLICY,
+    policy: FeedPolicy = POLICY,
     *,
     clock: Any = None,
     through: Gate | None = None,

@@ -24,7 +24,7 @@ from ..settings import Settings
 from ..stores.budget.budget import Allowance, BudgetPolicy
 from ..stores.redis.link import LinkLimits
 from ..upstream.alpaca.http import HttpLimits
-from ..upstream.alpaca.stream.policy import StreamPolicy as FeedPolicy
+from ..upstream.alpaca.stream.policy import FeedPolicy
 
 _SANDBOX_CLOCK_INTERVAL = 1.0
 """Seconds between readings of a sandbox's clock, which somebody may set."""

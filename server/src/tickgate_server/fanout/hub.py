@@ -25,7 +25,7 @@ from ..market.live import (
     TradingStatus,
     UpdateKind,
 )
-from ..market.provenance import Feed, Tier
+from ..market.provenance import DAYTIME_FEEDS, Tier
 from ..market.session import MarketSession
 from ..market.time import NANOS
 from ..market.unavailable import Reason, Unavailable
@@ -39,9 +39,6 @@ from .interest import EVERYTHING, Interest, Topic
 from .ring import Refused, Ring
 
 _log = structlog.get_logger(__name__)
-
-_DAYTIME_FEEDS: Final = frozenset({Feed.SIP, Feed.IEX, Feed.DELAYED_SIP})
-"""Feeds that need not move while the exchanges are closed. Others trade at night."""
 
 _HALTS: Final = frozenset({"2", "H", "P"})
 _RESUMPTIONS: Final = frozenset({"3", "T"})
@@ -451,7 +448,7 @@ class Hub:
             self._open_since = None
         elif self._open_since is None:
             self._open_since = now
-        closed = self.book.feed in _DAYTIME_FEEDS and session is MarketSession.CLOSED
+        closed = self.book.feed in DAYTIME_FEEDS and session is MarketSession.CLOSED
         if closed is self._closed:
             return
         self._closed = closed

@@ -13,9 +13,8 @@ import structlog
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from ..market.answer import Freshness, Question
+from ..market.answer import ANY_AGE, Freshness, Question
 from ..market.live import Channel, Gap, GapRepair, RecordKind
-from ..market.time import NANOS
 from ..market.unavailable import Reason, Unavailable
 from ..ports import Answers, Clock, LatestSource
 from .box import Box
@@ -41,9 +40,6 @@ _AGAIN: Final = 5.0
 
 _DOUBLED: Final = 3
 """Times that they are doubled at most."""
-
-_ANY_AGE: Final = 10 * 366 * 24 * 3600 * NANOS
-"""A symbol that has not moved for years stands where it stands."""
 
 _KINDS: Final = {Channel.QUOTES: RecordKind.QUOTE, Channel.TRADES: RecordKind.TRADE}
 """Channels whose newest record can be asked for."""
@@ -162,7 +158,7 @@ class Recall:
 
     async def _ask_snapshots(self, channel: Channel, wishes: Mapping[Topic, _Wish]) -> None:
         answers = await self._ask(
-            self._sources.snapshots[channel], list(wishes), Freshness(max_event_age=_ANY_AGE)
+            self._sources.snapshots[channel], list(wishes), Freshness(max_event_age=ANY_AGE)
         )
         for topic, wish in wishes.items():
             entry, answer = topic.entry, answers[topic.entry.symbol]
@@ -189,7 +185,7 @@ class Recall:
         try:
             if silent:
                 answers = await self._ask(
-                    self._sources.resyncs, silent, Freshness(max_age=0, max_event_age=_ANY_AGE)
+                    self._sources.resyncs, silent, Freshness(max_age=0, max_event_age=ANY_AGE)
                 )
             self._mend(due, [topic for topic in silent if _is_silent(topic)], answers)
         finally:

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias, TypeVar
 
 from msgspec import Struct
 
-from ..market.provenance import Feed
+from ..market.provenance import DAYTIME_FEEDS, Feed
 from ..market.rule_flag import RuleFlag
 from ..market.session import MarketSession, Span
 from ..market.time import NANOS, format_rfc3339
@@ -26,10 +26,6 @@ R = TypeVar("R", RawQuote, RawTrade, RawBar)
 
 SpanAt: TypeAlias = Callable[[int], Span | None]
 """Gives the session of an instant, or None where the calendar does not know it."""
-
-_DAYTIME_FEEDS: Final = frozenset({Feed.SIP, Feed.IEX, Feed.DELAYED_SIP})
-"""Feeds on which nothing happens between the sessions of the exchange's calendar. Others trade at night, or over the
-counter whenever two people agree."""
 
 _DAY: Final = 24 * 3600 * NANOS
 _DAYTIME_BREAK: Final = 3 * 3600 * NANOS
@@ -105,7 +101,7 @@ class _Seen:
     )
 
     def __init__(self, feed: Feed) -> None:
-        self.keeps_hours = feed in _DAYTIME_FEEDS
+        self.keeps_hours = feed in DAYTIME_FEEDS
         self.day_break = _DAYTIME_BREAK if self.keeps_hours else _NIGHT_BREAK
         self.quote_time = _NEVER
         self.bid = self.ask = _EMPTY

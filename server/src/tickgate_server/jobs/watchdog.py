@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from ..market.answer import Freshness, Question
+from ..market.answer import ANY_AGE, Freshness, Question
 from ..market.live import FeedState, GapCause
 from ..market.provenance import FEED_DELAY, Feed
 from ..market.session import MarketSession
@@ -22,8 +22,6 @@ _log = structlog.get_logger(__name__)
 _MARGIN: Final = 2 * NANOS
 """Nanoseconds by which the upstream's quote must be newer than the feed's last record to count as missed: it may be on
 its way."""
-
-_ANY_AGE: Final = 10 * 366 * 24 * 3600 * NANOS
 
 
 class Watchdog:
@@ -100,7 +98,7 @@ class Watchdog:
             symbols=(symbol,),
             feed=self._feed,
             deadline=self._clock.monotonic() + self._patience,
-            freshness=Freshness(max_age=0, max_event_age=_ANY_AGE),
+            freshness=Freshness(max_age=0, max_event_age=ANY_AGE),
         )
         answer = (await self._quotes.latest(question))[symbol]
         if isinstance(answer, Unavailable):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from msgspec import Struct
 
 from .provenance import Feed, Tier
+from .time import NANOS
 
 V = TypeVar("V")
+
+
+ANY_AGE: Final = 10 * 366 * 24 * 3600 * NANOS
+"""Nanoseconds of an age that bounds nothing: a symbol that has not moved for years stands where it stands."""
 
 
 class Freshness(Struct, frozen=True, gc=False):

@@ -34,6 +34,10 @@ STOCK_FEEDS: frozenset[Feed] = frozenset(
 )
 """Feeds that carry stocks; the others carry options."""
 
+DAYTIME_FEEDS: frozenset[Feed] = frozenset({Feed.SIP, Feed.IEX, Feed.DELAYED_SIP})
+"""Feeds on which nothing happens between the sessions of the exchanges' calendar. Others trade at night, or over the
+counter whenever two people agree."""
+
 LIVE_FEEDS: frozenset[Feed] = frozenset({Feed.SIP, Feed.IEX, Feed.DELAYED_SIP})
 """Feeds of stocks that can be followed."""
 

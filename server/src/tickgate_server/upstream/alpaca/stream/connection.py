@@ -15,7 +15,7 @@ from ....ports import Clock
 from . import messages
 from .handover import Frame
 from .messages import Code, Control
-from .policy import StreamPolicy
+from .policy import FeedPolicy
 from .subscriptions import Change, Subscriptions
 
 _FIRST_RETRY: Final = 0.25
@@ -82,7 +82,7 @@ class Connection:
         self,
         socket: aiohttp.ClientWebSocketResponse,
         keys: tuple[str, str],
-        policy: StreamPolicy,
+        policy: FeedPolicy,
         subscriptions: Subscriptions,
         *,
         hand_over: Callable[[Frame], None],

@@ -12,14 +12,14 @@ import structlog
 
 from ....ingress.gate import Gate
 from ....market.live import Channel, FeedState, GapCause
-from ....market.provenance import Feed
+from ....market.provenance import LIVE_FEEDS, Feed
 from ....market.unavailable import Reason
 from ....observe.counters import FeedCounts
 from ....ports import Clock, FeedListener
 from ..hosts import source_of
 from .handover import Changed, Confirmed, Frame, Handover, Item, Lost, Rejected, Shed, Wants
 from .line import Line
-from .policy import StreamPolicy
+from .policy import FeedPolicy
 from .records import Records
 
 _log = structlog.get_logger(__name__)
@@ -42,8 +42,6 @@ _NAMED: Final = 10
 _ABOUT_ALL: Final = frozenset({Reason.UPSTREAM_UNAUTHENTICATED, Reason.NOT_ENTITLED})
 """Reasons that the state of the connection has told already."""
 
-_STREAMED: Final = frozenset({Feed.SIP, Feed.IEX, Feed.DELAYED_SIP})
-
 
 class AlpacaFeed:
     """One of Alpaca's stock feeds, connected while somebody follows something.
@@ -59,7 +57,7 @@ class AlpacaFeed:
         gate: Gate,
         listener: FeedListener,
         clock: Clock,
-        policy: StreamPolicy,
+        policy: FeedPolicy,
         counts: FeedCounts,
     ) -> None:
         """Bring records of *feed* through *gate* to *listener*, while `run` runs.
@@ -74,7 +72,7 @@ class AlpacaFeed:
             policy: how the connection is held.
             counts: what the feed has done.
         """
-        if feed not in _STREAMED:
+        if feed not in LIVE_FEEDS:
             msg = f"not a feed of live stocks: {feed}"
             raise ValueError(msg)
         self._feed = feed

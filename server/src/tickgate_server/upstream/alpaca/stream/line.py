@@ -17,7 +17,7 @@ from ....observe.counters import FeedCounts
 from ....ports import Clock
 from .connection import Connection, Ended, Refused, key_refused, not_entitled
 from .handover import Changed, Handover, Lost, Rejected, Wants
-from .policy import Pauses, StreamPolicy
+from .policy import FeedPolicy, Pauses
 from .subscriptions import Subscriptions
 
 _log = structlog.get_logger(__name__)
@@ -37,7 +37,7 @@ class Line:
         self,
         url: str,
         keys: tuple[str, str],
-        policy: StreamPolicy,
+        policy: FeedPolicy,
         handover: Handover,
         clock: Clock,
         counts: FeedCounts,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 
-class StreamPolicy(Struct, frozen=True, kw_only=True):
+class FeedPolicy(Struct, frozen=True, kw_only=True):
     """How a live feed is held. Times are in seconds."""
 
     user_agent: str
