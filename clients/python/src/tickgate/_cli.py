@@ -165,6 +165,7 @@ def watch(
         options.connect() as gateway,
         gateway.follow(*symbols, feed=feed, min_update_interval=interval) as quotes,
         watching.closing_after(quotes, seconds),
+        watching.closing_on_interrupt(quotes),
         _view(quotes, symbols, options) as show,
     ):
         complete = watching.watch(quotes, symbols, show, count)

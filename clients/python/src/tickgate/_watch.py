@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections import Counter, deque
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.live import Live
@@ -19,6 +20,7 @@ from ._time import length
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import timedelta
+    from types import FrameType
 
     from rich.console import Console, RenderableType
 
@@ -35,7 +37,7 @@ RECENT = 5.0
 def watch(
     quotes: SyncSubscription[Quote], symbols: Sequence[str], show: Show, most: int | None
 ) -> bool:
-    """Show what happens: *most* updates, until the subscription is closed, or until Ctrl-C.
+    """Show what happens: *most* updates, or until the subscription is closed.
 
     Returns:
         Whether every symbol is followed.
@@ -44,20 +46,37 @@ def watch(
         TickgateError: following has ended, or none of the *symbols* is followed.
     """
     updates, rejected = 0, set()
-    # Ctrl-C is how a person ends it, and nothing to complain about.
-    with suppress(KeyboardInterrupt):
-        for each in quotes.with_events():
-            show(each)
-            updates += isinstance(each, Update)
-            if updates == most:
-                break
-            if isinstance(each, SymbolStatus):
-                rejected.discard(each.symbol)
-                if each.state is SymbolState.REJECTED and each.unavailable:
-                    rejected.add(each.symbol)
-                    if rejected.issuperset(symbols):
-                        raise rejected_error(each.unavailable)
+    for each in quotes.with_events():
+        show(each)
+        updates += isinstance(each, Update)
+        if updates == most:
+            break
+        if isinstance(each, SymbolStatus):
+            rejected.discard(each.symbol)
+            if each.state is SymbolState.REJECTED and each.unavailable:
+                rejected.add(each.symbol)
+                if rejected.issuperset(symbols):
+                    raise rejected_error(each.unavailable)
     return not rejected
+
+
+@contextmanager
+def closing_on_interrupt(quotes: SyncSubscription[Quote]) -> Iterator[None]:
+    """Close the subscription on Ctrl-C, which is how a person ends it: nothing to complain about."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no other thread is told of signals
+        return
+
+    def close(_number: int, _frame: FrameType | None) -> None:
+        # An exception could come up anywhere, also where it is swallowed, and whoever is interrupted may hold the
+        # subscription's lock.
+        threading.Thread(target=quotes.close, daemon=True).start()
+
+    before = signal.signal(signal.SIGINT, close)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
