@@ -77,10 +77,15 @@ faults: $(READY) ## kill, mute, cut and flood everything; the long promises too
 	@$(BIN)/pytest -n $(JOBS) tests/faults tests/e2e
 
 .PHONY: coverage
-coverage: $(READY) $(PROTOS_READY) ## run every test, slow ones too, and measure branch coverage
-	$(call say,tests and coverage)
+coverage: ## run every test, slow ones too, and measure branch coverage
 	@mkdir -p .build/coverage
-	@$(BIN)/pytest -n $(JOBS) --cov --cov-report=term
+	@PYTEST_ADDOPTS='--cov --cov-report=' $(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory long
+
+.PHONY: long
+long: $(READY) ## run the slow tests, and measure branch coverage with what `make test` has measured before
+	$(call say,slow tests and coverage)
+	@$(BIN)/pytest -n $(JOBS) -m 'slow and not live' --cov --cov-append --cov-report=term
 
 .PHONY: floor
 floor: $(FLOOR_READY) ## run the client's tests on the oldest versions it promises
@@ -95,9 +100,12 @@ bench: $(READY) ## measure, and write benchmarks/RESULTS.md
 
 # ---------------------------------------------------------------------------------- check
 
+.PHONY: inspect
+inspect: format-check lint versions protos-lint protos-drift docs-drift imports deps types ## everything that CI knows, but for the tests
+
 # The tests come last but for the floor, which only repeats some of them elsewhere.
 .PHONY: check
-check: format-check lint versions protos-lint protos-drift docs-drift imports deps types coverage floor ## everything that CI knows, quickest failure first
+check: inspect coverage floor ## everything that CI knows, quickest failure first
 	$(call say,all good)
 
 .PHONY: format

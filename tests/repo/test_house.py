@@ -43,7 +43,16 @@ def test_ci_runs_what_a_person_runs() -> None:
 
     assert set(workflow[True]) == {"push", "pull_request"}
     assert ".ci/run" in [step.get("run") for step in steps]
-    assert re.search(r"^make check\b.*^make test\b", script, re.MULTILINE | re.DOTALL)
+    verbs = re.findall(r"^(?:\w+='[^']*' )?make (\w+)$", script, re.MULTILINE)
+    assert verbs == ["inspect", "test", "long", "floor"]
+    whole = subprocess.run(
+        ["make", "--dry-run", "check"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    for verb in verbs:
+        steps = subprocess.run(
+            ["make", "--dry-run", verb], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
+        assert steps in whole, f"make check does not run make {verb}"
 
 
 def test_every_test_is_a_promise() -> None:
