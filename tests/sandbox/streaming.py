@@ -12,6 +12,7 @@ import msgpack  # type: ignore[import-untyped]  # it ships no types
 import msgspec
 
 from tickgate_sandbox import Sandbox
+from tickgate_sandbox.stream.feeds import FEEDS
 from tickgate_sandbox.timestamps import parse
 
 JSON = "json"
@@ -114,10 +115,11 @@ async def connected(
 ) -> AsyncIterator[StreamClient]:
     """Connect to *feed*; what the sandbox says first is still to be received."""
     content_type = {"Content-Type": "application/msgpack"} if encoding == MSGPACK else {}
+    version = FEEDS[feed].version if feed in FEEDS else "v2"
     async with (
         aiohttp.ClientSession() as session,
         session.ws_connect(
-            f"{running.stream_url}/v2/{feed}",
+            f"{running.stream_url}/{version}/{feed}",
             headers=content_type | (headers or {}),
             max_msg_size=0,
             # No test waits for a sandbox that does not answer a close frame on purpose.

@@ -12,26 +12,43 @@ from typing import Any, TypeVar
 
 import pytest
 from alpaca.common.exceptions import APIError
-from alpaca.data.enums import DataFeed
+from alpaca.data.enums import DataFeed, OptionsFeed
+from alpaca.data.historical.option import OptionHistoricalDataClient
 from alpaca.data.historical.stock import StockHistoricalDataClient
+from alpaca.data.live.option import OptionDataStream
 from alpaca.data.live.stock import StockDataStream
+from alpaca.data.live.websocket import DataStream
 from alpaca.data.requests import (
+    OptionBarsRequest,
+    OptionChainRequest,
+    OptionLatestQuoteRequest,
+    OptionLatestTradeRequest,
+    OptionSnapshotRequest,
+    OptionTradesRequest,
     StockLatestBarRequest,
     StockLatestQuoteRequest,
     StockLatestTradeRequest,
     StockSnapshotRequest,
 )
+from alpaca.data.timeframe import TimeFrame
 from alpaca.trading.client import TradingClient
-from alpaca.trading.enums import AssetExchange, AssetStatus
-from alpaca.trading.requests import GetAssetsRequest, GetCalendarRequest
+from alpaca.trading.enums import AssetExchange, AssetStatus, ContractType, ExerciseStyle
+from alpaca.trading.requests import (
+    GetAssetsRequest,
+    GetCalendarRequest,
+    GetOptionContractsRequest,
+)
 
 from tests.support.recordings import market_open, write_recordings
 from tests.support.waiting import until
-from tickgate_sandbox import Sandbox
+from tickgate_sandbox import Plan, Sandbox
 
 from .asking import asked, synthetic
 
 Result = TypeVar("Result")
+
+NEAR = "AAPL261204C00230000"
+"""An option near the money."""
 
 
 async def data(running: Sandbox, ask: Callable[[StockHistoricalDataClient], Result]) -> Result:
@@ -39,6 +56,19 @@ async def data(running: Sandbox, ask: Callable[[StockHistoricalDataClient], Resu
 
     def call() -> Result:
         client = StockHistoricalDataClient("key", "secret", url_override=running.url)
+        try:
+            return ask(client)
+        finally:
+            client._session.close()
+
+    return await asyncio.to_thread(call)
+
+
+async def options(running: Sandbox, ask: Callable[[OptionHistoricalDataClient], Result]) -> Result:
+    """Ask with the SDK's option client, which blocks, in a thread."""
+
+    def call() -> Result:
+        client = OptionHistoricalDataClient("key", "secret", url_override=running.url)
         try:
             return ask(client)
         finally:
@@ -173,6 +203,138 @@ async def test_calendar() -> None:
     assert [day.close.time() for day in days] == [time(16), time(13)]
 
 
+# ------------------------------------------------------------------------------------- options
+
+
+async def test_option_quote_and_trade() -> None:
+    """The SDK reads the latest quote and trade of an option."""
+    quote = OptionLatestQuoteRequest(symbol_or_symbols=NEAR, feed=OptionsFeed.INDICATIVE)
+    trade = OptionLatestTradeRequest(symbol_or_symbols=[NEAR])
+    async with asked() as (running, _):
+        quotes: Any = await options(running, lambda one: one.get_option_latest_quote(quote))
+        trades: Any = await options(running, lambda one: one.get_option_latest_trade(trade))
+
+    assert 0 < quotes[NEAR].bid_price < quotes[NEAR].ask_price
+    assert quotes[NEAR].conditions in (" ", "A")
+    assert trades[NEAR].price > 0
+    assert trades[NEAR].id is None
+
+
+async def test_option_snapshots() -> None:
+    """The SDK reads snapshots with greeks, and those that lack them."""
+    last_day = "AAPL261120C00230000"
+    request = OptionSnapshotRequest(symbol_or_symbols=[NEAR, last_day, "AAPL261204C00999000"])
+    async with asked() as (running, _):
+        snapshots: Any = await options(running, lambda one: one.get_option_snapshot(request))
+
+    assert list(snapshots) == [last_day, NEAR]
+    assert 0 < snapshots[NEAR].greeks.delta < 1
+    assert snapshots[NEAR].implied_volatility > 0
+    assert snapshots[last_day].greeks is snapshots[last_day].implied_volatility is None
+    assert snapshots[last_day].latest_quote is not None
+
+
+async def test_option_chain() -> None:
+    """The SDK walks a chain to its end, with every filter that it has."""
+    request = OptionChainRequest(
+        underlying_symbol="AAPL",
+        feed=OptionsFeed.OPRA,
+        type=ContractType.PUT,
+        strike_price_gte=200.0,
+        strike_price_lte=250.0,
+        expiration_date_gte=date(2026, 12, 1),
+        expiration_date_lte="2026-12-31",
+        root_symbol="AAPL",
+        updated_since=datetime(2026, 11, 20, 14, 30, tzinfo=UTC),
+    )
+    one_day = OptionChainRequest(underlying_symbol="AAPL", expiration_date=date(2026, 12, 4))
+    everything = OptionChainRequest(underlying_symbol="AAPL")
+    async with asked(synthetic(plan=Plan.PLUS)) as (running, _):
+        some: Any = await options(running, lambda one: one.get_option_chain(request))
+        day: Any = await options(running, lambda one: one.get_option_chain(one_day))
+        every: Any = await options(running, lambda one: one.get_option_chain(everything))
+
+    assert len(some) == 3 * 11
+    assert len(day) == 82
+    assert set(some) < set(every)
+    assert len(every) == 8 * 82
+
+
+async def test_option_feed_beyond_the_plan() -> None:
+    """The SDK reports a feed that the plan lacks as Alpaca's error."""
+    request = OptionChainRequest(underlying_symbol="AAPL", feed=OptionsFeed.OPRA)
+    async with asked() as (running, _):
+        with pytest.raises(APIError) as raised:
+            await options(running, lambda one: one.get_option_chain(request))
+
+    assert raised.value.status_code == 403
+    assert "OPRA agreement is not signed" in str(raised.value)
+
+
+async def test_option_bars_and_trades() -> None:
+    """The SDK reads bars and trades of options."""
+    start = datetime(2026, 11, 18, tzinfo=UTC)
+    bars = OptionBarsRequest(symbol_or_symbols=NEAR, timeframe=TimeFrame.Day, start=start)
+    trades = OptionTradesRequest(symbol_or_symbols=NEAR, start=start)
+    async with asked() as (running, _):
+        daily: Any = await options(running, lambda one: one.get_option_bars(bars))
+        prints: Any = await options(running, lambda one: one.get_option_trades(trades))
+
+    assert sum(bar.volume for bar in daily[NEAR]) == sum(trade.size for trade in prints[NEAR])
+    assert daily[NEAR][0].timestamp == datetime(2026, 11, 18, 5, tzinfo=UTC)
+
+
+async def test_option_codes() -> None:
+    """The SDK reads the exchange codes of options."""
+    async with asked() as (running, _):
+        codes: Any = await options(running, lambda one: one.get_option_exchange_codes())
+
+    assert codes["C"].startswith("CBOE")
+
+
+async def test_option_contracts() -> None:
+    """The SDK lists contracts with every filter that it has, page by page, and reads one."""
+    request = GetOptionContractsRequest(
+        underlying_symbols=["AAPL"],
+        status=AssetStatus.ACTIVE,
+        expiration_date_gte=date(2026, 12, 1),
+        expiration_date_lte=date(2026, 12, 31),
+        root_symbol="AAPL",
+        type=ContractType.CALL,
+        style=ExerciseStyle.AMERICAN,
+        strike_price_gte="200",
+        strike_price_lte="250",
+        limit=20,
+    )
+    listed: list[Any] = []
+    async with asked() as (running, _):
+        while True:
+            page: Any = await trading(running, lambda one: one.get_option_contracts(request))
+            listed += page.option_contracts
+            request.page_token = page.next_page_token
+            if page.next_page_token is None:
+                break
+        one: Any = await trading(running, lambda client: client.get_option_contract(NEAR))
+        by_id: Any = await trading(running, lambda client: client.get_option_contract(one.id))
+
+    assert len({contract.symbol for contract in listed}) == len(listed) == 3 * 11
+    assert by_id == one
+    assert one in listed
+    assert (one.strike_price, one.size) == (230.0, "100")
+    assert {contract.open_interest is None for contract in listed} == {True, False}
+
+
+async def test_unknown_underlying_of_options() -> None:
+    """The SDK reads code and message of a request for contracts of what nobody lists."""
+    request = GetOptionContractsRequest(underlying_symbols=["ZZZZQ"])
+    async with asked() as (running, _):
+        with pytest.raises(APIError) as raised:
+            await trading(running, lambda client: client.get_option_contracts(request))
+
+    assert raised.value.code == 42210000
+    assert raised.value.message == "invalid underlying symbols: ZZZZQ"
+
+
 # ------------------------------------------------------------------------------------- stream
 
 
@@ -192,11 +354,11 @@ class Heard:
 
 
 @asynccontextmanager
-async def listening(running: Sandbox, stream: StockDataStream) -> AsyncIterator[None]:
+async def listening(running: Sandbox, stream: DataStream, feed: str = "iex") -> AsyncIterator[None]:
     """Run the SDK's stream, from when it has subscribed to what it was told to."""
     task = asyncio.create_task(stream._run_forever())
     try:
-        await until(lambda: bool(running.counters.stream.subscribed("iex")))
+        await until(lambda: bool(running.counters.stream.subscribed(feed)))
         yield
     finally:
         await stream.stop_ws()
@@ -299,3 +461,23 @@ async def test_stream_unsubscribes() -> None:
             await until(lambda: counters.subscribed("iex") == {("quotes", "AAPL")})
 
     assert counters.unsubscribes == {("quotes", "MSFT"): 1}
+
+
+@pytest.mark.parametrize("feed", ["indicative", "opra"])
+async def test_streamed_options(feed: str) -> None:
+    """The SDK streams quotes and trades of options."""
+    quotes, trades = Heard(), Heard()
+    async with asked(synthetic(plan=Plan.PLUS)) as (running, _):
+        url = f"{running.stream_url}/v1beta1/{feed}"
+        stream = OptionDataStream("key", "secret", url_override=url)
+        stream.subscribe_quotes(quotes.take, NEAR)
+        stream.subscribe_trades(trades.take, NEAR)
+        async with listening(running, stream, feed):
+            now = running.clock.now()
+            played = await running.stream.replay(now, now + 5 * 3600 * 10**9)
+            await until(lambda: len(quotes.records) + len(trades.records) == played.records.total())
+
+    assert {quote.symbol for quote in quotes.records} == {NEAR}
+    assert all(0 < quote.bid_price < quote.ask_price for quote in quotes.records)
+    assert trades.records
+    assert all(trade.price > 0 for trade in trades.records)

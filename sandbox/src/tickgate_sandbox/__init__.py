@@ -1,4 +1,4 @@
-"""A stand-in for Alpaca's REST API and stock stream: recordings or a made-up market, with faults on command.
+"""A stand-in for Alpaca's REST API and its streams: recordings or a made-up market, with faults on command.
 
 async with sandbox(SandboxSettings(listen="127.0.0.1:0")) as running:
     running.faults.add(faults.Status(status=503, path="/v2/stocks", times=2))

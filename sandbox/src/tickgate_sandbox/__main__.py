@@ -18,7 +18,7 @@ from .settings import Plan, SandboxSettings, SettingsError
 app = App(
     name="tickgate-sandbox",
     version=__version__,
-    help="A stand-in for Alpaca's market data and trading REST API and its stock stream.",
+    help="A stand-in for Alpaca's market data and trading REST API and its streams.",
 )
 
 _Flag = Annotated[bool, Parameter(negative="")]

@@ -41,8 +41,13 @@ class Refusal(Exception):
 
 
 def bad_request(message: str) -> Refusal:
-    """Return the refusal of a control request that makes no sense."""
+    """Return the refusal of a data or control request that makes no sense."""
     return Refusal(HTTPStatus.BAD_REQUEST, message)
+
+
+def unprocessable(message: str) -> Refusal:
+    """Return the trading API's refusal of a parameter that makes no sense."""
+    return Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, message, UNPROCESSABLE)
 
 
 async def read_body(request: web.Request, kind: Any) -> Any:

@@ -39,6 +39,18 @@ _BUILT_IN: Final = (
 )
 
 
+_LATE_CLOSE: Final = "options_late_close"
+
+LATE_CLOSING: Final = frozenset(
+    "DBA DBB DBC DBO DIA EEM EFA IWM IWN IWO IWV KBE KRE MDY MOO OEF QQQ SLX SPY SVXY"
+    " UNG UUP UVXY VIXM VIXY VXX VXZ"
+    " XHB XLB XLE XLF XLI XLK XLP XLU XLV XLY XME XRT".split()
+)
+"""Funds whose options trade until 16:15 New York, by the lists that brokers publish."""
+
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
 class _Fields(msgspec.Struct):
     """What filters and lookups look at; a recording may lack the newer fields."""
 
@@ -138,3 +150,15 @@ def listing(symbol: str, exchange: str, name: str) -> bytes:
             "attributes": ["fractional_eh_enabled", "has_options"],
         }
     )
+
+
+def told_when_options_close(asset: bytes) -> bytes:
+    """Return *asset* with the attribute that says that its options close late, if they do.
+
+    Every other value stays the text it was: recordings are older than the attribute.
+    """
+    fields = msgspec.json.decode(asset, type=_Fields)
+    if fields.symbol not in LATE_CLOSING or _LATE_CLOSE in fields.attributes:
+        return asset
+    attributes = msgspec.json.encode([*fields.attributes, _LATE_CLOSE])
+    return msgspec.json.encode(_OBJECT.decode(asset) | {"attributes": msgspec.Raw(attributes)})

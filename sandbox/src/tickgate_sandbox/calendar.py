@@ -149,7 +149,10 @@ class ExchangeCalendar:
 
     def settlement(self, day: date) -> date:
         """Return the day on which trades of *day* settle, by the cycle in force then."""
-        cycle = next(days for first, days in _SETTLEMENT_CYCLES if day >= first)
-        for _ in range(cycle):
+        for _ in range(self.settlement_cycle(day)):
             day = self.after(day).day
         return day
+
+    def settlement_cycle(self, day: date) -> int:
+        """Return how many trading days after *day* its trades settle."""
+        return next(days for first, days in _SETTLEMENT_CYCLES if day >= first)

@@ -1,4 +1,4 @@
-"""The channels of Alpaca's stock streams, and the shape that a record has on them."""
+"""The channels of Alpaca's streams, and the shape that a record has on them."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import chain
 from typing import Final
 
 from aiohttp import web
@@ -19,7 +20,7 @@ from .counters import Counters
 from .faults import Faults
 from .keys import Keys, accepted
 from .limits import TokenBucket
-from .stream.feeds import STREAM_ROUTE
+from .stream.feeds import STREAM_ROUTES
 
 LONGEST_TARGET: Final = 16_384
 """Characters of path and query; 9,424 are known to work at Alpaca, its limit is not known."""
@@ -30,7 +31,11 @@ UNKNOWN_ENDPOINT: Final = "unknown"
 _METERED_STATUSES = frozenset({HTTPStatus.OK, HTTPStatus.BAD_REQUEST})
 """These answers tell the state of the limit. By the specification 429 does too; it does not."""
 
-_TRADING_PREFIXES = ("/v2/assets", "/v2/clock", "/v2/calendar")
+_TRADING_PREFIXES = ("/v2/assets", "/v2/clock", "/v2/calendar", "/v2/options")
+
+_NAMED_IN_PATHS = ("symbol", "underlying", "contract")
+_LISTED_IN_QUERIES = ("symbols", "underlying_symbols")
+"""Where a request names the symbols it asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +146,7 @@ def _is_exempt(request: web.Request) -> bool:
 
 def _is_handshake(request: web.Request) -> bool:
     upgrade = request.headers.get("Upgrade", "").lower() == "websocket"
-    return upgrade and _endpoint(request) in (STREAM_ROUTE, UNKNOWN_ENDPOINT)
+    return upgrade and _endpoint(request) in (*STREAM_ROUTES, UNKNOWN_ENDPOINT)
 
 
 def _endpoint(request: web.Request) -> str:
@@ -150,8 +155,9 @@ def _endpoint(request: web.Request) -> str:
 
 
 def _symbols(request: web.Request) -> set[str]:
-    asked = {request.match_info["symbol"]} if "symbol" in request.match_info else set()
-    return asked.union(filter(None, request.query.get("symbols", "").split(",")))
+    named = (request.match_info.get(name, "") for name in _NAMED_IN_PATHS)
+    listed = (request.query.get(name, "").split(",") for name in _LISTED_IN_QUERIES)
+    return set(filter(None, [*named, *chain.from_iterable(listed)]))
 
 
 async def mark(_request: web.Request, response: web.StreamResponse) -> None:

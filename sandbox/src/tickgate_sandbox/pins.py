@@ -6,8 +6,10 @@ from typing import Final
 
 import msgspec
 
-KINDS: Final = frozenset({"quotes", "trades", "bars", "snapshots", "assets"})
-"""What can be pinned."""
+KINDS: Final = frozenset(
+    {"quotes", "trades", "bars", "snapshots", "assets", "options", "contracts"}
+)
+"""What can be pinned. Of options: quotes, trades, snapshots as `options`, and contracts."""
 
 
 class Pins:
@@ -25,8 +27,8 @@ class Pins:
         """Serve *record* for *symbol* from now on.
 
         Args:
-            kind: One of `KINDS`. A quote, trade or bar also shows in snapshots.
-            symbol: The symbol, whether or not the market knows it.
+            kind: One of `KINDS`. A quote, trade or bar also shows in snapshots and chains.
+            symbol: The symbol, of a share or of a contract, whether or not the market knows it.
             record: Any JSON text.
 
         Raises:

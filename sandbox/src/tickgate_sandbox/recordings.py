@@ -6,6 +6,10 @@ The layout is fixed:
     trades/AAPL-2012-06-21.jsonl.gz         one stream trade a line
     bars/AAPL-1Min-2012-06-21.json.gz       {"bars": [...]}, minute bars; any suffix
     bars/AAPL-1Day-raw.json.gz              {"bars": [...]}, unadjusted daily bars
+    options/AAPL-2014-06-06.json.gz         {"snapshots": {...}}, a chain as it stood at some time of the day
+    options/AAPL-2014-06-06.contracts.json.gz       {"option_contracts": [...]}, what is known of its contracts
+    options/series/AAPL-2026-08-17T150522.json.gz   the same, with the New York time at which it stood
+    options-quotes/GOOG-2015-12-24.jsonl.gz one stream quote of any of its contracts a line
     alpaca-recorded/assets-2021-01.json.gz  {"body": [...]}, an answer of /v2/assets
 """
 
@@ -28,15 +32,17 @@ from .series import Series
 from .timestamps import parse_many
 
 _DAY_FILE = re.compile(r"(?P<symbol>[A-Z.]+)-(?P<day>\d{4}-\d\d-\d\d)\.jsonl\.gz")
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _MINUTE_BARS = re.compile(r"(?P<symbol>[A-Z.]+)-1Min-.*\.json\.gz")
 _DAILY_BARS = re.compile(r"(?P<symbol>[A-Z.]+)-1Day-raw\.json\.gz")
+_CHAIN = re.compile(r"(?P<symbol>[A-Z.]+)-\d{4}-\d\d-\d\d(?:T\d{6})?\.json\.gz")
 
 
 class RecordingError(ValueError):
     """A folder or file is not a recording in the layout above."""
 
 
-_UNREADABLE = (ValueError, OSError, EOFError, zlib.error, msgspec.DecodeError)
+UNREADABLE = (ValueError, OSError, EOFError, zlib.error, msgspec.DecodeError)
 """What reading a file that is no recording can raise."""
 
 
@@ -103,6 +109,15 @@ class _Files:
     daily_bars: list[Path] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class OptionFiles:
+    """The files that hold the options of one underlying, in the order of their names."""
+
+    chains: list[Path] = field(default_factory=list)
+    """Each may have a twin with its contracts."""
+    quotes: list[Path] = field(default_factory=list)
+
+
 class RecordingFolder:
     """What a folder of recordings holds, read from disk symbol by symbol."""
 
@@ -119,14 +134,30 @@ class RecordingFolder:
         self._folder = folder
         self._max_records = max_records
         self._files: defaultdict[str, _Files] = defaultdict(_Files)
+        self._options: defaultdict[str, OptionFiles] = defaultdict(OptionFiles)
         self._list_files()
-        if not self._files:
-            raise RecordingError(f"{folder} holds no recordings of quotes, trades or bars")
+        self._list_options()
+        if not self._files and not self._options:
+            raise RecordingError(f"{folder} holds no recordings of quotes, trades, bars or options")
 
     @property
     def symbols(self) -> frozenset[str]:
-        """The symbols that have any recording."""
+        """The symbols that have any recording of a stock."""
         return frozenset(self._files)
+
+    @property
+    def underlyings(self) -> frozenset[str]:
+        """The symbols that have any recording of options."""
+        return frozenset(self._options)
+
+    def option_files(self, underlying: str) -> OptionFiles:
+        """Return the files that hold the options of *underlying*."""
+        return self._options.get(underlying, OptionFiles())
+
+    def option_days(self, underlying: str) -> tuple[date, ...]:
+        """Return the days of which options of *underlying* are recorded, oldest first."""
+        files = self.option_files(underlying)
+        return tuple(sorted({recorded_day(path) for path in files.chains + files.quotes}))
 
     def days(self, symbol: str) -> tuple[date, ...]:
         """Return the days of which quotes or trades of *symbol* are recorded, oldest first."""
@@ -141,10 +172,10 @@ class RecordingFolder:
             RecordingError: a file is not what its name says.
         """
         files = self._files.get(symbol, _Files())
-        trades = self._series(self._lines(files.trades), files.trades)
+        trades = self._series(self.lines(files.trades), files.trades)
         return SymbolRecording(
             days=self.days(symbol),
-            quotes=self._series(self._lines(files.quotes), files.quotes),
+            quotes=self._series(self.lines(files.quotes), files.quotes),
             trades=trades,
             tape=RecordedTape(trades),
             prints=trades.select(_sets_price(trades)),
@@ -160,8 +191,8 @@ class RecordingFolder:
                 with gzip.open(path) as lines:
                     if line := lines.readline():
                         return msgspec.json.decode(line, type=_Kind).z
-            except _UNREADABLE as error:
-                raise _refusal([path], error) from error
+            except UNREADABLE as error:
+                raise refusal([path], error) from error
         return ""
 
     def assets(self) -> list[bytes]:
@@ -171,8 +202,8 @@ class RecordingFolder:
             return []
         try:
             answer = msgspec.json.decode(gzip.decompress(found[-1].read_bytes()), type=_Answer)
-        except _UNREADABLE as error:
-            raise _refusal(found[-1:], error) from error
+        except UNREADABLE as error:
+            raise refusal(found[-1:], error) from error
         return [bytes(asset) for asset in answer.body]
 
     def _list_files(self) -> None:
@@ -190,7 +221,18 @@ class RecordingFolder:
             elif match := _DAILY_BARS.fullmatch(path.name):
                 self._files[match["symbol"]].daily_bars.append(path)
 
-    def _lines(self, paths: list[Path]) -> Iterator[bytes]:
+    def _list_options(self) -> None:
+        for path in sorted(
+            [*self._folder.glob("options/*"), *self._folder.glob("options/series/*")]
+        ):
+            if match := _CHAIN.fullmatch(path.name):
+                self._options[match["symbol"]].chains.append(path)
+        for path in sorted(self._folder.glob("options-quotes/*")):
+            if match := _DAY_FILE.fullmatch(path.name):
+                self._options[match["symbol"]].quotes.append(path)
+
+    def lines(self, paths: Sequence[Path]) -> Iterator[bytes]:
+        """Yield the lines of *paths*, of each as many as may be read."""
         for path in paths:
             yield from gzip.decompress(path.read_bytes()).splitlines()[: self._max_records]
 
@@ -198,11 +240,20 @@ class RecordingFolder:
     def _series(records: Iterator[bytes], sources: list[Path]) -> Series:
         try:
             return Series.of(records)
-        except _UNREADABLE as error:
-            raise _refusal(sources, error) from error
+        except UNREADABLE as error:
+            raise refusal(sources, error) from error
 
 
-def _refusal(paths: Sequence[Path], error: Exception) -> RecordingError:
+def recorded_day(path: Path) -> date:
+    """Return the New York day that the name of a recording holds."""
+    day = _DAY.search(path.name)
+    if day is None:
+        raise RecordingError(f"{path.name} names no day")
+    return date.fromisoformat(day[0])
+
+
+def refusal(paths: Sequence[Path], error: Exception) -> RecordingError:
+    """Return the error to raise when reading *paths* has raised *error*."""
     names = ", ".join(path.name for path in paths)
     return RecordingError(f"cannot read {names}: {error}")
 

@@ -1,7 +1,7 @@
 """Changes to an answer that leave every value in it as the text it was.
 
-Only what is told by symbol is changed: latest records, snapshots and assets. Any other answer,
-such as a clock, a calendar or a list of codes, passes untouched.
+Only what is told by symbol is changed: records, snapshots, chains, contracts and assets. Any
+other answer, such as a clock, a calendar or a list of codes, passes untouched.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import msgspec
 
 from .symbols import well_formed
 
-_ENVELOPES = ("quotes", "trades", "bars")
+_ENVELOPES = ("quotes", "trades", "bars", "snapshots")
+_LIST = "option_contracts"
+"""The envelope of things that carry their symbol themselves."""
 
 _Object = dict[str, msgspec.Raw]
 _OBJECT = msgspec.json.Decoder(_Object)
@@ -24,6 +26,8 @@ def rename_symbol(body: bytes, symbol: str) -> bytes:
     """Return the answer *body* with its first symbol replaced by *symbol*."""
     if body.startswith(b"["):
         return msgspec.json.encode(_first_renamed(_ARRAY.decode(body), symbol))
+    if (listed := _listed(body)) is not None:
+        return _relisted(body, _first_renamed(listed, symbol))
     if _symbol(body) is not None:
         return bytes(_under(body, symbol))
     return _map_by_symbol(body, lambda entries: _first_under(entries, symbol))
@@ -32,11 +36,27 @@ def rename_symbol(body: bytes, symbol: str) -> bytes:
 def drop_symbols(body: bytes, symbols: Collection[str]) -> bytes:
     """Return the answer *body* to a question about many symbols without *symbols*."""
     if body.startswith(b"["):
-        answers = _ARRAY.decode(body)
-        return msgspec.json.encode([one for one in answers if _symbol(one) not in symbols])
+        return msgspec.json.encode(_without(_ARRAY.decode(body), symbols))
+    if (listed := _listed(body)) is not None:
+        return _relisted(body, _without(listed, symbols))
     return _map_by_symbol(
         body, lambda entries: {name: raw for name, raw in entries.items() if name not in symbols}
     )
+
+
+def _listed(body: bytes) -> list[msgspec.Raw] | None:
+    """Return what *body* lists in an envelope, or None when it lists nothing."""
+    listed = _fields(body).get(_LIST)
+    return _ARRAY.decode(listed) if listed is not None else None
+
+
+def _relisted(body: bytes, listed: list[msgspec.Raw]) -> bytes:
+    fields: dict[str, Any] = _fields(body) | {_LIST: listed}
+    return msgspec.json.encode(fields)
+
+
+def _without(answers: list[msgspec.Raw], symbols: Collection[str]) -> list[msgspec.Raw]:
+    return [one for one in answers if _symbol(one) not in symbols]
 
 
 def _map_by_symbol(body: bytes, change: Callable[[_Object], _Object]) -> bytes:

@@ -60,6 +60,11 @@ class Series:
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._records)
 
+    @property
+    def times(self) -> Sequence[int]:
+        """The times of the records in nanoseconds since the epoch, oldest first."""
+        return self._times
+
     def select(self, kept: Iterable[bool]) -> Series:
         """Return the records for which *kept* holds true, one flag a record."""
         flags = list(kept)

@@ -10,16 +10,22 @@ from typing import Final
 
 from aiohttp import web
 
-from .assets import AssetDirectory, built_in_assets, listing_on_tape
+from .assets import AssetDirectory, built_in_assets, listing_on_tape, told_when_options_close
 from .calendar import FIRST_DAY, ExchangeCalendar
 from .clock import MarketClock
 from .control import ControlApi
 from .counters import Counters
+from .fakepaca import FakepacaSource
 from .faults import Faults
 from .gate import LONGEST_TARGET, Buckets, Gate, mark
 from .keys import Keys
 from .limits import TokenBucket
 from .market import Market
+from .options.api import OptionsApi
+from .options.contracts import ContractsApi
+from .options.market import OptionMarket
+from .options.replay import ReplayOptions
+from .options.synthetic import SyntheticOptions
 from .pins import Pins
 from .recordings import RecordingFolder
 from .replay import ReplayMarket, Shift
@@ -27,6 +33,7 @@ from .settings import SandboxSettings, SettingsError
 from .stocks import StocksApi
 from .stream.control import StreamControlApi
 from .stream.faults import StreamFaults
+from .stream.feeds import Content
 from .stream.session import Account
 from .stream.slots import Slots
 from .stream.stream import Stream
@@ -40,6 +47,9 @@ _START_HOUR = 10
 _GRACE: Final = 1.0
 """Seconds that requests under way are given when the sandbox stops."""
 
+_CLOSED_HOUR = 17
+"""New York hour at which a replay of nothing but options starts: all of that day's chains stand."""
+
 Nanoseconds = Callable[[], int]
 
 
@@ -52,7 +62,9 @@ class Sandbox:
     port: int
     """The port it listens on."""
     market: Market
-    """The records it serves."""
+    """The records of shares that it serves."""
+    options: OptionMarket
+    """The options that it serves."""
     clock: MarketClock
     """Market time."""
     counters: Counters
@@ -62,7 +74,7 @@ class Sandbox:
     pins: Pins
     """Records served in the place of the market's own."""
     stream: Stream
-    """The stock stream: what is sent on it, and how it fails."""
+    """The streams: what is sent on them, and how they fail."""
 
     @property
     def stream_url(self) -> str:
@@ -95,23 +107,31 @@ async def sandbox(
     # The holiday tables are read on first use: now, not in the first answer.
     calendar.after(FIRST_DAY)
     offer = _synthetic if settings.replay is None else _replay
-    market, assets, start = offer(settings, calendar)
+    market, options, assets, start = offer(settings, calendar)
     await market.load(settings.symbols)
+    await options.load(settings.symbols)
     # Market time begins last: whatever came before may have taken seconds.
     clock = MarketClock(start(wall_ns()), settings.speed, monotonic_ns)
     account = _account(settings, counters)
-    stream = Stream(market, clock, account, settings.seed)
+    sources = {
+        Content.STOCKS: market,
+        Content.OPTIONS: options,
+        Content.TEST: FakepacaSource(settings.seed),
+    }
+    stream = Stream(sources, clock, account)
     gate = Gate(counters, faults, account.keys, _buckets(settings, monotonic_ns))
     app = web.Application(middlewares=gate.middlewares())
     app.on_response_prepare.append(mark)
     app.add_routes(StocksApi(market, clock, pins, settings.plan).routes())
+    app.add_routes(OptionsApi(options, clock, pins, settings.plan).routes())
+    app.add_routes(ContractsApi(options, assets, calendar, clock, pins).routes())
     app.add_routes(TradingApi(assets, calendar, clock, pins).routes())
     app.add_routes(ControlApi(calendar, clock, counters, faults, pins).routes())
     app.add_routes(stream.routes())
     app.add_routes(StreamControlApi(calendar, stream).routes())
     async with _listening(app, settings.address, faults, stream) as (host, port):
         url = f"http://{host}:{port}"
-        yield Sandbox(url, port, market, clock, counters, faults, pins, stream)
+        yield Sandbox(url, port, market, options, clock, counters, faults, pins, stream)
 
 
 @asynccontextmanager
@@ -143,8 +163,9 @@ async def _listening(
         await runner.cleanup()
 
 
-_Offer = tuple[Market, AssetDirectory, Callable[[int], int]]
-"""A market, the assets listed beside it, and what starts it: wall clock in, market time out."""
+_Offer = tuple[Market, OptionMarket, AssetDirectory, Callable[[int], int]]
+"""A market, its options, the assets listed beside them, and what starts them: wall clock in,
+market time out."""
 
 
 def _synthetic(settings: SandboxSettings, calendar: ExchangeCalendar) -> _Offer:
@@ -155,47 +176,53 @@ def _synthetic(settings: SandboxSettings, calendar: ExchangeCalendar) -> _Offer:
         step=settings.step,
         seed=settings.seed,
     )
+    options = SyntheticOptions(market, calendar, step=settings.step, seed=settings.seed)
 
     def start(now: int) -> int:
         return settings.start if settings.start is not None else now
 
-    return market, AssetDirectory(built_in_assets()), start
+    return market, options, AssetDirectory(built_in_assets()), start
 
 
 def _replay(settings: SandboxSettings, calendar: ExchangeCalendar) -> _Offer:
     if settings.replay is None:
         raise SettingsError("a replay needs a folder")
     folder = RecordingFolder(settings.replay, settings.max_records)
-    symbols = _chosen(settings, folder.symbols, "recordings")
+    symbols = _chosen(settings, folder.symbols | folder.underlyings, "recordings")
     at = settings.start
     recorded = at if at is not None else _default_start(folder, symbols)
     market = ReplayMarket(folder, calendar, only=symbols)
+    options = ReplayOptions(folder, calendar, only=symbols)
 
     def start(now: int) -> int:
         if not settings.shift_to_now:
             return recorded
-        market.shift = Shift.between(recorded, now)
+        market.shift = options.shift = Shift.between(recorded, now)
         return now
 
-    return market, AssetDirectory(_listed(folder)), start
+    return market, options, AssetDirectory(_listed(folder)), start
 
 
 def _default_start(folder: RecordingFolder, symbols: frozenset[str]) -> int:
     days = {day for symbol in symbols for day in folder.days(symbol)}
-    if not days:
-        raise SettingsError("only bars are recorded: name the instant to start from with at")
-    return new_york(max(days), _START_HOUR)
+    chains = {day for symbol in symbols for day in folder.option_days(symbol)}
+    if days:
+        return new_york(max(days), _START_HOUR)
+    if chains:
+        return new_york(max(chains), _CLOSED_HOUR)
+    raise SettingsError("only bars are recorded: name the instant to start from with at")
 
 
 def _listed(folder: RecordingFolder) -> list[bytes]:
     """Return the recorded assets, or built-in ones, and whatever else has recordings."""
     assets = folder.assets() or built_in_assets()
     known = AssetDirectory(assets)
-    return assets + [
+    assets += [
         listing_on_tape(symbol, folder.listing_tape(symbol))
-        for symbol in sorted(folder.symbols)
+        for symbol in sorted(folder.symbols | folder.underlyings)
         if symbol not in known
     ]
+    return list(map(told_when_options_close, assets))
 
 
 def _chosen(settings: SandboxSettings, offered: frozenset[str], what: str) -> frozenset[str]:

@@ -51,27 +51,31 @@ _CONDITIONS = {
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
-class _Dice:
+class Dice:
     """Small random numbers out of the random bits of one step."""
 
     __slots__ = ("_left",)
 
     def __init__(self, bits: int) -> None:
+        """Use up *bits*."""
         self._left = bits
 
     def below(self, limit: int) -> int:
+        """Return a number from 0 to before *limit*."""
         self._left, number = divmod(self._left, limit)
         return number
 
     def pick(self, letters: str) -> str:
+        """Return one of *letters*."""
         return letters[self.below(len(letters))]
 
     def lots(self, most: int) -> int:
+        """Return a size of up to *most* round lots, in shares."""
         return _ROUND_LOT * (1 + self.below(most))
 
 
 @lru_cache(maxsize=65_536)
-def _dollars(cents: int) -> Decimal:
+def dollars(cents: int) -> Decimal:
     """Return *cents* in dollars with no trailing zeros, as Alpaca writes prices."""
     whole, rest = divmod(cents, 100)
     return Decimal(f"{whole}.{rest:02}".rstrip("0").rstrip("."))
@@ -110,6 +114,11 @@ class SyntheticDay:
         """Return the quote that stood at *instant*."""
         index = self._index(instant)
         return self._quote(index) if index >= 0 else None
+
+    def middle(self, instant: int) -> int | None:
+        """Return the price in cents around which the quote at *instant* stood."""
+        index = self._index(instant)
+        return self._mids[index] if index >= 0 else None
 
     def trade(self, instant: int) -> bytes | None:
         """Return the last trade of the session that set a price."""
@@ -162,15 +171,15 @@ class SyntheticDay:
 
     def _quote(self, index: int) -> bytes:
         bid, ask = self._sides(index)
-        dice = _Dice(self._quote_bits[index] >> 1)
+        dice = Dice(self._quote_bits[index] >> 1)
         return _ENCODER.encode(
             {
                 "t": render(self._first + index * self._step),
                 "ax": dice.pick(_EXCHANGES),
-                "ap": _dollars(ask),
+                "ap": dollars(ask),
                 "as": dice.lots(20),
                 "bx": dice.pick(_EXCHANGES),
-                "bp": _dollars(bid),
+                "bp": dollars(bid),
                 "bs": dice.lots(20),
                 "c": ["R"],
                 "z": _TAPE,
@@ -179,7 +188,7 @@ class SyntheticDay:
 
     def _trade(self, index: int) -> tuple[Trade, tuple[str, ...]]:
         """Return a step's trade and its sale conditions."""
-        dice = _Dice(self._trade_bits[index])
+        dice = Dice(self._trade_bits[index])
         side = self._sides(index)[dice.below(2)]
         odd_lot = dice.below(_ODD_LOT_EVERY) == 0
         size = 1 + dice.below(_ROUND_LOT - 1) if odd_lot else dice.lots(9)
@@ -187,7 +196,7 @@ class SyntheticDay:
         time = self._first + index * self._step + 1 + dice.below(self._step // 2)
         in_session = self._open <= time < self._close
         conditions = _CONDITIONS[in_session, odd_lot]
-        return Trade(time, _dollars(side), size, weigh(conditions, _TAPE)), conditions
+        return Trade(time, dollars(side), size, weigh(conditions, _TAPE)), conditions
 
 
 def _trade_json(trade: Trade, conditions: tuple[str, ...], trade_id: int) -> bytes:
@@ -274,6 +283,13 @@ class SyntheticMarket:
             if (trade := day.trade(instant)) is not None:
                 return trade
         return None
+
+    def middle(self, symbol: str, instant: int) -> int:
+        """Return the price in cents around which the quote of *symbol* stood at *instant*."""
+        for day in self._newest_days(symbol, instant):
+            if (middle := day.middle(instant)) is not None:
+                return middle
+        return START_PRICES[symbol]
 
     def minute_bar(self, symbol: str, instant: int) -> bytes | None:
         """Return the newest minute bar that was complete at *instant*."""

@@ -9,7 +9,7 @@ from http import HTTPStatus
 import msgspec
 from aiohttp import web
 
-from .answers import NOT_FOUND, UNPROCESSABLE, Refusal, json_response
+from .answers import NOT_FOUND, Refusal, json_response, unprocessable
 from .assets import ASSET_CLASSES, EXCHANGES, STATUSES, AssetDirectory, AssetFilter
 from .calendar import FIRST_DAY, LAST_DAY, ExchangeCalendar, Session
 from .clock import MarketClock
@@ -91,10 +91,10 @@ class TradingApi:
         first = _date(request, "start", FIRST_DAY)
         last = _date(request, "end", LAST_DAY)
         if first > last:
-            raise _unprocessable("end should not be before start")
+            raise unprocessable("end should not be before start")
         by = request.query.get("date_type", _TRADING)
         if by not in (_TRADING, _SETTLEMENT):
-            raise _unprocessable(f"invalid date_type: {by}")
+            raise unprocessable(f"invalid date_type: {by}")
         days = self._by_settlement if by == _SETTLEMENT else self._by_trading_day
         return json_response(list(days(first, last)))
 
@@ -124,7 +124,7 @@ def _calendar_day(session: Session, settlement: date) -> dict[str, str]:
 def _choice(request: web.Request, name: str, choices: Collection[str]) -> str | None:
     value = request.query.get(name)
     if value is not None and value not in choices:
-        raise _unprocessable(f"invalid {name}: {value}")
+        raise unprocessable(f"invalid {name}: {value}")
     return value
 
 
@@ -136,9 +136,5 @@ def _date(request: web.Request, name: str, default: date) -> date:
     try:
         day = date.fromisoformat(text[:10])
     except ValueError as error:
-        raise _unprocessable(f"invalid {name}: {text}") from error
+        raise unprocessable(f"invalid {name}: {text}") from error
     return min(max(day, FIRST_DAY), LAST_DAY)
-
-
-def _unprocessable(message: str) -> Refusal:
-    return Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, message, UNPROCESSABLE)

@@ -1,1 +1,1 @@
-"""A stand-in for Alpaca's stock WebSocket."""
+"""A stand-in for Alpaca's WebSockets: the stock stream and the option stream."""

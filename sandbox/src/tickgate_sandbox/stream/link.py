@@ -35,6 +35,11 @@ class Link:
         self.closed_in_order = False
         """Whether it ended with a close frame, the client's or ours."""
 
+    @property
+    def is_binary(self) -> bool:
+        """Whether its frames are binary, which is to say that it speaks MessagePack."""
+        return self._encoding.frame_type is WSMsgType.BINARY
+
     async def receive(self) -> WSMessage:
         """Return the next frame of the client, or one of `ENDS`."""
         message = await self._socket.receive()

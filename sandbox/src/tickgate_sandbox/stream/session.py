@@ -211,6 +211,8 @@ class Session:
                 raise StreamRefusal(refusals.INVALID_SYNTAX)
 
     async def _authenticate(self, request: Mapping[str, Any]) -> None:
+        if self.feed.msgpack_only and not self.link.is_binary:
+            raise StreamRefusal(refusals.MSGPACK_ONLY)
         if self.authenticated:
             raise StreamRefusal(refusals.ALREADY_AUTHENTICATED)
         await self._wait_if_slow()
@@ -300,4 +302,4 @@ class Session:
 
 def _symbols(lists: Lists, offered: frozenset[str]) -> frozenset[str]:
     named = frozenset[str]().union(*lists.values())
-    return offered if STAR in named else named & offered
+    return named - {STAR} | offered if STAR in named else named

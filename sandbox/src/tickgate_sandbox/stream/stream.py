@@ -13,10 +13,9 @@ from aiohttp import web
 
 from ..channels import CHANNELS, PLAYED, Pair
 from ..clock import MarketClock
-from ..fakepaca import FakepacaSource
 from ..market import Source
 from .faults import AnyStreamFault, ArmedFault, Handshake, StreamFaults, SuddenFault
-from .feeds import FEEDS, STREAM_PATH, TEST, Feed
+from .feeds import FEEDS, STREAM_PATHS, Content, Feed
 from .link import Link
 from .player import Item, played
 from .session import Account, Credentials, Session
@@ -53,12 +52,13 @@ class Played:
 
 
 class Stream:
-    """Alpaca's stock stream at `/v2/` and the name of a feed."""
+    """Alpaca's streams, each at the version and the name of its feed."""
 
-    def __init__(self, market: Source, clock: MarketClock, account: Account, seed: int) -> None:
-        """Stream *market* at the time of *clock*; *seed* makes up the test feed."""
-        self._market = market
-        self._fakepaca = FakepacaSource(seed)
+    def __init__(
+        self, sources: Mapping[Content, Source], clock: MarketClock, account: Account
+    ) -> None:
+        """Stream *sources*, one for every kind of content, at the time of *clock*."""
+        self._sources = sources
         self._clock = clock
         self._account = account
         self._sessions: set[Session] = set()
@@ -71,7 +71,7 @@ class Stream:
 
     def routes(self) -> Sequence[web.RouteDef]:
         """Return the endpoints of the stream."""
-        return [web.get(STREAM_PATH, self._serve)]
+        return [web.get(path, self._serve) for path in STREAM_PATHS]
 
     def clients(self, feed: str | None = None) -> int:
         """Return how many clients are authenticated, on *feed* or on any."""
@@ -173,7 +173,7 @@ class Stream:
         return socket
 
     async def _converse(self, link: Link, feed: Feed, credentials: Credentials | None) -> None:
-        session = Session(link, feed, self._account, self._source(feed), self._clock)
+        session = Session(link, feed, self._account, self._sources[feed.content], self._clock)
         self._sessions.add(session)
         try:
             await session.run(credentials)
@@ -185,13 +185,11 @@ class Stream:
     ) -> Counter[Pair]:
         pairs = {pair for pair in session.followed() if pair[0] in channels}
         sent: Counter[Pair] = Counter()
-        async for items in played(self._source(session.feed), pairs, start, end):
+        source = self._sources[session.feed.content]
+        async for items in played(source, pairs, start, end):
             count = await session.send(items)
             sent.update(item.pair for item in items[:count])
         return sent
-
-    def _source(self, feed: Feed) -> Source:
-        return self._fakepaca if feed.name == TEST else self._market
 
     def _authenticated(self, feed: str | None) -> list[Session]:
         return [

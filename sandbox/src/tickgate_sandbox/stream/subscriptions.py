@@ -6,19 +6,14 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from ..channels import TYPES, WITH_TRADES, Pair
-from ..fakepaca import SYMBOL
-from ..symbols import well_formed
 from .feeds import Feed
-from .refusals import INVALID_SYNTAX, NO_SUCH_CHANNEL, SYMBOL_LIMIT, StreamRefusal
+from .refusals import INVALID_SYNTAX, NO_STAR, NO_SUCH_CHANNEL, SYMBOL_LIMIT, StreamRefusal
 
 STAR: Final = "*"
 """Every symbol."""
 
 _OTHER_STREAMS = frozenset({"orderbooks", "news"})
-"""Channels that Alpaca has, though not on a stock stream."""
-
-_LIMITED = ("trades", "quotes")
-"""Channels whose symbols the basic plan counts: bars are free."""
+"""Channels that Alpaca has, though not on these streams."""
 
 Lists = Mapping[str, Collection[str]]
 """Symbols by channel, as a request names them."""
@@ -32,7 +27,7 @@ def read_lists(named: Mapping[Any, Any], feed: Feed) -> Lists:
     """
     for channel in named:
         _check_channel(channel, feed)
-    lists = {channel: _symbols(value) for channel, value in named.items()}
+    lists = {channel: _symbols(value, feed) for channel, value in named.items()}
     # Other clients of Alpaca send the lists that they do not use along with the others.
     lists = {channel: symbols for channel, symbols in lists.items() if symbols}
     if not lists:
@@ -47,16 +42,16 @@ def _check_channel(channel: Any, feed: Feed) -> None:
     raise StreamRefusal(NO_SUCH_CHANNEL if known else INVALID_SYNTAX)
 
 
-def _symbols(value: Any) -> list[str]:
+def _symbols(value: Any, feed: Feed) -> list[str]:
     if value is None:
         return []
-    if not isinstance(value, list) or not all(map(_acceptable, value)):
+    if not isinstance(value, list) or not all(_is_acceptable(one, feed) for one in value):
         raise StreamRefusal(INVALID_SYNTAX)
     return list(dict.fromkeys(value))
 
 
-def _acceptable(symbol: Any) -> bool:
-    return isinstance(symbol, str) and (symbol in (STAR, SYMBOL) or well_formed(symbol))
+def _is_acceptable(symbol: Any, feed: Feed) -> bool:
+    return isinstance(symbol, str) and (symbol == STAR or feed.is_symbol(symbol))
 
 
 class Subscriptions:
@@ -67,7 +62,7 @@ class Subscriptions:
 
         Args:
             feed: Where they are made.
-            limit: How many symbols may have trades or quotes; None sets no limit.
+            limit: How many symbols the limited channels may have; None sets no limit.
         """
         self._feed = feed
         self._limit = limit
@@ -77,12 +72,17 @@ class Subscriptions:
         """Refuse to subscribe to *lists* when that would be too many symbols.
 
         Raises:
-            StreamRefusal: it would.
+            StreamRefusal: it would, or `*` is among them where it may not be.
         """
+        if any(STAR in lists.get(channel, ()) for channel in self._feed.starless):
+            raise StreamRefusal(NO_STAR)
         if self._limit is None:
             return
         limited = set[str]().union(
-            *(self._symbols[channel].union(lists.get(channel, ())) for channel in _LIMITED)
+            *(
+                self._symbols[channel].union(lists.get(channel, ()))
+                for channel in self._feed.limited
+            )
         )
         if STAR in limited or len(limited) > self._limit:
             raise StreamRefusal(SYMBOL_LIMIT)

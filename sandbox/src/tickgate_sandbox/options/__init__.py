@@ -1,0 +1,1 @@
+"""Options: chains and contracts, recorded or made up, and the endpoints that tell of them."""
