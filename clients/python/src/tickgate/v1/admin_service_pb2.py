@@ -28,17 +28,17 @@ from tickgate.v1 import error_reason_pb2 as tickgate_dot_v1_dot_error__reason__p
 from tickgate.v1 import provenance_pb2 as tickgate_dot_v1_dot_provenance__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftickgate/v1/admin_service.proto\x12\x0btickgate.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etickgate/v1/error_reason.proto\x1a\x1ctickgate/v1/provenance.proto\"\x7f\n\x16InvalidateCacheRequest\x12\x0f\n\x07symbols\x18\x01 \x03(\t\x12$\n\x04\x66\x65\x65\x64\x18\x02 \x01(\x0e\x32\x11.tickgate.v1.FeedH\x00\x88\x01\x01\x12%\n\x05kinds\x18\x03 \x03(\x0e\x32\x16.tickgate.v1.ValueKindB\x07\n\x05_feed\"\x8f\x01\n\x17InvalidateCacheResponse\x12\x16\n\x0ememory_entries\x18\x01 \x01(\x04\x12\x1a\n\rredis_entries\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12.\n\nserve_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x10\n\x0e_redis_entries\"\xd7\x01\n\x11ListErrorsRequest\x12)\n\x07reasons\x18\x01 \x03(\x0e\x32\x18.tickgate.v1.ErrorReason\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"\x82\x01\n\x12ListErrorsResponse\x12(\n\x06\x65rrors\x18\x01 \x03(\x0b\x32\x18.tickgate.v1.ErrorRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12)\n\x05place\x18\x03 \x01(\x0e\x32\x1a.tickgate.v1.ErrorLogPlace\"\xbc\x01\n\x0b\x45rrorRecord\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12(\n\x06reason\x18\x03 \x01(\x0e\x32\x18.tickgate.v1.ErrorReason\x12\x0f\n\x07message\x18\x04 \x01(\t\x12(\n\x07\x63ontext\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*l\n\tValueKind\x12\x1a\n\x16VALUE_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10VALUE_KIND_QUOTE\x10\x01\x12\x14\n\x10VALUE_KIND_TRADE\x10\x02\x12\x17\n\x13VALUE_KIND_SNAPSHOT\x10\x03*h\n\rErrorLogPlace\x12\x1f\n\x1b\x45RROR_LOG_PLACE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45RROR_LOG_PLACE_RING\x10\x01\x12\x1c\n\x18\x45RROR_LOG_PLACE_POSTGRES\x10\x02\x32\xbb\x01\n\x0c\x41\x64minService\x12\\\n\x0fInvalidateCache\x12#.tickgate.v1.InvalidateCacheRequest\x1a$.tickgate.v1.InvalidateCacheResponse\x12M\n\nListErrors\x12\x1e.tickgate.v1.ListErrorsRequest\x1a\x1f.tickgate.v1.ListErrorsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftickgate/v1/admin_service.proto\x12\x0btickgate.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etickgate/v1/error_reason.proto\x1a\x1ctickgate/v1/provenance.proto\"\x7f\n\x16InvalidateCacheRequest\x12\x0f\n\x07symbols\x18\x01 \x03(\t\x12$\n\x04\x66\x65\x65\x64\x18\x02 \x01(\x0e\x32\x11.tickgate.v1.FeedH\x00\x88\x01\x01\x12%\n\x05kinds\x18\x03 \x03(\x0e\x32\x16.tickgate.v1.ValueKindB\x07\n\x05_feed\"\x8f\x01\n\x17InvalidateCacheResponse\x12\x16\n\x0ememory_entries\x18\x01 \x01(\x04\x12\x1a\n\rredis_entries\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12.\n\nserve_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x10\n\x0e_redis_entries\"\xd7\x01\n\x11ListErrorsRequest\x12)\n\x07reasons\x18\x01 \x03(\x0e\x32\x18.tickgate.v1.ErrorReason\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"\x82\x01\n\x12ListErrorsResponse\x12(\n\x06\x65rrors\x18\x01 \x03(\x0b\x32\x18.tickgate.v1.ErrorRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12)\n\x05place\x18\x03 \x01(\x0e\x32\x1a.tickgate.v1.ErrorLogPlace\"\xbc\x01\n\x0b\x45rrorRecord\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12(\n\x06reason\x18\x03 \x01(\x0e\x32\x18.tickgate.v1.ErrorReason\x12\x0f\n\x07message\x18\x04 \x01(\t\x12(\n\x07\x63ontext\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xa6\x01\n\tValueKind\x12\x1a\n\x16VALUE_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10VALUE_KIND_QUOTE\x10\x01\x12\x14\n\x10VALUE_KIND_TRADE\x10\x02\x12\x17\n\x13VALUE_KIND_SNAPSHOT\x10\x03\x12\x1b\n\x17VALUE_KIND_OPTION_QUOTE\x10\x04\x12\x1b\n\x17VALUE_KIND_OPTION_CHAIN\x10\x05*h\n\rErrorLogPlace\x12\x1f\n\x1b\x45RROR_LOG_PLACE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45RROR_LOG_PLACE_RING\x10\x01\x12\x1c\n\x18\x45RROR_LOG_PLACE_POSTGRES\x10\x02\x32\xbb\x01\n\x0c\x41\x64minService\x12\\\n\x0fInvalidateCache\x12#.tickgate.v1.InvalidateCacheRequest\x1a$.tickgate.v1.InvalidateCacheResponse\x12M\n\nListErrors\x12\x1e.tickgate.v1.ListErrorsRequest\x1a\x1f.tickgate.v1.ListErrorsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tickgate.v1.admin_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VALUEKIND']._serialized_start=990
-  _globals['_VALUEKIND']._serialized_end=1098
-  _globals['_ERRORLOGPLACE']._serialized_start=1100
-  _globals['_ERRORLOGPLACE']._serialized_end=1204
+  _globals['_VALUEKIND']._serialized_start=991
+  _globals['_VALUEKIND']._serialized_end=1157
+  _globals['_ERRORLOGPLACE']._serialized_start=1159
+  _globals['_ERRORLOGPLACE']._serialized_end=1263
   _globals['_INVALIDATECACHEREQUEST']._serialized_start=173
   _globals['_INVALIDATECACHEREQUEST']._serialized_end=300
   _globals['_INVALIDATECACHERESPONSE']._serialized_start=303
@@ -49,6 +49,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTERRORSRESPONSE']._serialized_end=797
   _globals['_ERRORRECORD']._serialized_start=800
   _globals['_ERRORRECORD']._serialized_end=988
-  _globals['_ADMINSERVICE']._serialized_start=1207
-  _globals['_ADMINSERVICE']._serialized_end=1394
+  _globals['_ADMINSERVICE']._serialized_start=1266
+  _globals['_ADMINSERVICE']._serialized_end=1453
 # @@protoc_insertion_point(module_scope)

@@ -37,6 +37,10 @@ class _ValueKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """Latest trades."""
     VALUE_KIND_SNAPSHOT: _ValueKind.ValueType  # 3
     """Snapshots."""
+    VALUE_KIND_OPTION_QUOTE: _ValueKind.ValueType  # 4
+    """Option quotes."""
+    VALUE_KIND_OPTION_CHAIN: _ValueKind.ValueType  # 5
+    """Option chains, by their underlying, and lists of contracts with them. They are in memory only."""
 
 class ValueKind(_ValueKind, metaclass=_ValueKindEnumTypeWrapper):
     """ValueKind is a kind of value that tiers hold."""
@@ -49,6 +53,10 @@ VALUE_KIND_TRADE: ValueKind.ValueType  # 2
 """Latest trades."""
 VALUE_KIND_SNAPSHOT: ValueKind.ValueType  # 3
 """Snapshots."""
+VALUE_KIND_OPTION_QUOTE: ValueKind.ValueType  # 4
+"""Option quotes."""
+VALUE_KIND_OPTION_CHAIN: ValueKind.ValueType  # 5
+"""Option chains, by their underlying, and lists of contracts with them. They are in memory only."""
 Global___ValueKind: typing_extensions.TypeAlias = ValueKind
 
 class _ErrorLogPlace:
@@ -88,7 +96,7 @@ class InvalidateCacheRequest(google.protobuf.message.Message):
     """Feed. Unset means every feed."""
     @property
     def symbols(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Symbols, at most 200, none twice. Empty means every symbol."""
+        """Stock symbols and OCC symbols, at most 200, none twice. Empty means every symbol."""
 
     @property
     def kinds(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[Global___ValueKind.ValueType]:

@@ -59,6 +59,12 @@ class _CodeKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     """Trade condition codes of one tape, as in Trade.conditions."""
     CODE_KIND_QUOTE_CONDITION: _CodeKind.ValueType  # 3
     """Quote condition codes of one tape, as in Quote.conditions."""
+    CODE_KIND_OPTION_EXCHANGE: _CodeKind.ValueType  # 4
+    """Codes of option exchanges, which are others than those of stocks."""
+    CODE_KIND_OPTION_TRADE_CONDITION: _CodeKind.ValueType  # 5
+    """Condition codes of option trades."""
+    CODE_KIND_OPTION_QUOTE_CONDITION: _CodeKind.ValueType  # 6
+    """Condition codes of option quotes."""
 
 class CodeKind(_CodeKind, metaclass=_CodeKindEnumTypeWrapper):
     """CodeKind is a table of codes."""
@@ -71,6 +77,12 @@ CODE_KIND_TRADE_CONDITION: CodeKind.ValueType  # 2
 """Trade condition codes of one tape, as in Trade.conditions."""
 CODE_KIND_QUOTE_CONDITION: CodeKind.ValueType  # 3
 """Quote condition codes of one tape, as in Quote.conditions."""
+CODE_KIND_OPTION_EXCHANGE: CodeKind.ValueType  # 4
+"""Codes of option exchanges, which are others than those of stocks."""
+CODE_KIND_OPTION_TRADE_CONDITION: CodeKind.ValueType  # 5
+"""Condition codes of option trades."""
+CODE_KIND_OPTION_QUOTE_CONDITION: CodeKind.ValueType  # 6
+"""Condition codes of option quotes."""
 Global___CodeKind: typing_extensions.TypeAlias = CodeKind
 
 @typing.final

@@ -114,7 +114,7 @@ class Quote(google.protobuf.message.Message):
     LATEST_TRADE_UNAVAILABLE_FIELD_NUMBER: builtins.int
     RULE_FLAGS_FIELD_NUMBER: builtins.int
     symbol: builtins.str
-    """Symbol as asked, such as "BRK.B"."""
+    """Symbol as asked, such as "BRK.B"; the OCC symbol of an option."""
     tape: builtins.str
     """Tape the symbol is reported on: A New York, B regional and ETFs, C Nasdaq, N overnight, O over the counter. Unset
     when not sent.
@@ -196,8 +196,8 @@ class QuoteSide(google.protobuf.message.Message):
     SIZE_FIELD_NUMBER: builtins.int
     EXCHANGE_FIELD_NUMBER: builtins.int
     size: builtins.int
-    """Shares offered at that price. Alpaca counts shares since 2025-11-03 and round lots before. Unset when not sent;
-    zero when zero was sent.
+    """Shares offered at that price; contracts for an option. Alpaca counts shares since 2025-11-03 and round lots before.
+    Unset when not sent; zero when zero was sent.
     """
     exchange: builtins.str
     """Code of the venue that holds the side, such as "Q". ReferenceService.ListCodes explains it. Unset when not sent."""

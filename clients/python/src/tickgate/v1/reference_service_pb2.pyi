@@ -284,7 +284,7 @@ class ListCodesRequest(google.protobuf.message.Message):
     kind: tickgate.v1.asset_pb2.CodeKind.ValueType
     """The table."""
     tape: builtins.str
-    """Tape whose conditions are meant: "A", "B" or "C". Required for condition codes, refused for exchange codes."""
+    """Tape whose conditions are meant: "A", "B" or "C". Required for condition codes of stocks, refused for all others."""
     strict: builtins.bool
     """Fail the call instead of returning DataUnavailable."""
     def __init__(

@@ -230,6 +230,8 @@ class GetStatusResponse(google.protobuf.message.Message):
     ERROR_LOG_FIELD_NUMBER: builtins.int
     FEEDS_FIELD_NUMBER: builtins.int
     STREAMS_FIELD_NUMBER: builtins.int
+    DEFAULT_OPTION_FEED_FIELD_NUMBER: builtins.int
+    OPTION_CHAINS_FIELD_NUMBER: builtins.int
     version: builtins.str
     """Version of the gateway."""
     environment: builtins.str
@@ -242,6 +244,8 @@ class GetStatusResponse(google.protobuf.message.Message):
     """Session of the market. Unset when not known."""
     calls_in_flight: builtins.int
     """Calls in flight, this one included."""
+    default_option_feed: tickgate.v1.provenance_pb2.Feed.ValueType
+    """Feed used for options when a request names none."""
     @property
     def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When the gateway started."""
@@ -286,6 +290,10 @@ class GetStatusResponse(google.protobuf.message.Message):
     def streams(self) -> Global___StreamsStatus:
         """The streams of this process."""
 
+    @property
+    def option_chains(self) -> Global___OptionChainsStatus:
+        """The option chains that this process holds."""
+
     def __init__(
         self,
         *,
@@ -306,12 +314,60 @@ class GetStatusResponse(google.protobuf.message.Message):
         error_log: Global___ErrorLogStatus | None = ...,
         feeds: collections.abc.Iterable[Global___FeedStatus] | None = ...,
         streams: Global___StreamsStatus | None = ...,
+        default_option_feed: tickgate.v1.provenance_pb2.Feed.ValueType = ...,
+        option_chains: Global___OptionChainsStatus | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_market_session", b"_market_session", "error_log", b"error_log", "market_session", b"market_session", "market_time", b"market_time", "serve_time", b"serve_time", "start_time", b"start_time", "streams", b"streams"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_market_session", b"_market_session", "budgets", b"budgets", "calls_in_flight", b"calls_in_flight", "default_stock_feed", b"default_stock_feed", "environment", b"environment", "error_log", b"error_log", "feeds", b"feeds", "market_session", b"market_session", "market_time", b"market_time", "refusals", b"refusals", "rule_flags", b"rule_flags", "serve_time", b"serve_time", "source", b"source", "start_time", b"start_time", "streams", b"streams", "tiers", b"tiers", "upstreams", b"upstreams", "version", b"version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_market_session", b"_market_session", "error_log", b"error_log", "market_session", b"market_session", "market_time", b"market_time", "option_chains", b"option_chains", "serve_time", b"serve_time", "start_time", b"start_time", "streams", b"streams"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_market_session", b"_market_session", "budgets", b"budgets", "calls_in_flight", b"calls_in_flight", "default_option_feed", b"default_option_feed", "default_stock_feed", b"default_stock_feed", "environment", b"environment", "error_log", b"error_log", "feeds", b"feeds", "market_session", b"market_session", "market_time", b"market_time", "option_chains", b"option_chains", "refusals", b"refusals", "rule_flags", b"rule_flags", "serve_time", b"serve_time", "source", b"source", "start_time", b"start_time", "streams", b"streams", "tiers", b"tiers", "upstreams", b"upstreams", "version", b"version"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_market_session", b"_market_session"]) -> typing.Literal["market_session"] | None: ...
 
 Global___GetStatusResponse: typing_extensions.TypeAlias = GetStatusResponse
+
+@typing.final
+class OptionChainsStatus(google.protobuf.message.Message):
+    """OptionChainsStatus is what the chains that all callers share have cost and saved. Counts are since start_time."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CHAINS_FIELD_NUMBER: builtins.int
+    CONTRACTS_FIELD_NUMBER: builtins.int
+    CAPACITY_FIELD_NUMBER: builtins.int
+    HITS_FIELD_NUMBER: builtins.int
+    LOADS_FIELD_NUMBER: builtins.int
+    REFRESHES_FIELD_NUMBER: builtins.int
+    FAILURES_FIELD_NUMBER: builtins.int
+    EVICTIONS_FIELD_NUMBER: builtins.int
+    chains: builtins.int
+    """Chains held, one for each underlying and feed."""
+    contracts: builtins.int
+    """Contracts in them."""
+    capacity: builtins.int
+    """Contracts that fit; the chain that nobody has asked for longest makes room."""
+    hits: builtins.int
+    """Answers from a chain that was fresh enough."""
+    loads: builtins.int
+    """Times that a chain was read page by page."""
+    refreshes: builtins.int
+    """Times that a chain was asked what has moved since."""
+    failures: builtins.int
+    """Loads and refreshes that failed."""
+    evictions: builtins.int
+    """Chains dropped to make room."""
+    def __init__(
+        self,
+        *,
+        chains: builtins.int = ...,
+        contracts: builtins.int = ...,
+        capacity: builtins.int = ...,
+        hits: builtins.int = ...,
+        loads: builtins.int = ...,
+        refreshes: builtins.int = ...,
+        failures: builtins.int = ...,
+        evictions: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["capacity", b"capacity", "chains", b"chains", "contracts", b"contracts", "evictions", b"evictions", "failures", b"failures", "hits", b"hits", "loads", b"loads", "refreshes", b"refreshes"]) -> None: ...
+
+Global___OptionChainsStatus: typing_extensions.TypeAlias = OptionChainsStatus
 
 @typing.final
 class FeedStatus(google.protobuf.message.Message):
@@ -344,7 +400,9 @@ class FeedStatus(google.protobuf.message.Message):
     epoch: builtins.str
     """Names this process's session on the feed. Empty before the first subscription."""
     symbol_limit: builtins.int
-    """Symbols that the plan allows on quotes and trades together. Unset where there is no limit."""
+    """Symbols that the plan allows on quotes and trades together; on quotes alone for an option feed. Unset where there is no
+    limit.
+    """
     symbols: builtins.int
     """Symbols on quotes and trades together."""
     frames: builtins.int
@@ -915,7 +973,7 @@ class GetEntitlementsResponse(google.protobuf.message.Message):
     """Plan that the settings name: "basic" or "plus"."""
     @property
     def feeds(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___FeedEntitlement]:
-        """One entry for each stock feed."""
+        """One entry for each stock feed and each option feed."""
 
     @property
     def limits(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___RequestLimit]:

@@ -230,7 +230,7 @@ class Subscription(google.protobuf.message.Message):
     id: builtins.str
     """The follower's own name for it, up to 64 printable ASCII characters, in use once on a stream. Empty is a name too."""
     feed: tickgate.v1.provenance_pb2.Feed.ValueType
-    """Feed. Unset means the gateway's default stock feed."""
+    """Feed. Unset means the gateway's default stock feed. FEED_INDICATIVE does not carry real quotes."""
     resume_token: builtins.str
     """Token of the last message that was read of the same subscription on an earlier stream: the same feed and channels, and
     the same symbols as were asked for by then, whatever became of each.
@@ -239,11 +239,13 @@ class Subscription(google.protobuf.message.Message):
     """
     @property
     def symbols(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Symbols, none twice. "*" stands for all where the gateway's settings allow it."""
+        """Symbols, none twice: stock symbols on a stock feed, OCC symbols on an option feed. "*" stands for all where the gateway's
+        settings allow it, and never on an option feed.
+        """
 
     @property
     def channels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[tickgate.v1.channel_pb2.Channel.ValueType]:
-        """Channels, none twice. Empty means CHANNEL_QUOTES."""
+        """Channels, none twice. Empty means CHANNEL_QUOTES. An option feed has CHANNEL_QUOTES and CHANNEL_TRADES only."""
 
     @property
     def min_update_interval(self) -> google.protobuf.duration_pb2.Duration:

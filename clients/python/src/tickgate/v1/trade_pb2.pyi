@@ -43,7 +43,7 @@ class Trade(google.protobuf.message.Message):
     symbol: builtins.str
     """Symbol as asked."""
     size: builtins.int
-    """Shares traded. Unset when not sent."""
+    """Shares traded; contracts for an option. Unset when not sent."""
     exchange: builtins.str
     """Code of the venue that reported it. Unset when not sent."""
     id: builtins.int
