@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 
 from tickgate.v1 import admin_service_pb2_grpc as admin
+from tickgate.v1 import option_service_pb2_grpc as options
 from tickgate.v1 import quote_service_pb2_grpc as quotes
 from tickgate.v1 import reference_service_pb2_grpc as reference
 from tickgate.v1 import status_service_pb2_grpc as status
@@ -30,6 +31,7 @@ class Stack:
     gateway: Gateway
     channel: grpc.aio.Channel
     quotes: quotes.QuoteServiceAsyncStub
+    options: options.OptionServiceAsyncStub
     reference: reference.ReferenceServiceAsyncStub
     status: status.StatusServiceAsyncStub
     admin: admin.AdminServiceAsyncStub
@@ -97,6 +99,7 @@ async def _in_front_of(upstream: Sandbox, settings: Settings) -> AsyncIterator[S
             gateway=served,
             channel=channel,
             quotes=quotes.QuoteServiceStub(channel),
+            options=options.OptionServiceStub(channel),
             reference=reference.ReferenceServiceStub(channel),
             status=status.StatusServiceStub(channel),
             admin=admin.AdminServiceStub(channel),

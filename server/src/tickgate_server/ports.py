@@ -11,8 +11,10 @@ from msgspec import Struct, field
 
 from .market.answer import Answer, Held, Question
 from .market.asset import AssetList, CodeKind, CodeTable
+from .market.chain import Chain
 from .market.entitlement import Entitlement
 from .market.live import Channel, FeedState, GapCause, LiveValue, RecordKind, UpdateKind
+from .market.option import ContractList, ContractScope, OptionContract, OptionQuote
 from .market.provenance import Feed, Tier
 from .market.quote import Quote
 from .market.session import Calendar, ClockReading, MarketNow, MarketSession
@@ -41,6 +43,78 @@ class LatestSource(Protocol[V]):
 QuoteSource: TypeAlias = LatestSource[Quote]
 TradeSource: TypeAlias = LatestSource[Trade]
 SnapshotSource: TypeAlias = LatestSource[Snapshot]
+OptionSource: TypeAlias = LatestSource[OptionQuote]
+
+
+class ChainQuestion(Struct, frozen=True):
+    """What one caller wants to know: the chain of an underlying on one feed."""
+
+    underlying: str
+    feed: Feed
+    max_age: int | None
+    """Nanoseconds since the upstream last confirmed it; None means the gateway's default."""
+
+    deadline: float
+    """When the caller stops waiting, seconds of the monotonic clock."""
+
+
+class ChainSource(Protocol):
+    """Knows the option chains."""
+
+    async def chain(self, question: ChainQuestion) -> tuple[Chain, Tier] | Unavailable:
+        """Return the chain and where it came from, or why there is none."""
+        ...
+
+
+class ChainRead(Struct, frozen=True):
+    """What an upstream sent of a chain."""
+
+    quotes: Mapping[str, Held[OptionQuote]]
+    refused: Collection[str]
+    """Symbols of contracts of which nothing is a market value."""
+
+    asked_at: int
+    """When the first page was asked for, nanoseconds of the market's time."""
+
+    read_at: float
+    """When the last page came, seconds of the monotonic clock."""
+
+    read_time: int
+    """The same moment, nanoseconds of the wall clock."""
+
+
+class ChainPages(Protocol):
+    """Reads option chains page by page."""
+
+    async def read(
+        self, underlying: str, feed: Feed, since: int | None, deadline: float
+    ) -> ChainRead:
+        """Return all contracts of *underlying*, or those whose quote or trade has moved *since* (nanoseconds).
+
+        Raises:
+            UpstreamFailure: a page could not be had.
+        """
+        ...
+
+
+class ContractSource(Protocol):
+    """Knows the terms of option contracts."""
+
+    async def contracts(self, scope: ContractScope, deadline: float) -> ContractList | Unavailable:
+        """Return the contracts of *scope*, or that the underlying does not exist.
+
+        Raises:
+            UpstreamFailure: they could not be had.
+        """
+        ...
+
+    async def contract(self, symbol: str, deadline: float) -> OptionContract | None:
+        """Return the contract *symbol*, or None when there is none.
+
+        Raises:
+            UpstreamFailure: it could not be asked.
+        """
+        ...
 
 
 class ReferenceSource(Protocol):
@@ -63,7 +137,7 @@ class EntitlementSource(Protocol):
     """Knows what the account may read."""
 
     async def entitlements(self, deadline: float) -> Sequence[Entitlement]:
-        """Return one entry for each stock feed; a feed of which nothing was learned lately is asked, before *deadline*.
+        """Return one entry for each feed; a feed of which nothing was learned lately is asked, before *deadline*.
 
         Never raises for lack of an answer: what cannot be asked stays as it was, `Standing.UNKNOWN` at first.
         """
@@ -109,6 +183,7 @@ class Group(Enum):
     """Endpoints of one upstream that fail together."""
 
     LATEST = "latest"
+    OPTIONS = "options"
     REFERENCE = "reference"
 
 

@@ -30,7 +30,7 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as UnreadableVariable
 
 from . import __version__
-from .market.provenance import STOCK_FEEDS, DataSource, Feed
+from .market.provenance import OPTION_FEEDS, STOCK_FEEDS, DataSource, Feed
 from .upstream.alpaca.hosts import source_of
 
 Environment = Literal["sandbox", "paper", "live"]
@@ -205,6 +205,10 @@ class AlpacaSettings(_Section):
     stock_feed: Feed = Feed.IEX
     """Feed of stock values when a request names none: iex, sip, delayed_sip, boats, overnight or otc."""
 
+    option_feed: Feed = Feed.INDICATIVE
+    """Feed of option values when a request names none: opra, which needs an agreement, or indicative, which is free and
+    not real."""
+
     plan: Literal["basic", "plus"] = "basic"
     """Plan of the account: basic or plus (Algo Trader Plus). It says how many requests Alpaca admits, and how many
     symbols it lets follow live."""
@@ -251,6 +255,14 @@ class AlpacaSettings(_Section):
             raise ValueError(msg)
         return feed
 
+    @field_validator("option_feed")
+    @classmethod
+    def _is_option_feed(cls, feed: Feed) -> Feed:
+        if feed not in OPTION_FEEDS:
+            msg = f"{feed.value} carries no options"
+            raise ValueError(msg)
+        return feed
+
 
 class FreshnessSettings(_Section):
     """How old answers may be when a request does not say, and how old they may be at all."""
@@ -282,6 +294,46 @@ class MemorySettings(_Section):
     """Seconds that a symbol is remembered as unknown. A lack of data is remembered as long as a value."""
 
 
+class OptionSettings(_Section):
+    """Option chains and contracts, which all callers share."""
+
+    max_age: Seconds = 15.0
+    """Seconds since the upstream last said what has moved in a chain, if a request does not say."""
+
+    load_every: PositiveSeconds = 300.0
+    """Seconds after which a chain is read anew, all pages of it. Between that only what has traded or been quoted is,
+    and the greeks of the others are as old as the chain."""
+
+    patience: PositiveSeconds = 30.0
+    """Seconds that reading a chain, or a list of contracts, may take: a large one is ten requests."""
+
+    contracts: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
+    """Contracts of all chains held at most, and as many of all lists; what nobody has asked for longest makes room."""
+
+    keep_contracts: PositiveSeconds = 3600.0
+    """Seconds that a list of contracts is kept. Open interest changes once a day, terms hardly ever."""
+
+    late_close: frozenset[Annotated[str, Field(pattern=r"^[A-Z]{1,6}[0-9]?$")]] = frozenset(
+        {
+            "DJX",
+            "MRUT",
+            "NDX",
+            "NDXP",
+            "OEX",
+            "RUT",
+            "RUTW",
+            "SPX",
+            "SPXW",
+            "VIX",
+            "VIXW",
+            "XEO",
+            "XSP",
+        }
+    )
+    """Roots whose options trade until 16:15, beside those on underlyings that the upstream's list of assets says so of:
+    indices are not in it."""
+
+
 class RedisTtlSettings(_Section):
     """Seconds that Redis holds a value. How old an answer may be is judged when it is read, not here."""
 
@@ -293,6 +345,9 @@ class RedisTtlSettings(_Section):
 
     snapshot: PositiveSeconds = 30.0
     """Of a snapshot, likewise."""
+
+    option_quote: PositiveSeconds = 30.0
+    """Of an option quote, likewise."""
 
     otherwise: Annotated[float, Field(ge=1, le=1000)] = 30.0
     """How many times as long at other times, when prices hardly move."""
@@ -389,6 +444,9 @@ class StreamSettings(_Section):
 
     symbol_limit: Annotated[int, Field(ge=0, le=100_000)] = 0
     """Symbols that the upstream lets follow on quotes and trades together; 0 takes the plan's: 30, or no limit."""
+
+    option_limit: Annotated[int, Field(ge=0, le=100_000)] = 0
+    """Contracts whose quotes the upstream lets follow; 0 takes the plan's: 200, or 1,000."""
 
     linger: Seconds = 15.0
     """Seconds that a symbol stays subscribed upstream after its last follower has left."""
@@ -512,6 +570,7 @@ class Settings(BaseSettings):
     alpaca: AlpacaSettings = AlpacaSettings()
     freshness: FreshnessSettings = FreshnessSettings()
     memory: MemorySettings = MemorySettings()
+    options: OptionSettings = OptionSettings()
     redis: RedisSettings = RedisSettings()
     store: StoreSettings = StoreSettings()
     error_log: ErrorLogSettings = ErrorLogSettings()

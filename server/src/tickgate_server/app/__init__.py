@@ -29,6 +29,7 @@ from ..rpc.admin import AdminServicer
 from ..rpc.calls import Calls
 from ..rpc.convert import Moment
 from ..rpc.gateway_status import About, StatusServicer
+from ..rpc.options import OptionServicer, OptionSources
 from ..rpc.quotes import QuoteServicer
 from ..rpc.reference import ReferenceServicer
 from ..rpc.serving import Serving
@@ -92,6 +93,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
             environment=settings.environment,
             source=wire.sources[Upstream.DATA],
             default_stock_feed=settings.alpaca.stock_feed,
+            default_option_feed=settings.alpaca.option_feed,
             plan=settings.alpaca.plan,
             start_time=start_time,
         )
@@ -110,6 +112,18 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
                 settings.alpaca.stock_feed,
                 moment,
             ),
+            OptionServicer(
+                OptionSources(
+                    questions.options,
+                    questions.chains,
+                    questions.contracts,
+                    questions.trades,
+                    questions.expiries.get,
+                ),
+                settings.alpaca.option_feed,
+                settings.alpaca.stock_feed,
+                moment,
+            ),
             ReferenceServicer(questions.reference, keeper, moment),
             StatusServicer(
                 about,
@@ -125,7 +139,12 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
                 live.gaps,
                 moment,
             ),
-            AdminServicer(AllCaches(questions.tiers), stores.errors, start_time, moment),
+            AdminServicer(
+                AllCaches(questions.tiers, questions.forget_chains),
+                stores.errors,
+                start_time,
+                moment,
+            ),
             StreamServicer(
                 live.streams, policies.stream_defaults(settings), live.last_record, moment
             ),

@@ -17,14 +17,16 @@ from ..fanout.streams import LiveHub, Streams
 from ..guards.live import LiveTicks
 from ..jobs.market_clock import MarketClock
 from ..jobs.watchdog import Watchdog
-from ..market.live import Channel
-from ..market.provenance import Feed
-from ..market.unavailable import Reason, Unavailable
+from ..market.occ import parse_occ
+from ..market.provenance import OPTION_FEEDS, Feed
+from ..market.unavailable import Unavailable
 from ..market.value_kind import ValueKind
 from ..observe.counters import Counters
 from ..ports import Key
 from ..rpc.updates import UpdateEncoder
 from ..settings import Settings
+from ..upstream.alpaca.options import unknown_contract
+from ..upstream.alpaca.rest import unknown_symbol
 from ..upstream.alpaca.stream.feed import AlpacaFeed
 from . import policies
 from .questions import Questions
@@ -91,7 +93,7 @@ class Live:
         settings, clock = self._settings, self._clock
         counts = self._counters.feed(feed.value)
         book = Book(feed, secrets.token_hex(6), clock)
-        interest = Interest(book, policies.interest(settings), counts, clock)
+        interest = Interest(book, policies.interest(settings, feed), counts, clock)
         stream = settings.stream
         ring = Ring(stream.keep_records, policies.nanoseconds(stream.keep_for))
         session = self._questions.keeper.session
@@ -100,21 +102,23 @@ class Live:
             feed,
             settings.stream_url,
             settings.keys,
-            self._questions.live_gate,
+            self._questions.live_gate(feed),
             hub,
             clock,
             policies.live_feed(settings),
             counts,
         )
         interest.feed_by(live)
-        recall = Recall(hub, self._recall_sources(), clock, _PATIENCE)
+        repairs = self._questions.repairs(feed)
+        sources = RecallSources(self._questions.snapshots_of(feed), repairs)
+        recall = Recall(hub, sources, clock, _PATIENCE)
         hub.resync = recall.resync
-        hub.before_loss = self._ticks.spread
-        hub.on_refusal = lambda symbol: self._ticks.supersede(feed, symbol)
+        if feed not in OPTION_FEEDS:
+            self._feed_tiers(feed, hub)
         watchdog = Watchdog(
             feed,
             live,
-            self._questions.repairs,
+            repairs,
             interest.busiest,
             counts,
             clock,
@@ -124,25 +128,40 @@ class Live:
         )
         for job in (live.run, recall.run, watchdog.run):
             self._start(job)
-        self._questions.books[feed] = book
         return LiveHub(hub, recall)
 
-    def _recall_sources(self) -> RecallSources:
-        questions = self._questions
-        return RecallSources(
-            {Channel.QUOTES: questions.quotes, Channel.TRADES: questions.trades}, questions.repairs
-        )
+    def _feed_tiers(self, feed: Feed, hub: Hub) -> None:
+        """Let what *feed* brings be the first answer to who asks. An option's quote is only a part of its answer."""
+        hub.before_loss = self._ticks.spread
+        hub.on_refusal = lambda symbol: self._ticks.supersede(feed, symbol)
+        self._questions.books[feed] = hub.book
 
-    async def _unknown(self, symbols: Collection[str]) -> Mapping[str, Unavailable]:
-        listed = await self._questions.listed(self._clock.monotonic() + _PATIENCE)
+    async def _unknown(self, feed: Feed, symbols: Collection[str]) -> Mapping[str, Unavailable]:
+        deadline = self._clock.monotonic() + _PATIENCE
+        if feed in OPTION_FEEDS:
+            return await self._untradable(symbols, deadline)
+        listed = await self._questions.assets(deadline)
         if listed is None:
             # Without the list nobody can say that a symbol does not exist.
             return {}
         return {
-            symbol: Unavailable(
-                reason=Reason.SYMBOL_UNKNOWN,
-                message=f"{symbol}: not in the upstream's list of assets",
-            )
+            symbol: unknown_symbol(symbol)
             for symbol in symbols
             if symbol not in listed and symbol != "*"
         }
+
+    async def _untradable(
+        self, symbols: Collection[str], deadline: float
+    ) -> Mapping[str, Unavailable]:
+        known = self._questions.expiries
+        expiries = await known.get(deadline)
+        rejected = {
+            symbol: why
+            for symbol in symbols
+            if (why := known.expired(symbol, parse_occ(symbol), expiries)) is not None
+        }
+        rest = [symbol for symbol in symbols if symbol not in rejected]
+        listed = await self._questions.contracts.listed(rest, deadline) if rest else ()
+        if listed is not None:
+            rejected |= {one: unknown_contract(one) for one in rest if one not in listed}
+        return rejected

@@ -11,10 +11,13 @@ from ..fanout.interest import InterestPolicy
 from ..fanout.streams import StreamPolicy
 from ..guards.boarding import Boarding
 from ..guards.breaker import BreakerPolicy
+from ..guards.chains import ChainPolicy
 from ..guards.freshness import FreshnessPolicy
 from ..guards.retried import RetryPolicy
 from ..ingress.context import ContextPolicy, Verdict
 from ..ingress.gate import Policy
+from ..market.live import Channel
+from ..market.provenance import OPTION_FEEDS, Feed
 from ..market.session import MarketSession
 from ..market.time import NANOS
 from ..market.value_kind import ValueKind
@@ -35,6 +38,12 @@ _PLAN_LIMITS = {"basic": 200, "plus": 10_000}
 
 _PLAN_SYMBOLS = {"basic": 30, "plus": None}
 """Symbols that Alpaca lets follow on quotes and trades together, by plan."""
+
+_PLAN_CONTRACTS = {"basic": 200, "plus": 1000}
+"""Contracts whose quotes Alpaca lets follow, by plan."""
+
+_OPTION_BATCH = 100
+"""Contracts that Alpaca takes in one request."""
 
 
 def http_limits(settings: Settings) -> HttpLimits:
@@ -104,6 +113,24 @@ def boarding(settings: Settings) -> Boarding:
     return Boarding(batching.window, batching.longest_wait, batching.most)
 
 
+def option_boarding(settings: Settings) -> Boarding:
+    """Return how single questions about contracts wait for each other."""
+    alike = boarding(settings)
+    return replace(alike, most=min(alike.most, _OPTION_BATCH))
+
+
+def chains(settings: Settings) -> ChainPolicy:
+    """Return how option chains are kept."""
+    options = settings.options
+    return ChainPolicy(
+        max_age=options.max_age,
+        load_every=options.load_every,
+        cap=options.patience,
+        keep_unknown=settings.memory.keep_unknown,
+        capacity=options.contracts,
+    )
+
+
 def gate(settings: Settings) -> Policy:
     """Return what may be turned about the rules that always hold."""
     rules = settings.validation
@@ -157,6 +184,7 @@ def time_to_live(
         ValueKind.QUOTE: ttl.quote,
         ValueKind.TRADE: ttl.trade,
         ValueKind.SNAPSHOT: ttl.snapshot,
+        ValueKind.OPTION_QUOTE: ttl.option_quote,
     }[kind]
 
     def seconds() -> float:
@@ -187,11 +215,13 @@ def stream_defaults(settings: Settings) -> StreamDefaults:
     )
 
 
-def interest(settings: Settings) -> InterestPolicy:
-    """Return what may be wanted of a live feed."""
-    stream = settings.stream
-    limit = stream.symbol_limit or _PLAN_SYMBOLS[settings.alpaca.plan]
-    return InterestPolicy(symbol_limit=limit, linger=stream.linger)
+def interest(settings: Settings, feed: Feed) -> InterestPolicy:
+    """Return what may be wanted of a live *feed*."""
+    stream, plan = settings.stream, settings.alpaca.plan
+    if feed in OPTION_FEEDS:
+        limit = stream.option_limit or _PLAN_CONTRACTS[plan]
+        return InterestPolicy(limit, stream.linger, counted=frozenset({Channel.QUOTES}))
+    return InterestPolicy(stream.symbol_limit or _PLAN_SYMBOLS[plan], stream.linger)
 
 
 def live_feed(settings: Settings) -> FeedPolicy:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from ..book import Book, LiveQuotes
 from ..errors import UpstreamFailure
+from ..guards.boarding import Boarding
 from ..guards.cached import CachedLatest, Tiers
+from ..guards.chains import SharedChains
 from ..guards.coalesced import CoalescedLatest
+from ..guards.contracts import RememberedContracts
 from ..guards.entitled import AskedEntitlements
+from ..guards.expiry import KnownExpiries, UnexpiredOptions
 from ..guards.forewarned import ForewarnedLatest
 from ..guards.graded import GradedQuotes
 from ..guards.memory import MemoryTier
+from ..guards.parts import OptionParts
 from ..guards.prioritised import PrioritisedRequests
 from ..guards.remembered import RememberedReference
 from ..guards.shared import SharedTier
@@ -20,9 +27,12 @@ from ..ingress.context import Context
 from ..ingress.gate import Gate, Policy
 from ..ingress.sparing import SparingNotes
 from ..jobs.market_clock import MarketClock, MarketClockKeeper
-from ..jobs.probe import Probe, clock_inquiry, codes_inquiry, quote_inquiry
+from ..jobs.probe import Probe, clock_inquiry, codes_inquiry, options_inquiry, quote_inquiry
+from ..market.answer import Question
 from ..market.asset import AssetList
-from ..market.provenance import Feed, Tier
+from ..market.live import Channel
+from ..market.option import OptionPart, OptionQuote
+from ..market.provenance import OPTION_FEEDS, Feed, Tier
 from ..market.quote import Quote
 from ..market.snapshot import Snapshot
 from ..market.trade import Trade
@@ -33,6 +43,7 @@ from ..ports import (
     ErrorEntry,
     LatestSource,
     LiveTier,
+    OptionSource,
     Priority,
     QuoteSource,
     ReferenceSource,
@@ -42,6 +53,7 @@ from ..ports import (
     Upstream,
 )
 from ..settings import Settings
+from ..upstream.alpaca.options import AlpacaChains, AlpacaContracts, options_endpoint
 from ..upstream.alpaca.rest import (
     AlpacaLatest,
     AlpacaReference,
@@ -54,7 +66,7 @@ from . import policies
 from .stores import Job, Stores
 from .wire import Wire
 
-V = TypeVar("V", Quote, Trade, Snapshot)
+V = TypeVar("V", Quote, Trade, Snapshot, OptionQuote)
 
 _LIST_PATIENCE = 0.1
 """Seconds that a symbol without a value waits for the list of assets, if a job has not loaded it yet: the others of its
@@ -64,19 +76,24 @@ _BELIEVE = 0.25
 """Seconds for which Redis is believed to hold nothing newer than it just did."""
 
 
+def option_quotes(source: OptionSource) -> QuoteSource:
+    """Return what tells the quotes of contracts out of all that *source* knows of them."""
+    return OptionParts(source, OptionPart.QUOTE, lambda option: option.quote)
+
+
 class Questions:
     """Everything that answers questions, of callers and of the gateway itself."""
 
     quotes: QuoteSource
     trades: TradeSource
     snapshots: SnapshotSource
+    options: OptionSource
+    chains: SharedChains
+    contracts: RememberedContracts
     reference: ReferenceSource
     keeper: MarketClockKeeper
     entitlements: EntitlementSource
     tiers: Mapping[ValueKind, Tiers[Any]]
-    repairs: QuoteSource
-    """The upstream itself, for what the gateway asks to mend its own picture."""
-
     jobs: Sequence[Job]
 
     def __init__(
@@ -97,20 +114,49 @@ class Questions:
         """What live feeds have brought, by feed; one is added when somebody first follows it."""
 
         self._context = Context(policies.context(settings), clock.span_at, counters.rule_flags)
-        self._gate = self._build_gate(policies.gate(settings), stores.errors.note)
-        self.live_gate = self._build_gate(
-            policies.live_gate(settings), SparingNotes(stores.errors.note, clock)
-        )
-        """Judges what live feeds bring."""
+        self._gate = self._build_gate(policies.gate(settings), stores.errors.note, self._context)
+        # The business rules are about stocks: an option may trade once a week, and at half of its last price.
+        self._option_gate = self._build_gate(policies.gate(settings), stores.errors.note, None)
+        sparing = SparingNotes(stores.errors.note, clock)
+        live = policies.live_gate(settings)
+        self._live_gate = self._build_gate(live, sparing, self._context)
+        self._live_option_gate = self._build_gate(live, sparing, None)
 
         self._build_reference()
         self._build_latest()
+        self._build_options()
         self._build_own()
         clock.when_set_back(self._forget_the_future)
 
-    def _build_gate(self, policy: Policy, note: Callable[[ErrorEntry], None]) -> Gate:
-        refusals = self._counters.refusals
-        return Gate(policy, self._clock, refusals, context=self._context, note=note)
+    def forget_chains(
+        self, feeds: Collection[Feed] | None, underlyings: Collection[str] | None
+    ) -> int:
+        """Forget chains and lists of contracts, None standing for all; return how many."""
+        # A list of contracts is of no feed: who wants a feed's chains anew does not mean it.
+        lists = self.contracts.forget(underlyings) if feeds is None else 0
+        return self.chains.forget(feeds, underlyings) + lists
+
+    def repairs(self, feed: Feed) -> QuoteSource:
+        """Return the upstream itself, for what the gateway asks to mend its own picture of *feed*."""
+        return self._option_repairs if feed in OPTION_FEEDS else self._repairs
+
+    def snapshots_of(self, feed: Feed) -> Mapping[Channel, LatestSource[Any]]:
+        """Return what tells somebody who begins to follow *feed* where a symbol stands, by channel."""
+        if feed in OPTION_FEEDS:
+            trades = OptionParts(
+                self.options, OptionPart.LATEST_TRADE, lambda option: option.latest_trade
+            )
+            return {Channel.QUOTES: option_quotes(self.options), Channel.TRADES: trades}
+        return {Channel.QUOTES: self.quotes, Channel.TRADES: self.trades}
+
+    def live_gate(self, feed: Feed) -> Gate:
+        """Return what judges the records that live *feed* brings."""
+        return self._live_option_gate if feed in OPTION_FEEDS else self._live_gate
+
+    def _build_gate(
+        self, policy: Policy, note: Callable[[ErrorEntry], None], context: Context | None
+    ) -> Gate:
+        return Gate(policy, self._clock, self._counters.refusals, context=context, note=note)
 
     def _build_reference(self) -> None:
         reference = self._settings.reference
@@ -133,20 +179,57 @@ class Questions:
     def _build_latest(self) -> None:
         if not self._settings.stream.enabled:
             self._counters.tier(Tier.BOOK).state = "off"
-        gate = self._gate
+        gate, boarding = self._gate, policies.boarding(self._settings)
         quote_tiers = self._tiers_of(ValueKind.QUOTE, Quote, LiveQuotes(self.books))
         trade_tiers = self._tiers_of(ValueKind.TRADE, Trade, {})
         snapshot_tiers = self._tiers_of(ValueKind.SNAPSHOT, Snapshot, {})
         self.quotes = GradedQuotes(
-            self._latest(quotes_endpoint(gate), quote_tiers), self._clock, self.keeper.session
+            self._latest(self._asking(quotes_endpoint(gate)), quote_tiers, boarding),
+            self._clock,
+            self.keeper.session,
         )
-        self.trades = self._latest(trades_endpoint(gate), trade_tiers)
-        self.snapshots = self._latest(snapshots_endpoint(gate), snapshot_tiers, bounds_events=False)
+        self.trades = self._latest(self._asking(trades_endpoint(gate)), trade_tiers, boarding)
+        self.snapshots = self._latest(
+            self._asking(snapshots_endpoint(gate)), snapshot_tiers, boarding, bounds_events=False
+        )
         self.tiers = {
             ValueKind.QUOTE: quote_tiers,
             ValueKind.TRADE: trade_tiers,
             ValueKind.SNAPSHOT: snapshot_tiers,
         }
+
+    def _build_options(self) -> None:
+        settings, wire, clock = self._settings, self._wire, self._clock
+        data, gate = wire.sources[Upstream.DATA], self._option_gate
+        self.contracts = RememberedContracts(
+            AlpacaContracts(wire.requests, wire.sources[Upstream.TRADING], gate),
+            clock,
+            ttl=settings.options.keep_contracts,
+            retry_after=settings.reference.retry_after,
+            cap=settings.options.patience,
+            capacity=settings.options.contracts,
+        )
+        self.expiries = expiries = KnownExpiries(
+            clock.last_day, self.assets, settings.options.late_close, clock
+        )
+        tiers = self._tiers_of(ValueKind.OPTION_QUOTE, OptionQuote, {})
+        latest = self._latest(
+            self._asking_options(wire.requests),
+            tiers,
+            policies.option_boarding(settings),
+            bounds_events=False,
+        )
+        self.options = UnexpiredOptions(latest, expiries)
+        self.chains = SharedChains(
+            AlpacaChains(wire.requests, data, gate, clock),
+            self.contracts,
+            expiries,
+            wire.latest_refusal,
+            policies.chains(settings),
+            clock,
+            self._counters.chains,
+        )
+        self.tiers = {**self.tiers, ValueKind.OPTION_QUOTE: tiers}
 
     def _tiers_of(self, kind: ValueKind, type_: type[V], book: LiveTier[V]) -> Tiers[V]:
         capacity = self._settings.memory.capacity
@@ -173,15 +256,15 @@ class Questions:
         )
 
     def _latest(
-        self, endpoint: Endpoint[V], tiers: Tiers[V], *, bounds_events: bool = True
+        self,
+        source: LatestSource[V],
+        tiers: Tiers[V],
+        boarding: Boarding,
+        *,
+        bounds_events: bool = True,
     ) -> LatestSource[V]:
         settings = self._settings
-        coalesced = CoalescedLatest(
-            self._asking(endpoint, self._wire.requests),
-            settings.alpaca.shared_call_cap,
-            self._clock,
-            policies.boarding(settings),
-        )
+        coalesced = CoalescedLatest(source, settings.alpaca.shared_call_cap, self._clock, boarding)
         return CachedLatest(
             ForewarnedLatest(coalesced, self._wire.latest_refusal),
             tiers,
@@ -190,10 +273,24 @@ class Questions:
             self.keeper.session,
         )
 
-    def _asking(self, endpoint: Endpoint[V], requests: Requests) -> AlpacaLatest[V]:
-        return AlpacaLatest(requests, self._wire.sources[Upstream.DATA], endpoint, self.listed)
+    def _asking(self, endpoint: Endpoint[V], requests: Requests | None = None) -> AlpacaLatest[V]:
+        return AlpacaLatest(
+            requests or self._wire.requests,
+            self._wire.sources[Upstream.DATA],
+            endpoint,
+            self._listed,
+        )
 
-    async def listed(self, deadline: float) -> AssetList | None:
+    def _asking_options(self, requests: Requests) -> AlpacaLatest[OptionQuote]:
+        source = self._wire.sources[Upstream.DATA]
+        return AlpacaLatest(
+            requests, source, options_endpoint(self._option_gate), self.contracts.listed
+        )
+
+    async def _listed(self, _symbols: Sequence[str], deadline: float) -> AssetList | None:
+        return await self.assets(deadline)
+
+    async def assets(self, deadline: float) -> AssetList | None:
         """Return the list of assets, or None where it cannot be had within a moment."""
         patience = self._clock.monotonic() + _LIST_PATIENCE
         try:
@@ -206,16 +303,32 @@ class Questions:
         settings, clock, symbol = self._settings, self._clock, self._settings.probe.symbol
         requests = PrioritisedRequests(self._wire.requests, Priority.BACKFILL)
         quotes = self._asking(quotes_endpoint(self._gate), requests)
-        self.repairs = self._asking(
-            quotes_endpoint(self._gate), PrioritisedRequests(self._wire.requests, Priority.REPAIR)
-        )
+        repairing = PrioritisedRequests(self._wire.requests, Priority.REPAIR)
+        self._repairs = self._asking(quotes_endpoint(self._gate), repairing)
+        self._option_repairs = option_quotes(self._asking_options(repairing))
         alpaca = AlpacaReference(requests, self._wire.sources, self._gate)
         cap = settings.alpaca.shared_call_cap
-        self.entitlements = AskedEntitlements(self._wire.entitlements, quotes, symbol, clock, cap)
+        data, trading = (self._wire.sources[one] for one in (Upstream.DATA, Upstream.TRADING))
+        chains = AlpacaChains(requests, data, self._option_gate, clock)
+        contracts = AlpacaContracts(requests, trading, self._option_gate)
+
+        async def ask(feed: Feed, deadline: float) -> None:
+            # The answer itself is of no interest: its request teaches what is to be known.
+            if feed in OPTION_FEEDS:
+                with suppress(UpstreamFailure):
+                    await chains.peek(symbol, feed, deadline)
+            else:
+                await quotes.latest(Question((symbol,), feed, deadline))
+
+        self.entitlements = AskedEntitlements(self._wire.entitlements, ask, clock, cap)
         inquiries = (
             quote_inquiry(quotes, settings.alpaca.stock_feed, symbol, clock, self.keeper.session),
             codes_inquiry(alpaca),
+            options_inquiry(
+                Upstream.DATA, partial(chains.peek, symbol, settings.alpaca.option_feed)
+            ),
             clock_inquiry(alpaca),
+            options_inquiry(Upstream.TRADING, partial(contracts.peek, symbol)),
         )
         probe = Probe(
             inquiries, self._counters.upstream, clock, idle=settings.probe.idle, patience=cap
@@ -227,4 +340,5 @@ class Questions:
         self._context.clear()
         for tiers in self.tiers.values():
             tiers.memory.clear()
+        self.forget_chains(None, None)
         self._stores.set_back()

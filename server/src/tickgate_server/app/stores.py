@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from ..errors import StoreUnusable
+from ..market.option import OptionQuote
 from ..market.provenance import DataSource, Tier
 from ..market.quote import Quote
 from ..market.snapshot import Snapshot
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from ..stores.postgres.link import PostgresLink
     from ..stores.postgres.migrate import Migrated
 
-V = TypeVar("V", Quote, Trade, Snapshot)
+V = TypeVar("V", Quote, Trade, Snapshot, OptionQuote)
 
 Job: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 """Something that runs until it is cancelled."""

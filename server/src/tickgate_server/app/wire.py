@@ -14,7 +14,7 @@ from ..guards.bulkhead import BulkheadRequests
 from ..guards.counted import CountedRequests
 from ..guards.entitled import EntitledRequests, Entitlements
 from ..guards.retried import RetriedRequests
-from ..market.provenance import DataSource, Feed
+from ..market.provenance import OPTION_FEEDS, DataSource, Feed
 from ..observe.counters import Counters
 from ..ports import Budget, Clock, Group, Requests, Upstream
 from ..settings import Settings
@@ -34,11 +34,15 @@ class Wire(Struct, frozen=True):
     budget: Budget
     entitlements: Entitlements
     latest: Circuit
-    """Before the endpoints of latest values."""
+    """Before the endpoints of latest values of stocks."""
+
+    options: Circuit
+    """Before the endpoints of market data about options."""
 
     def latest_refusal(self, feed: Feed) -> UpstreamFailure | None:
         """Return how a question for a latest value on *feed* is bound to fail now; None where it should be asked."""
-        return self.latest.refusal() or self.entitlements.refusal(feed)
+        circuit = self.options if feed in OPTION_FEEDS else self.latest
+        return circuit.refusal() or self.entitlements.refusal(feed)
 
 
 @asynccontextmanager
@@ -70,4 +74,5 @@ async def open_wire(
         requests = EntitledRequests(requests, entitlements)
         sources = {upstream: source_of(url) for upstream, url in urls.items()}
         latest = breakers.circuit(Upstream.DATA, Group.LATEST)
-        yield Wire(requests, sources, budget, entitlements, latest)
+        options = breakers.circuit(Upstream.DATA, Group.OPTIONS)
+        yield Wire(requests, sources, budget, entitlements, latest, options)

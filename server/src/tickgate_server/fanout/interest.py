@@ -17,18 +17,18 @@ from .box import Box
 EVERYTHING: Final = "*"
 """Follows whatever symbol the feed brings."""
 
-_COUNTED: Final = (Channel.QUOTES, Channel.TRADES)
-"""Channels on which a plan limits the number of symbols."""
 
-
-class InterestPolicy(Struct, frozen=True, kw_only=True):
+class InterestPolicy(Struct, frozen=True):
     """What an operator may turn about what is wanted."""
 
     symbol_limit: int | None
-    """Symbols on quotes and trades together that the plan allows; None is no limit."""
+    """Symbols on all `counted` channels together that the plan allows; None is no limit."""
 
     linger: float
     """Seconds that a symbol is kept after its last follower has left: he may be about to come back."""
+
+    counted: frozenset[Channel] = frozenset({Channel.QUOTES, Channel.TRADES})
+    """Channels on which a plan limits the number of symbols."""
 
 
 class Topic:
@@ -99,7 +99,7 @@ class Interest:
 
     @property
     def limit(self) -> int | None:
-        """Symbols on quotes and trades together that the plan allows; None is no limit."""
+        """Symbols that the plan allows on the channels that it counts; None is no limit."""
         return self._policy.symbol_limit
 
     def on(self, channel: Channel) -> Mapping[str, Topic]:
@@ -210,7 +210,7 @@ class Interest:
             self._lingering[topic] = None
 
     def _admit(self, channel: Channel, symbol: str) -> bool:
-        if channel not in _COUNTED:
+        if channel not in self._policy.counted:
             return True
         limit = self.limit
         if limit is not None and symbol not in self._counted and len(self._counted) >= limit:
@@ -225,7 +225,7 @@ class Interest:
         # Who left first makes room first, and somebody who wants to come now goes before one who may come back.
         for topic in self._lingering:
             symbol = topic.entry.symbol
-            topics = [self._topics[channel].get(symbol) for channel in _COUNTED]
+            topics = [self._topics[channel].get(symbol) for channel in self._policy.counted]
             counted = [topic for topic in topics if topic is not None]
             if counted and all(topic in self._lingering for topic in counted):
                 self._unwant(counted)
@@ -242,7 +242,7 @@ class Interest:
                 self._feed.unfollow(channel, symbols)
 
     def _discount(self, entry: Entry) -> None:
-        if entry.channel not in _COUNTED:
+        if entry.channel not in self._policy.counted:
             return
         left = self._counted[entry.symbol] - 1
         if left:

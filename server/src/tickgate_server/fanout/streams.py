@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final, TypeAlias
 
@@ -12,7 +11,8 @@ from msgspec import Struct
 
 from ..errors import InvalidRequest, NotFeedHolder, ShuttingDown, TooManyStreams
 from ..market.live import FeedState
-from ..market.provenance import Feed
+from ..market.occ import is_occ_symbol, parse_occ
+from ..market.provenance import OPTION_FEEDS, Feed
 from ..market.symbol import STOCK_SYMBOL_RULE, is_stock_symbol
 from ..market.unavailable import Reason, Unavailable
 from ..observe.counters import StreamCounts
@@ -33,8 +33,6 @@ _TICK: Final = 1.0
 _PATIENT: Final = 0.9
 """Share of the grace after which streams are ended with their status; those that are not get one of gRPC's own."""
 
-_OPTION: Final = re.compile(r"[A-Z]{1,6}\d{6}[CP]\d{8}", re.ASCII)
-
 _ELSEWHERE: Final = (
     "another process holds the account's only connection to the live feed; ask another replica"
 )
@@ -47,8 +45,8 @@ _MOST_UNTOLD: Final = 20_000
 """Statuses that wait for a follower, before he must read if he wants more. Whoever asks for ever more symbols and reads
 nothing would fill the memory with the answers."""
 
-Unknown: TypeAlias = Callable[[Collection[str]], Awaitable[Mapping[str, Unavailable]]]
-"""Tells which of some symbols do not exist, and why they cannot be followed."""
+Unknown: TypeAlias = Callable[[Feed, Collection[str]], Awaitable[Mapping[str, Unavailable]]]
+"""Tells which of some symbols of a feed do not exist, or no longer, and why they cannot be followed."""
 
 
 class StreamPolicy(Struct, frozen=True, kw_only=True):
@@ -367,8 +365,11 @@ class Follower:
 
     async def _join(self, box: Box, symbols: Sequence[str]) -> list[Topic]:
         hub = self._lives[box].hub
-        rejected = {symbol: why for symbol in symbols if (why := self._misfit(symbol)) is not None}
-        rejected |= await self._streams.unknown([one for one in symbols if one not in rejected])
+        feed = hub.book.feed
+        misfit = _misfit_on_options if feed in OPTION_FEEDS else self._misfit
+        rejected = {symbol: why for symbol in symbols if (why := misfit(symbol)) is not None}
+        fit = [one for one in symbols if one not in rejected]
+        rejected |= await self._streams.unknown(feed, fit)
         if self._gone:
             return []
         rejected |= self._beyond_limit(box, [one for one in symbols if one not in rejected])
@@ -382,7 +383,7 @@ class Follower:
                 return None
             message = '"*" is not allowed here (stream.all_symbols); name symbols'
             return Unavailable(reason=Reason.INVALID_REQUEST, message=message)
-        if _OPTION.fullmatch(symbol):
+        if is_occ_symbol(symbol):
             message = f"{symbol} is an option contract, and the feed carries stocks"
         else:
             message = f"{symbol!r}: {STOCK_SYMBOL_RULE}"
@@ -400,6 +401,23 @@ class Follower:
             )
             for symbol in new[max(0, most - there) :]
         }
+
+
+def _misfit_on_options(symbol: str) -> Unavailable | None:
+    if symbol == EVERYTHING:
+        message = (
+            '"*" cannot be followed on an option feed: the upstream refuses it; name contracts'
+        )
+    elif is_stock_symbol(symbol):
+        message = f"{symbol} is a stock symbol, and the feed carries options"
+    else:
+        try:
+            parse_occ(symbol)
+        except ValueError as error:
+            message = f"{symbol!r}: {error}"
+        else:
+            return None
+    return Unavailable(reason=Reason.INVALID_REQUEST, message=message)
 
 
 def _symbols(box: Box) -> set[str]:

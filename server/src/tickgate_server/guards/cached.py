@@ -33,6 +33,9 @@ class Timed(Protocol):
 
 V = TypeVar("V", bound=Timed)
 
+_UNKNOWN: Final = frozenset({Reason.SYMBOL_UNKNOWN, Reason.CONTRACT_UNKNOWN})
+"""Reasons that last: what does not exist does not come to exist from one moment to another."""
+
 _SAYS_NOTHING: Final = OUTAGES | {Reason.UPSTREAM_UNAUTHENTICATED}
 """Reasons that say nothing about a value: one that is as fresh as asked for stays an answer. But a refused key is no
 outage: it is ours to mend, and stale values must not hide it."""
@@ -171,8 +174,8 @@ class CachedLatest(Generic[V]):
         if nothing is None:
             return None
         at, why = nothing
-        # A lack of data ends with the next trade or order; a symbol does not come to exist from one moment to another.
-        keep = bounds.keep_unknown if why.reason is Reason.SYMBOL_UNKNOWN else bounds.keep
+        # A lack of data ends with the next trade or order.
+        keep = bounds.keep_unknown if why.reason in _UNKNOWN else bounds.keep
         if self._clock.monotonic() - at >= keep:
             return None
         return why.after(
@@ -270,7 +273,7 @@ class CachedLatest(Generic[V]):
             return self._bridge(search, symbol, why) or self._explain(
                 search, symbol, self._with_age(search, symbol, why), TierOutcome.FAILED
             )
-        if why.reason in (Reason.SYMBOL_UNKNOWN, Reason.NO_DATA):
+        if why.reason in _UNKNOWN or why.reason is Reason.NO_DATA:
             self._drop(key)
             if not why.passing:
                 memory.put_nothing(key, self._clock.monotonic(), why)

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import structlog
 from msgspec import Struct
 
 from ..errors import NotEntitled
-from ..market.answer import Question
 from ..market.entitlement import Entitlement, Standing
-from ..market.provenance import STOCK_FEEDS, Feed
+from ..market.provenance import Feed
 from ..market.time import NANOS, format_rfc3339
-from ..ports import Clock, Group, LatestSource, Reply, Request, Requests
+from ..ports import Clock, Group, Reply, Request, Requests
 from .flights import Flights
 
 _log = structlog.get_logger(__name__)
 
-_FEEDS: Final = {feed.value: feed for feed in Feed if feed in STOCK_FEEDS}
-"""Stock feeds by the name that requests give them."""
+_FEEDS: Final = {feed.value: feed for feed in Feed}
+"""Feeds by the name that requests give them."""
+
+_TEACHING: Final = frozenset({Group.LATEST, Group.OPTIONS})
+"""Groups of endpoints that need the right to read a feed as it is now."""
 
 _KEEP: Final = 3600.0
 """Seconds after which what was learned may have changed: plans are bought and given up."""
@@ -31,7 +33,7 @@ _ASK_AGAIN: Final = 5.0
 
 
 class Entitlements:
-    """What is known of each stock feed.
+    """What is known of each feed.
 
     It is learned from requests for latest values alone, which need the right to read a feed as it is now. History is
     another matter: a plan may allow all of a feed but its last quarter of an hour.
@@ -71,7 +73,7 @@ class Entitlements:
         now = self._clock.wall()
         again = now + round(self._keep_denied * NANOS)
         refusal = (
-            f"the account may not read feed {feed.value}: {said}"
+            f"the account may not read feed {feed.value}: {said}{_way_out(feed)}"
             f" (refused at {_to_the_second(now)}, asked again from {_to_the_second(again)})"
         )
         self._learn(Entitlement(feed, Standing.DENIED, now, said), refusal)
@@ -102,7 +104,7 @@ class EntitledRequests:
         subscription.
         """
         feed = _FEEDS.get(request.params.get("feed", ""))
-        if feed is None or request.group is not Group.LATEST:
+        if feed is None or request.group not in _TEACHING:
             return await self._requests.send(request)
         try:
             reply = await self._requests.send(request)
@@ -115,13 +117,12 @@ class EntitledRequests:
 
 
 class AskedEntitlements:
-    """What is known of each stock feed; what is not known yet, or no longer, is asked."""
+    """What is known of each feed; what is not known yet, or no longer, is asked."""
 
     def __init__(
         self,
         known: Entitlements,
-        source: LatestSource[Any],
-        symbol: str,
+        ask: Callable[[Feed, float], Awaitable[Any]],
         clock: Clock,
         cap: float,
     ) -> None:
@@ -129,20 +130,19 @@ class AskedEntitlements:
 
         Args:
             known: what has been learned so far.
-            source: is asked for *symbol* on each feed, over requests that teach *known*.
-            symbol: a liquid one.
+            ask: asks something cheap on a feed before a deadline, over requests that teach *known*, and never raises
+                for lack of an answer.
             clock: measures the time.
             cap: seconds that asking may take at most.
         """
         self._known = known
-        self._source = source
-        self._symbol = symbol
+        self._ask_on = ask
         self._clock = clock
         self._asked_at: dict[Feed, float] = {}
         self._flights: Flights[Feed, None] = Flights(cap, clock.monotonic)
 
     async def entitlements(self, deadline: float) -> Sequence[Entitlement]:
-        """Return one entry for each stock feed, asking once for all who want to know at the same time."""
+        """Return one entry for each feed, asking once for all who want to know at the same time."""
         gaps = [feed for feed in _FEEDS.values() if self._is_worth_asking(feed)]
         if gaps:
             # A feed that could not be asked in time stays as it was.
@@ -159,7 +159,7 @@ class AskedEntitlements:
 
     async def _ask_one(self, feed: Feed, deadline: float) -> None:
         # The answer itself is of no interest: its request has taught what is to be known.
-        await self._source.latest(Question((self._symbol,), feed, deadline))
+        await self._ask_on(feed, deadline)
         self._asked_at[feed] = self._clock.monotonic()
 
 
@@ -170,6 +170,11 @@ class _Lesson(Struct, frozen=True, gc=False):
 
     refusal: str
     """What callers are told while a denied feed is not asked; empty for a granted one."""
+
+
+def _way_out(feed: Feed) -> str:
+    """Return what to do about a feed that is denied, where another one is open to every account."""
+    return "; feed indicative is open to every account" if feed is Feed.OPRA else ""
 
 
 def _to_the_second(instant: int) -> str:

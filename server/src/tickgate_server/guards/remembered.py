@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, MutableMapping
 from datetime import date, timedelta
 from typing import Generic, TypeVar
 
@@ -24,13 +24,20 @@ class Shelf(Generic[K, T]):
     upstream's own word, and its provenance says when it was received.
     """
 
-    def __init__(self, ttl: float, retry_after: float, cap: float, clock: Clock) -> None:
-        """Set the times, in seconds: keep, pause after a failure, longest load."""
+    def __init__(
+        self,
+        ttl: float,
+        retry_after: float,
+        cap: float,
+        clock: Clock,
+        held: MutableMapping[K, tuple[float, T]] | None = None,
+    ) -> None:
+        """Keep in *held*, which may bound itself; times in seconds: keep, pause after a failure, longest load."""
         self._ttl = ttl
         self._retry_after = retry_after
         self._clock = clock
         self._flights: Flights[K, T] = Flights(cap, clock.monotonic)
-        self._held: dict[K, tuple[float, T]] = {}
+        self._held: MutableMapping[K, tuple[float, T]] = {} if held is None else held
         self._failed: dict[K, tuple[float, UpstreamFailure]] = {}
 
     async def get(self, key: K, load: Callable[[float], Awaitable[T]], deadline: float) -> T:
@@ -59,7 +66,7 @@ class Shelf(Generic[K, T]):
             try:
                 value = await load(cap)
             except UpstreamFailure as failure:
-                self._failed[key] = (self._clock.monotonic(), failure)
+                self._note_failure(key, failure)
                 raise
             self._failed.pop(key, None)
             self._held[key] = (self._clock.monotonic(), value)
@@ -69,6 +76,20 @@ class Shelf(Generic[K, T]):
         if isinstance(loaded, UpstreamFailure):
             raise loaded
         return loaded
+
+    def forget(self, chosen: Callable[[K], bool]) -> int:
+        """Forget what is held for the keys that are *chosen*; return how many."""
+        keys = [key for key in self._held if chosen(key)]
+        for key in keys:
+            del self._held[key]
+        return len(keys)
+
+    def _note_failure(self, key: K, failure: UpstreamFailure) -> None:
+        now = self._clock.monotonic()
+        # Callers name keys: those whose time is up must not pile up.
+        for old in [old for old, (at, _) in self._failed.items() if now - at >= self._retry_after]:
+            del self._failed[old]
+        self._failed[key] = (now, failure)
 
 
 class RememberedReference:

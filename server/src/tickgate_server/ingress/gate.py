@@ -109,7 +109,7 @@ class Gate:
         if isinstance(odd, Refusal):
             return self._violation(odd, "quote", asked, receipt)
         return Quote(
-            asked, bid, ask, raw.conditions, raw.tape, _provenance(receipt, raw.event_time), odd
+            asked, bid, ask, raw.conditions, raw.tape, provenance_of(receipt, raw.event_time), odd
         )
 
     def trade(self, raw: RawTrade, asked: str, receipt: Receipt) -> Trade | Unavailable:
@@ -129,7 +129,7 @@ class Gate:
             id=raw.id,
             tape=raw.tape,
             amendment=raw.amendment,
-            provenance=_provenance(receipt, raw.event_time),
+            provenance=provenance_of(receipt, raw.event_time),
             rule_flags=odd,
         )
 
@@ -154,7 +154,7 @@ class Gate:
             corrected=_corrected(raw.corrected),
             exchange=raw.exchange,
             tape=raw.tape,
-            provenance=_provenance(receipt, raw.event_time),
+            provenance=provenance_of(receipt, raw.event_time),
         )
 
     def trade_cancellation(
@@ -172,7 +172,7 @@ class Gate:
             exchange=raw.exchange,
             action=raw.action or "",
             tape=raw.tape,
-            provenance=_provenance(receipt, raw.event_time),
+            provenance=provenance_of(receipt, raw.event_time),
         )
 
     def trading_status(
@@ -189,7 +189,7 @@ class Gate:
             reason_code=raw.reason_code or "",
             reason_message=raw.reason_message or "",
             tape=raw.tape,
-            provenance=_provenance(receipt, raw.event_time),
+            provenance=provenance_of(receipt, raw.event_time),
         )
 
     def price_bands(self, raw: RawBands, asked: str, receipt: Receipt) -> PriceBands | Unavailable:
@@ -203,7 +203,7 @@ class Gate:
             limit_down=raw.limit_down or None,
             indicator=raw.indicator or "",
             tape=raw.tape,
-            provenance=_provenance(receipt, raw.event_time),
+            provenance=provenance_of(receipt, raw.event_time),
         )
 
     def refuse(self, refusal: Refusal, what: str, symbol: str, receipt: Receipt) -> Unavailable:
@@ -216,6 +216,21 @@ class Gate:
             receipt: origin of the record.
         """
         return self._refuse(refusal, Reason.INVALID_DATA, what, symbol, receipt)
+
+    def refuse_terms(self, refusal: Refusal, symbol: str, request_id: str) -> Unavailable:
+        """Count and note the *refusal* of a contract's terms, which are of no feed, and return what a caller is told.
+
+        Args:
+            refusal: the rule and the evidence.
+            symbol: the contract.
+            request_id: the upstream's id of the answer.
+        """
+        self._count(refusal)
+        message = f"contract {symbol}: {_said(refusal)}"
+        self._keep(
+            refusal, Reason.INVALID_DATA, message, request_id, subject="contract", symbol=symbol
+        )
+        return Unavailable(reason=Reason.INVALID_DATA, message=message, refusal=refusal)
 
     def refuse_answer(self, refusals: Sequence[Refusal], what: str, request_id: str) -> None:
         """Count and note *refusals* of what is no symbol's record: an answer that cannot be read, entries of a list.
@@ -250,7 +265,7 @@ class Gate:
             volume=raw.volume,
             trade_count=raw.trade_count,
             vwap=raw.vwap,
-            provenance=_provenance(receipt, raw.event_time),
+            provenance=provenance_of(receipt, raw.event_time),
             rule_flags=odd,
         )
 
@@ -269,7 +284,7 @@ class Gate:
         return Unavailable(
             reason=reason,
             message=message,
-            last_event_time=refusal.event_time,
+            last_event_time=refusal.event_time or None,
             refusal=refusal,
         )
 
@@ -282,12 +297,13 @@ class Gate:
         if self._note is None:
             return
         context = {"origin": "record", "rule": refusal.rule, "evidence": refusal.evidence, **known}
-        if refusal.event_time is not None:
+        if refusal.event_time:
             # As text: readers of JSON take numbers for doubles, which do not hold nanoseconds.
             context["event_time"] = format_rfc3339(refusal.event_time)
         self._note(ErrorEntry(self._clock.wall(), request_id, reason.name, message, context))
 
-    def _check_time(self, event_time: int) -> Refusal | None:
+    def check_time(self, event_time: int) -> Refusal | None:
+        """Return what is wrong with the stamp of a record, nanoseconds, if anything."""
         now, policy = self._clock.market(), self._policy
         return rules.check_time(event_time, now, policy.future_tolerance) or rules.check_past(
             event_time, now, policy.past_tolerance
@@ -324,7 +340,7 @@ class Gate:
         time = raw.event_time
         refusal = (
             rules.check_symbol(raw.symbol, asked)
-            or self._check_time(time)
+            or self.check_time(time)
             or rules.check_count("bid size", raw.bid_size, time)
             or rules.check_count("ask size", raw.ask_size, time)
             or rules.check_codes("code", (raw.bid_exchange, raw.ask_exchange, raw.tape), time)
@@ -344,7 +360,7 @@ class Gate:
         time = raw.event_time
         return (
             rules.check_symbol(raw.symbol, asked)
-            or self._check_time(time)
+            or self.check_time(time)
             or rules.check_price("price", raw.price, time)
             or rules.check_count("size", raw.size, time)
             or rules.check_count("id", raw.id, time)
@@ -357,7 +373,7 @@ class Gate:
         prices = {"open": raw.open, "high": raw.high, "low": raw.low, "close": raw.close}
         if raw.vwap is not None:
             prices["vwap"] = raw.vwap
-        refusal = rules.check_symbol(raw.symbol, asked) or self._check_time(time)
+        refusal = rules.check_symbol(raw.symbol, asked) or self.check_time(time)
         for name, price in prices.items():
             refusal = refusal or rules.check_price(name, price, time)
         return (
@@ -371,7 +387,7 @@ class Gate:
         time = raw.event_time
         return (
             rules.check_symbol(raw.symbol, asked)
-            or self._check_time(time)
+            or self.check_time(time)
             or _check_execution("original", raw.original, time)
             or _check_execution("corrected", raw.corrected, time)
             or rules.check_codes("code", (raw.exchange, raw.tape), time)
@@ -381,7 +397,7 @@ class Gate:
         time = raw.event_time
         return (
             rules.check_symbol(raw.symbol, asked)
-            or self._check_time(time)
+            or self.check_time(time)
             or rules.check_price("price", raw.price, time)
             or rules.check_count("size", raw.size, time)
             or rules.check_count("id", raw.id, time)
@@ -392,7 +408,7 @@ class Gate:
         time = raw.event_time
         return (
             rules.check_symbol(raw.symbol, asked)
-            or self._check_time(time)
+            or self.check_time(time)
             or rules.check_codes("code", (raw.status_code, raw.reason_code, raw.tape), time)
             or rules.check_text("status", raw.status_message, time)
             or rules.check_text("reason", raw.reason_message, time)
@@ -402,7 +418,7 @@ class Gate:
         time = raw.event_time
         refusal = (
             rules.check_symbol(raw.symbol, asked)
-            or self._check_time(time)
+            or self.check_time(time)
             or rules.check_codes("code", (raw.indicator, raw.tape), time)
         )
         if refusal is not None:
@@ -441,11 +457,12 @@ def _both_sides_empty(symbol: str, event_time: int) -> Unavailable:
     return Unavailable(
         reason=Reason.NO_DATA,
         message=f"{symbol}: the latest quote has no order on either side",
-        last_event_time=event_time,
+        last_event_time=event_time or None,
     )
 
 
-def _provenance(receipt: Receipt, event_time: int) -> Provenance:
+def provenance_of(receipt: Receipt, event_time: int) -> Provenance:
+    """Return the origin of a value of *receipt* that is stamped *event_time*."""
     return Provenance(
-        receipt.source, receipt.feed, event_time, receipt.receive_time, receipt.request_id
+        receipt.source, receipt.feed, event_time or None, receipt.receive_time, receipt.request_id
     )

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import datetime
 from decimal import Decimal
+from typing import Final
 
 from msgspec import Struct
 
+from ..market.occ import OptionType
+from ..market.option import ContractStatus, Deliverable, Greeks, OptionStyle
 from ..market.provenance import DataSource, Feed
+from ..market.unavailable import Refusal
+
+UNDATED: Final = 0
+"""Event time of a part of an option that bears no stamp. It is the latest one all the same, since it was asked for: no
+rule for such records minds this instant, at which nothing was traded, and it leaves the gate as None."""
 
 
 class Receipt(Struct, frozen=True, gc=False):
@@ -117,3 +126,55 @@ class RawBands(Struct, frozen=True, gc=False):
     limit_down: Decimal
     indicator: str | None
     tape: str | None
+
+
+class RawOptionBar(Struct, frozen=True, gc=False):
+    """A bar of a contract to be checked; its event time is the start of its interval."""
+
+    event_time: int
+    open: Decimal | None
+    high: Decimal | None
+    low: Decimal | None
+    close: Decimal | None
+    volume: int | None
+    trade_count: int | None
+    vwap: Decimal | None
+
+
+class RawOption(Struct, frozen=True):
+    """What an upstream sent of one contract, to be checked.
+
+    A part is None when it was not sent, and a refusal when it cannot be read.
+    """
+
+    symbol: str
+    quote: RawQuote | Refusal | None
+    latest_trade: RawTrade | Refusal | None
+    greeks: Greeks | Refusal | None
+    implied_volatility: float | Refusal | None
+    minute_bar: RawOptionBar | Refusal | None
+    daily_bar: RawOptionBar | Refusal | None
+    previous_daily_bar: RawOptionBar | Refusal | None
+
+
+class RawContract(Struct, frozen=True, kw_only=True):
+    """Terms of a contract to be checked; None where nothing was sent. What the symbol says may be sent again."""
+
+    symbol: str
+    expiry: datetime.date | None
+    type: OptionType | None
+    strike: Decimal | None
+    root: str | None
+    id: str
+    name: str
+    underlying: str
+    style: OptionStyle | None
+    multiplier: Decimal | None
+    size: Decimal | None
+    status: ContractStatus | None
+    tradable: bool | None
+    open_interest: int | None
+    open_interest_date: datetime.date | None
+    close_price: Decimal | None
+    close_price_date: datetime.date | None
+    deliverables: tuple[Deliverable, ...]

@@ -5,10 +5,12 @@ A rule looks at raw numbers and returns a `Refusal`, or None when there is nothi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final
 
+from ..market.occ import is_occ_symbol
 from ..market.symbol import is_stock_symbol
 from ..market.time import NANOS, format_rfc3339
 from ..market.unavailable import Refusal
@@ -49,6 +51,34 @@ def check_stock_symbol(symbol: str) -> Refusal | None:
     if is_stock_symbol(symbol):
         return None
     return Refusal("malformed_symbol", f"symbol {symbol[:20]!r}")
+
+
+def check_occ_symbol(symbol: str) -> Refusal | None:
+    """`malformed_symbol`: the record says itself what it is about, and that is no option contract."""
+    if is_occ_symbol(symbol):
+        return None
+    return Refusal("malformed_symbol", f"symbol {symbol[:30]!r}")
+
+
+def check_terms(name: str, seen: object, said: object) -> Refusal | None:
+    """`contract_mismatch`: a contract's terms are not what its OCC symbol says."""
+    if seen == said:
+        return None
+    return Refusal("contract_mismatch", f"{name} {str(seen)[:_SHOWN]}, and the symbol says {said}")
+
+
+def check_finite(name: str, number: float) -> Refusal | None:
+    """`not_finite`: a number of a model that is none."""
+    if math.isfinite(number):
+        return None
+    return Refusal("not_finite", f"{name} {number}")
+
+
+def check_volatility(volatility: float) -> Refusal | None:
+    """`negative_volatility`: a spread of returns that cannot be."""
+    if volatility >= 0:
+        return None
+    return Refusal("negative_volatility", f"implied volatility {volatility}")
 
 
 def check_time(event_time: int, now: int, tolerance: int) -> Refusal | None:

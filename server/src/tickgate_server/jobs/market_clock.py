@@ -10,7 +10,7 @@ from collections.abc import Callable
 import structlog
 
 from ..errors import UpstreamFailure
-from ..market.session import Calendar, ClockReading, MarketNow, MarketSession, Span
+from ..market.session import Calendar, ClockReading, MarketNow, MarketSession, Span, TradingDay
 from ..market.time import NANOS
 from ..market.unavailable import Reason
 from ..ports import ClockSource, ReferenceSource
@@ -91,6 +91,10 @@ class MarketClock:
     def span_at(self, instant: int) -> Span | None:
         """Return the session that the calendar plans for *instant*, or None outside of what is known."""
         return None if self._calendar is None else self._calendar.span_at(instant)
+
+    def last_day(self, date: datetime.date) -> TradingDay | None:
+        """Return the last trading day up to and with *date*, or None outside of what is known."""
+        return None if self._calendar is None else self._calendar.last_day(date)
 
     def session_ends(self) -> int | None:
         """Return when the session now ends, nanoseconds of market time, or None when it is not known."""

@@ -82,6 +82,16 @@ def codes_inquiry(source: ReferenceSource) -> Inquiry:
     return Inquiry(Upstream.DATA, Group.REFERENCE, ask)
 
 
+def options_inquiry(upstream: Upstream, peek: Callable[[float], Awaitable[None]]) -> Inquiry:
+    """Return the question for something small about options, which *peek* asks of *upstream* before a deadline."""
+
+    async def ask(deadline: float) -> Finding:
+        await peek(deadline)
+        return Finding()
+
+    return Inquiry(upstream, Group.OPTIONS, ask)
+
+
 def clock_inquiry(source: ClockSource) -> Inquiry:
     """Return the question for the upstream's clock."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, Generic, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from .provenance import Feed, Tier
 from .time import NANOS
@@ -44,6 +45,10 @@ class Question(Struct, frozen=True):
     wanted_until: float | None = None
     """When the last of those for whom it is asked has gone, as far as is known when it is asked; None is `deadline`. A
     shared question may go on after that for somebody who joins later."""
+
+    def about(self, symbols: tuple[str, ...]) -> Question:
+        """Return the same question about *symbols*."""
+        return replace(self, symbols=symbols)
 
 
 class Held(Struct, Generic[V]):

@@ -94,6 +94,9 @@ class CodeKind(Enum):
     EXCHANGE = "exchange"
     TRADE_CONDITION = "trade_condition"
     QUOTE_CONDITION = "quote_condition"
+    OPTION_EXCHANGE = "option_exchange"
+    OPTION_TRADE_CONDITION = "option_trade_condition"
+    OPTION_QUOTE_CONDITION = "option_quote_condition"
 
 
 class CodeTable(Struct, frozen=True):

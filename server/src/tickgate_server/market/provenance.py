@@ -34,14 +34,22 @@ STOCK_FEEDS: frozenset[Feed] = frozenset(
 )
 """Feeds that carry stocks; the others carry options."""
 
-DAYTIME_FEEDS: frozenset[Feed] = frozenset({Feed.SIP, Feed.IEX, Feed.DELAYED_SIP})
+OPTION_FEEDS: frozenset[Feed] = frozenset({Feed.OPRA, Feed.INDICATIVE})
+"""Feeds that carry options."""
+
+DAYTIME_FEEDS: frozenset[Feed] = frozenset({Feed.SIP, Feed.IEX, Feed.DELAYED_SIP}) | OPTION_FEEDS
 """Feeds on which nothing happens between the sessions of the exchanges' calendar. Others trade at night, or over the
 counter whenever two people agree."""
 
-LIVE_FEEDS: frozenset[Feed] = frozenset({Feed.SIP, Feed.IEX, Feed.DELAYED_SIP})
-"""Feeds of stocks that can be followed."""
+LIVE_FEEDS: frozenset[Feed] = frozenset({Feed.SIP, Feed.IEX, Feed.DELAYED_SIP}) | OPTION_FEEDS
+"""Feeds that can be followed."""
 
-FEED_DELAY: dict[Feed, int] = {Feed.SIP: 0, Feed.IEX: 0, Feed.DELAYED_SIP: 15 * 60 * NANOS}
+FEED_DELAY: dict[Feed, int] = {
+    Feed.SIP: 0,
+    Feed.IEX: 0,
+    Feed.DELAYED_SIP: 15 * 60 * NANOS,
+    Feed.OPRA: 0,
+}
 """Nanoseconds by which a feed is late by design (alpaca.markets plan table). A feed not named here has no delay that
 the upstream documents, which is not the same as none."""
 

@@ -84,6 +84,7 @@ class Calendar:
         self._spans = [Span(session, start, end) for (start, session), (end, _) in pairwise(edges)]
         self._opens = [day.open for day in days]
         self._closes = [day.close for day in days]
+        self._dates = [day.date for day in days]
 
     def span_at(self, instant: int) -> Span | None:
         """Return the session that *instant* falls into, or None outside of what is known."""
@@ -102,6 +103,14 @@ class Calendar:
     def next_close(self, instant: int) -> int | None:
         """Return the first end of core trading after *instant*, or None when it is not known."""
         return _first_after(instant, self._closes)
+
+    def last_day(self, date: datetime.date) -> TradingDay | None:
+        """Return the last trading day up to and with *date*, or None when the days up to it are not known."""
+        if not self.days or date > self.days[-1].date:
+            # Days after the last one that is known may be trading days too.
+            return None
+        index = bisect_right(self._dates, date) - 1
+        return self.days[index] if index >= 0 else None
 
     def between(self, start: datetime.date, end: datetime.date) -> tuple[TradingDay, ...]:
         """Return the trading days from *start* up to and without *end*."""

@@ -11,3 +11,5 @@ class ValueKind(StrEnum):
     QUOTE = "quote"
     TRADE = "trade"
     SNAPSHOT = "snapshot"
+    OPTION_QUOTE = "option_quote"
+    OPTION_CHAIN = "option_chain"

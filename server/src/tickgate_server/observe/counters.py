@@ -172,6 +172,19 @@ class StreamCounts(Struct):
     messages: int = 0
 
 
+class ChainCounts(Struct):
+    """The option chains that all callers share."""
+
+    chains: int = 0
+    contracts: int = 0
+    capacity: int = 0
+    hits: int = 0
+    loads: int = 0
+    refreshes: int = 0
+    failures: int = 0
+    evictions: int = 0
+
+
 class ErrorLogCounts(Struct):
     """The log of refusals and failures."""
 
@@ -203,6 +216,7 @@ class Counters:
         """By the value of a `Feed`."""
 
         self.streams = StreamCounts()
+        self.chains = ChainCounts()
         self.error_log = ErrorLogCounts()
         self.calls_in_flight = 0
 

@@ -55,7 +55,7 @@ class AdminServicer:
         """Drop values, and answer how many."""
         reader = Reader()
         symbols = reader.some_symbols(request.symbols)
-        feed = reader.stock_feed(request.feed if request.HasField("feed") else None, None)
+        feed = reader.some_feed(request.feed if request.HasField("feed") else None)
         kinds = reader.kinds(request.kinds)
         reader.done()
         dropped = await self._caches.drop(None if feed is None else {feed}, symbols, kinds)

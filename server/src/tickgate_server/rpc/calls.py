@@ -150,7 +150,7 @@ class Calls:
         return grpc.unary_unary_rpc_method_handler(handle)
 
     def streaming(
-        self, name: str, read: Read[Q] | None, method: StreamMethod[Any]
+        self, name: str, read: Read[Q] | None, method: StreamMethod[Any], *, ends: bool
     ) -> grpc.RpcMethodHandler[bytes, bytes]:
         """Return the gRPC handler of a *method* that answers with a stream.
 
@@ -158,21 +158,28 @@ class Calls:
             name: how it is known in logs.
             read: makes what the method asks for of its only request; None hands it the stream of requests.
             method: yields encoded messages, or raises a `GatewayError`.
+            ends: whether it comes to an end by itself, which a stopping gateway waits for.
         """
 
         async def handle(given: Any, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
             call = self._begin(name, context)
+            self._arrivals += ends
+            self._counters.calls_in_flight += ends
             try:
                 failure = await self._stream(given, context, call, read, method)
             except asyncio.CancelledError:
                 call.code = "CANCELLED"
                 raise
             finally:
+                self._counters.calls_in_flight -= ends
                 self._on_call(call, self._clock.monotonic() - call.started)
-            if failure is not None:
+            if call.missing:
+                self._note_missing(call)
+            elif failure is not None:
                 self._note(failure_entry(call, failure, self._clock.wall()))
+            if failure is not None:
                 await self._abort(context, call, failure)
-            context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
+            context.set_trailing_metadata(((REQUEST_ID, call.request_id), self._budget()))
 
         if read is None:
             return grpc.stream_stream_rpc_method_handler(handle)
@@ -192,6 +199,8 @@ class Calls:
             async with aclosing(method(given if read is None else read(given), call)) as messages:
                 async for message in messages:
                     await _write(context, message)
+        except StrictRefusal as refusal:
+            failure = status.of_unavailable(refusal.why, refusal.symbol, call.request_id)
         except GatewayError as error:
             failure = status.of_error(error, call.request_id)
         except Exception:  # noqa: BLE001 - the last line: no exception's text may reach a caller

@@ -20,6 +20,7 @@ from ..market.provenance import FEED_DELAY, DataSource, Feed, Tier
 from ..market.time import NANOS
 from ..observe.counters import (
     BudgetCounts,
+    ChainCounts,
     CircuitCounts,
     Counters,
     ErrorLogCounts,
@@ -80,6 +81,7 @@ class About(Struct, frozen=True):
     environment: str
     source: DataSource
     default_stock_feed: Feed
+    default_option_feed: Feed
     plan: str
     """Plan that the settings name."""
 
@@ -145,6 +147,7 @@ class StatusServicer:
             environment=self._about.environment,
             source=convert.SOURCES[self._about.source],
             default_stock_feed=convert.FEEDS[self._about.default_stock_feed],
+            default_option_feed=convert.FEEDS[self._about.default_option_feed],
             start_time=convert.timestamp(self._about.start_time),
             serve_time=convert.timestamp(moment.wall),
             market_time=convert.timestamp(moment.market),
@@ -168,6 +171,7 @@ class StatusServicer:
             error_log=_error_log(counters.error_log),
             feeds=[_feed(feed, counts) for feed, counts in sorted(counters.feeds.items())],
             streams=_streams(counters.streams),
+            option_chains=_chains(counters.chains),
             calls_in_flight=counters.calls_in_flight,
         )
         if moment.session is not None:
@@ -194,8 +198,8 @@ class StatusServicer:
             request.start_time if request.HasField("start_time") else None,
             request.end_time if request.HasField("end_time") else None,
         )
-        feed = reader.stock_feed(request.feed if request.HasField("feed") else None, None)
-        symbol = reader.symbol(request.symbol) if request.symbol else ""
+        feed = reader.some_feed(request.feed if request.HasField("feed") else None)
+        symbol = reader.any_symbol(request.symbol) if request.symbol else ""
         filters = GapQuery(feed, symbol, start, end)
         size = reader.page_size(request.page_size, default=_GAPS, largest=_MOST_GAPS)
         position = reader.page_token(request.page_token, filters, GapPosition)
@@ -227,6 +231,19 @@ class StatusServicer:
             failures=counts.failures,
             change_time=_timestamp(counts.changed_time),
         )
+
+
+def _chains(counts: ChainCounts) -> pb.OptionChainsStatus:
+    return pb.OptionChainsStatus(
+        chains=counts.chains,
+        contracts=counts.contracts,
+        capacity=counts.capacity,
+        hits=counts.hits,
+        loads=counts.loads,
+        refreshes=counts.refreshes,
+        failures=counts.failures,
+        evictions=counts.evictions,
+    )
 
 
 def _upstream(

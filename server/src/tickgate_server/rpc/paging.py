@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from ..market.trade import Trade
 from ..ports import ErrorPlace
 
 _Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -44,12 +45,31 @@ class GapPosition(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
     before_id: _Number
 
 
+class ChainPosition(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Where a page of a chain starts: behind a contract, whatever was refreshed meanwhile."""
+
+    after: str
+    """OCC symbol of the contract."""
+
+    price: Trade | None
+    """The underlying's price around which strikes were chosen, which all pages keep."""
+
+
+class ContractPosition(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Where a page of contracts starts."""
+
+    list_time: _Number
+    """When the list was received, nanoseconds of the wall clock: another list is in another order."""
+
+    offset: _Number
+
+
 class _Token(Struct, array_like=True, forbid_unknown_fields=True):
     query: bytes
     position: msgspec.Raw
 
 
-P = TypeVar("P", AssetPosition, ErrorPosition, GapPosition)
+P = TypeVar("P", AssetPosition, ChainPosition, ContractPosition, ErrorPosition, GapPosition)
 
 # Sets come in another order in each process, and a token is good for all replicas.
 _encoder = msgspec.msgpack.Encoder(order="deterministic")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, TypeVar
 
@@ -19,8 +19,8 @@ from ..market.quote import Quote
 from ..market.unavailable import Unavailable
 from ..ports import Answers, LatestSource, QuoteSource, SnapshotSource, TradeSource
 from . import encode
+from .answers import settle
 from .call import Call
-from .calls import StrictRefusal
 from .convert import Moment
 from .requests import Reader
 
@@ -158,31 +158,8 @@ class QuoteServicer:
         return self._encode(answers, encoder, asked, call)
 
     def _encode(self, answers: Answers[V], encoder: Encode[V], asked: Asked, call: Call) -> bytes:
-        _note(call, asked, answers)
-        if asked.strict:
-            _refuse_missing(asked.symbols, answers)
+        settle(call, asked.symbols, asked.feed, answers, strict=asked.strict)
         moment = self._moment(call.request_id)
         return encode.respond(
             [encoder(symbol, answers[symbol], moment) for symbol in asked.symbols]
         )
-
-
-def _refuse_missing(symbols: Sequence[str], answers: Answers[V]) -> None:
-    for symbol in symbols:
-        answer = answers[symbol]
-        if isinstance(answer, Unavailable):
-            raise StrictRefusal(answer, symbol)
-
-
-def _note(call: Call, asked: Asked, answers: Answers[V]) -> None:
-    tiers = [answer.served_from for answer in answers.values() if isinstance(answer, Answer)]
-    call.asked, call.given = len(asked.symbols), len(tiers)
-    call.from_upstream = tiers.count(Tier.UPSTREAM)
-    if call.given < call.asked:
-        call.feed, call.strict = asked.feed, asked.strict
-        call.missing = [
-            (symbol, why)
-            for symbol in asked.symbols
-            if isinstance(why := answers[symbol], Unavailable)
-        ]
-        call.reason = call.missing[0][1].reason.name

@@ -13,8 +13,8 @@ from ..market.asset import AssetList, AssetQuery
 from ..market.unavailable import Reason, Unavailable
 from ..ports import MarketTimes, ReferenceSource
 from . import convert
+from .answers import miss
 from .call import Call
-from .calls import StrictRefusal
 from .convert import Moment
 from .paging import AssetPosition, encode_token
 from .requests import Reader
@@ -88,7 +88,7 @@ class ReferenceServicer:
             reason=Reason.SYMBOL_UNKNOWN,
             message=f"{symbol}: not in the upstream's list of assets",
         )
-        _miss(why, call, strict=strict, symbol=symbol)
+        miss(why, call, strict=strict, symbol=symbol)
         result.unavailable.CopyFrom(convert.unavailable(why, moment))
 
     async def GetMarketClock(  # noqa: N802
@@ -124,7 +124,7 @@ class ReferenceServicer:
             why = Unavailable(
                 reason=Reason.NO_DATA, message=f"no trading day from {start} up to {end}"
             )
-            _miss(why, call, strict=request.strict)
+            miss(why, call, strict=request.strict)
             return _no_days(why, moment)
         found = pb.TradingDays(
             days=[convert.trading_day(day) for day in days],
@@ -156,17 +156,10 @@ async def _ask(
         value = await answer
     except UpstreamFailure as failure:
         why = failure.unavailable()
-        _miss(why, call, strict=strict, symbol=symbol)
+        miss(why, call, strict=strict, symbol=symbol)
         return why
     call.given = 1
     return value
-
-
-def _miss(why: Unavailable, call: Call, *, strict: bool, symbol: str = "") -> None:
-    call.given, call.reason = 0, why.reason.name
-    call.strict, call.missing = strict, ((symbol, why),)
-    if strict:
-        raise StrictRefusal(why, symbol)
 
 
 def _no_days(why: Unavailable, moment: Moment) -> bytes:

@@ -5,7 +5,7 @@ A `Reader` collects every broken rule of one request before it is refused, so th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any, Final, TypeVar
 
@@ -28,7 +28,8 @@ from ..fanout import tokens
 from ..market.answer import Freshness
 from ..market.asset import AssetStatus, CodeKind
 from ..market.live import Channel
-from ..market.provenance import LIVE_FEEDS, STOCK_FEEDS, Feed, Tier
+from ..market.occ import OCC_SYMBOL_RULE, is_occ_symbol
+from ..market.provenance import LIVE_FEEDS, OPTION_FEEDS, STOCK_FEEDS, Feed, Tier
 from ..market.symbol import STOCK_SYMBOL_RULE, is_stock_symbol
 from ..market.time import NANOS
 from ..market.value_kind import ValueKind
@@ -64,13 +65,16 @@ LONGEST_REQUEST_ID: Final = 128
 REQUEST_ID_RULE: Final = f"a request id is 1 to {LONGEST_REQUEST_ID} printable ASCII characters"
 """The rule in the words a caller gets."""
 
+ANY_SYMBOL_RULE: Final = f"{STOCK_SYMBOL_RULE}; {OCC_SYMBOL_RULE}"
+"""The rule in the words a caller gets."""
+
 _END_RULE: Final = "the end is after the start: a range does not hold its end"
 _LONGEST_QUERY: Final = 100
 _LONGEST_WORD: Final = 40
 """Characters of a filter that names an exchange or an attribute."""
 
 _DEFAULT_FRESHNESS: Final = Freshness()
-_FEED_OF: Final[Mapping[int, Feed]] = {number: feed for feed, number in convert.FEEDS.items()}
+FEED_OF: Final[Mapping[int, Feed]] = {number: feed for feed, number in convert.FEEDS.items()}
 _TIER_OF: Final[Mapping[int, Tier]] = {number: tier for tier, number in convert.TIERS.items()}
 _STATUS_OF: Final[Mapping[int, AssetStatus]] = {
     number: status for status, number in convert.ASSET_STATUSES.items()
@@ -88,8 +92,12 @@ _CHANNEL_OF: Final[Mapping[int, Channel]] = {
     number: channel for channel, number in convert.CHANNELS.items()
 }
 _REASON_OF: Final = reason_names()
+_BY_TAPE: Final = frozenset({CodeKind.TRADE_CONDITION, CodeKind.QUOTE_CONDITION})
+"""Tables that differ from tape to tape."""
 
-D = TypeVar("D", Feed, None)
+_OPTION_CHANNELS: Final = frozenset({Channel.QUOTES, Channel.TRADES})
+"""What option feeds have."""
+
 T = TypeVar("T")
 
 
@@ -111,25 +119,42 @@ class Reader:
         self._violations.append((f"{self._path}.{field}" if self._path else field, rule))
 
     def symbol(self, text: str) -> str:
-        """Read `symbol`."""
+        """Read `symbol` of a stock."""
+        return self.stock("symbol", text)
+
+    def stock(self, field: str, text: str) -> str:
+        """Read *field*, which names a stock."""
         if not is_stock_symbol(text):
-            self.refuse("symbol", STOCK_SYMBOL_RULE)
+            self.refuse(field, STOCK_SYMBOL_RULE)
+        return text
+
+    def any_symbol(self, text: str) -> str:
+        """Read `symbol` of a stock or of an option contract."""
+        if not _is_any_symbol(text):
+            self.refuse("symbol", ANY_SYMBOL_RULE)
         return text
 
     def symbols(self, texts: Sequence[str]) -> tuple[str, ...]:
-        """Read `symbols`."""
+        """Read `symbols` of stocks."""
+        return self._symbols(texts, is_stock_symbol, STOCK_SYMBOL_RULE)
+
+    def _symbols(
+        self, texts: Sequence[str], is_one: Callable[[str], bool], rule: str
+    ) -> tuple[str, ...]:
         symbols = tuple(texts)
         if not 1 <= len(symbols) <= MOST_SYMBOLS:
             self.refuse("symbols", f"a batch holds 1 to {MOST_SYMBOLS} symbols, not {len(symbols)}")
             return symbols
         for index, symbol in enumerate(symbols):
-            if not is_stock_symbol(symbol):
-                self.refuse(f"symbols[{index}]", STOCK_SYMBOL_RULE)
-        if len(set(symbols)) < len(symbols):
-            self._refuse_duplicates(symbols)
+            if not is_one(symbol):
+                self.refuse(f"symbols[{index}]", rule)
+        self.refuse_duplicates(symbols)
         return symbols
 
-    def _refuse_duplicates(self, symbols: tuple[str, ...]) -> None:
+    def refuse_duplicates(self, symbols: tuple[str, ...]) -> None:
+        """Note each of `symbols` that stands there twice."""
+        if len(set(symbols)) == len(symbols):
+            return
         seen: set[str] = set()
         for index, symbol in enumerate(symbols):
             if symbol in seen:
@@ -137,18 +162,30 @@ class Reader:
             seen.add(symbol)
 
     def some_symbols(self, texts: Sequence[str]) -> frozenset[str] | None:
-        """Read `symbols` where none means all, which is None."""
-        return frozenset(self.symbols(texts)) if texts else None
+        """Read `symbols` of stocks and option contracts where none means all, which is None."""
+        if not texts:
+            return None
+        return frozenset(self._symbols(texts, _is_any_symbol, ANY_SYMBOL_RULE))
 
-    def stock_feed(self, number: int | None, default: D) -> Feed | D:
+    def some_feed(self, number: int | None) -> Feed | None:
+        """Read `feed` where none means all, which is None."""
+        if number is None:
+            return None
+        feed = FEED_OF.get(number)
+        if feed is None:
+            known = ", ".join(f"FEED_{feed.name}" for feed in Feed)
+            self.refuse("feed", f"{enum_name(provenance_pb2.Feed, number)} is not one of {known}")
+        return feed
+
+    def stock_feed(self, number: int | None, default: Feed) -> Feed:
         """Read `feed`; *number* is None when it was left out."""
         if number is None:
             return default
-        feed = _FEED_OF.get(number)
+        feed = FEED_OF.get(number)
         if feed in STOCK_FEEDS:
             return feed
         known = ", ".join(sorted(f"FEED_{feed.name}" for feed in STOCK_FEEDS))
-        self.refuse("feed", f"{_enum_name(provenance_pb2.Feed, number)} is not one of {known}")
+        self.refuse("feed", f"{enum_name(provenance_pb2.Feed, number)} is not one of {known}")
         return default
 
     # --------------------------------------------------------------------------- subscriptions
@@ -159,21 +196,24 @@ class Reader:
             self.refuse(field, f"up to {LONGEST_ID} printable ASCII characters")
         return text
 
-    def channels(self, numbers: Sequence[int]) -> tuple[Channel, ...]:
-        """Read `channels`, in the order of the contract; none means quotes."""
+    def channels(self, numbers: Sequence[int], feed: Feed) -> tuple[Channel, ...]:
+        """Read `channels` of *feed*, in the order of the contract; none means quotes."""
         enum = channel_pb2.Channel
         chosen = self._members("channels", numbers, _CHANNEL_OF, enum, "channel")
         if chosen is None:
             return (Channel.QUOTES,)
+        if feed in OPTION_FEEDS and not chosen <= _OPTION_CHANNELS:
+            rule = f"FEED_{feed.name} has CHANNEL_QUOTES and CHANNEL_TRADES only: poll the chain for the rest"
+            self.refuse("channels", rule)
         return tuple(channel for channel in Channel if channel in chosen)
 
     def live_feed(self, number: int | None, default: Feed) -> Feed:
         """Read `feed` of a subscription; *number* is None when it was left out."""
-        feed = default if number is None else _FEED_OF.get(number)
+        feed = default if number is None else FEED_OF.get(number)
         if feed in LIVE_FEEDS:
             return feed
         known = ", ".join(sorted(f"FEED_{feed.name}" for feed in LIVE_FEEDS))
-        name = "the default feed" if number is None else _enum_name(provenance_pb2.Feed, number)
+        name = "the default feed" if number is None else enum_name(provenance_pb2.Feed, number)
         self.refuse("feed", f"{name} cannot be followed; {known} can")
         return default
 
@@ -188,8 +228,7 @@ class Reader:
         for index, symbol in enumerate(symbols):
             if not 1 <= len(symbol) <= LONGEST_ID:
                 self.refuse(f"symbols[{index}]", f"a symbol is 1 to {LONGEST_ID} characters")
-        if len(set(symbols)) < len(symbols):
-            self._refuse_duplicates(symbols)
+        self.refuse_duplicates(symbols)
         return symbols
 
     def seconds(
@@ -224,7 +263,7 @@ class Reader:
             quote_pb2.QUOTE_VIEW_FULL,
         ):
             return quote_pb2.QuoteView.ValueType(number)
-        name = _enum_name(quote_pb2.QuoteView, number)
+        name = enum_name(quote_pb2.QuoteView, number)
         self.refuse(
             "view", f"{name} is not one of QUOTE_VIEW_BASIC, QUOTE_VIEW_DERIVED, QUOTE_VIEW_FULL"
         )
@@ -242,12 +281,12 @@ class Reader:
             return _DEFAULT_FRESHNESS
         return Freshness(
             max_age=(
-                self._duration("freshness.max_age", message.max_age)
+                self.duration("freshness.max_age", message.max_age)
                 if message.HasField("max_age")
                 else None
             ),
             max_event_age=(
-                self._duration("freshness.max_event_age", message.max_event_age)
+                self.duration("freshness.max_event_age", message.max_event_age)
                 if message.HasField("max_event_age")
                 else None
             ),
@@ -255,7 +294,8 @@ class Reader:
             allow_stale=message.allow_stale,
         )
 
-    def _duration(self, field: str, message: duration_pb2.Duration) -> int:
+    def duration(self, field: str, message: duration_pb2.Duration) -> int:
+        """Read *field* in nanoseconds: 0 to ten years."""
         length = message.seconds * NANOS + message.nanos
         well_formed = 0 <= message.nanos < NANOS and message.seconds >= 0
         if not well_formed or length > LONGEST_DURATION * NANOS:
@@ -286,7 +326,7 @@ class Reader:
             return None
         for index, number in enumerate(numbers):
             if number not in known:
-                self.refuse(f"{field}[{index}]", f"{_enum_name(enum, number)} is not a {noun}")
+                self.refuse(f"{field}[{index}]", f"{enum_name(enum, number)} is not a {noun}")
             elif number in numbers[:index]:
                 self.refuse(f"{field}[{index}]", f"a {noun} is named once")
         return frozenset(known[number] for number in numbers if number in known) or None
@@ -297,7 +337,7 @@ class Reader:
             return None
         status = _STATUS_OF.get(number)
         if status is None:
-            name = _enum_name(asset_pb2.AssetStatus, number)
+            name = enum_name(asset_pb2.AssetStatus, number)
             self.refuse(
                 "status", f"{name} is not one of ASSET_STATUS_ACTIVE, ASSET_STATUS_INACTIVE"
             )
@@ -346,10 +386,10 @@ class Reader:
         found = _CODE_KIND_OF.get(kind)
         if found is None:
             known = ", ".join(f"CODE_KIND_{kind.name}" for kind in CodeKind)
-            self.refuse("kind", f"{_enum_name(asset_pb2.CodeKind, kind)} is not one of {known}")
-        elif found is CodeKind.EXCHANGE and tape:
-            self.refuse("tape", "exchange codes are the same on every tape: leave it out")
-        elif found is not CodeKind.EXCHANGE and tape not in ("A", "B", "C"):
+            self.refuse("kind", f"{enum_name(asset_pb2.CodeKind, kind)} is not one of {known}")
+        elif found not in _BY_TAPE and tape:
+            self.refuse("tape", "these codes are the same on every tape: leave it out")
+        elif found in _BY_TAPE and tape not in ("A", "B", "C"):
             self.refuse("tape", "condition codes are of one tape: A, B or C")
         return found or CodeKind.EXCHANGE, tape
 
@@ -381,13 +421,14 @@ class Reader:
         self, start: timestamp_pb2.Timestamp | None, end: timestamp_pb2.Timestamp | None
     ) -> tuple[int | None, int | None]:
         """Read `start_time` and `end_time` in nanoseconds; None where one was left out."""
-        first = None if start is None else self._instant("start_time", start)
-        last = None if end is None else self._instant("end_time", end)
+        first = None if start is None else self.instant("start_time", start)
+        last = None if end is None else self.instant("end_time", end)
         if first is not None and last is not None and last <= first:
             self.refuse("end_time", _END_RULE)
         return first, last
 
-    def _instant(self, field: str, message: timestamp_pb2.Timestamp) -> int | None:
+    def instant(self, field: str, message: timestamp_pb2.Timestamp) -> int | None:
+        """Read *field* in nanoseconds; None when it is no instant."""
         instant = message.seconds * NANOS + message.nanos
         if not 0 <= message.nanos < NANOS or not 0 <= instant <= LAST_INSTANT:
             self.refuse(field, "an instant is in the years 1970 to 2261, to the nanosecond")
@@ -395,7 +436,12 @@ class Reader:
         return instant
 
 
-def _enum_name(enum: Any, number: int) -> str:
+def _is_any_symbol(text: str) -> bool:
+    return is_stock_symbol(text) or is_occ_symbol(text)
+
+
+def enum_name(enum: Any, number: int) -> str:
+    """Return the contract's name of *number*, or the number itself where it has none."""
     # Every generated enum has a descriptor; the stubs give the wrapper no common type.
     names: Mapping[int, str] = {value.number: value.name for value in enum.DESCRIPTOR.values}
     return names.get(number, str(number))

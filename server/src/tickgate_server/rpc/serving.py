@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection
 
 from tickgate.v1 import (
     admin_service_pb2,
+    option_service_pb2,
     quote_service_pb2,
     reference_service_pb2,
     status_service_pb2,
@@ -24,6 +25,7 @@ from tickgate.v1 import (
 from .admin import AdminServicer
 from .calls import Calls, Read, decoder
 from .gateway_status import StatusServicer
+from .options import OptionServicer
 from .quotes import QuoteServicer
 from .reference import ReferenceServicer
 from .streams import StreamServicer
@@ -34,6 +36,7 @@ SERVICES: Final[tuple[ServiceDescriptor, ...]] = tuple(
     file.services_by_name[name]
     for file, name in (
         (quote_service_pb2.DESCRIPTOR, "QuoteService"),
+        (option_service_pb2.DESCRIPTOR, "OptionService"),
         (reference_service_pb2.DESCRIPTOR, "ReferenceService"),
         (status_service_pb2.DESCRIPTOR, "StatusService"),
         (admin_service_pb2.DESCRIPTOR, "AdminService"),
@@ -72,6 +75,7 @@ class Serving:
         self,
         calls: Calls,
         quotes: QuoteServicer,
+        options: OptionServicer,
         reference: ReferenceServicer,
         status: StatusServicer,
         admin: AdminServicer,
@@ -82,7 +86,7 @@ class Serving:
         self._draining = False
         self._server = grpc.aio.server(options=_OPTIONS)
         self._health = health.aio.HealthServicer()
-        servicers = (quotes, reference, status, admin, streams)
+        servicers = (quotes, options, reference, status, admin, streams)
         for descriptor, servicer in zip(SERVICES, servicers, strict=True):
             self._server.add_generic_rpc_handlers((_handler(descriptor, servicer, calls),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -145,7 +149,7 @@ def _handler(
 ) -> grpc.GenericRpcHandler:
     handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
     for method in descriptor.methods:
-        if isinstance(servicer, StreamServicer):
+        if method.server_streaming:
             handlers[method.name] = _streaming(descriptor, method, servicer, calls)
             continue
         read: Read[Any] = decoder(symbol_database.Default().GetSymbol(method.input_type.full_name))
@@ -163,10 +167,13 @@ def _handler(
 def _streaming(
     descriptor: ServiceDescriptor,
     method: MethodDescriptor,
-    servicer: StreamServicer,
+    servicer: object,
     calls: Calls,
 ) -> grpc.RpcMethodHandler[Any, Any]:
     read: Read[Any] | None = None
     if not method.client_streaming:
         read = decoder(symbol_database.Default().GetSymbol(method.input_type.full_name))
-    return calls.streaming(f"{descriptor.name}/{method.name}", read, getattr(servicer, method.name))
+    name = f"{descriptor.name}/{method.name}"
+    # Followers stay until they are shown out; everything else comes to its own end, which is waited for.
+    ends = not isinstance(servicer, StreamServicer)
+    return calls.streaming(name, read, getattr(servicer, method.name), ends=ends)

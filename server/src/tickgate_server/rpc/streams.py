@@ -168,19 +168,20 @@ class StreamServicer:
         )
         stale = reader.seconds("stale_after", _set(message, "stale_after"), 1, 3600)
         unread = reader.seconds("max_unread_age", _set(message, "max_unread_age"), 0.01, 10)
+        number = message.feed if message.HasField("feed") else None
+        feed = reader.live_feed(number, defaults.feed)
         terms = Terms(
             id=reader.subscription_id(message.id),
-            channels=reader.channels(message.channels),
+            channels=reader.channels(message.channels, feed),
             interval=interval or 0.0,
             heartbeat=15.0 if heartbeat is None else heartbeat,
             stale_after=round((defaults.stale_after if stale is None else stale) * NANOS),
             unread_age=defaults.unread_age if unread is None else unread,
             queue=defaults.queue,
         )
-        number = message.feed if message.HasField("feed") else None
         order = Order(
             terms,
-            reader.live_feed(number, defaults.feed),
+            feed,
             reader.followed(message.symbols, needed=True),
             reader.resume_token(message.resume_token),
         )

@@ -12,6 +12,7 @@ from typing import Final, Generic, TypeVar
 from msgspec import Struct
 
 from ...market.answer import Held
+from ...market.option import OptionQuote
 from ...market.provenance import DataSource, Feed
 from ...market.quote import Quote
 from ...market.snapshot import Snapshot, SnapshotPart
@@ -22,7 +23,7 @@ from ...ports import Clock, Key
 from .codec import Codec
 from .link import RedisDown, RedisLink
 
-Value = Quote | Trade | Snapshot
+Value = Quote | Trade | Snapshot | OptionQuote
 V = TypeVar("V", bound=Value)
 
 _SKEW: Final = 1.0

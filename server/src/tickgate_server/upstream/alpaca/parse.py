@@ -34,11 +34,11 @@ _FIRST_INSTANT: Final = parse_rfc3339("1970-02-01T00:00:00Z")
 _LAST_INSTANT: Final = parse_rfc3339("2100-01-01T00:00:00Z")
 """A clock that says something else is none. Alpaca's calendar begins in 1970 and ends in 2029."""
 
-_SHOWN: Final = 60
+SHOWN: Final = 60
 """Characters of a bad field that are shown as evidence."""
 
 
-_UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are not JSON; the last for JSON nested a thousand levels deep."""
 
 
@@ -122,14 +122,14 @@ def records(body: bytes, wrapper: str) -> dict[str, msgspec.Raw]:
     Raises:
         UpstreamUnreadable: the answer is not JSON or has another shape.
     """
-    whole = _decode(_as_records, body, wrapper or "snapshots")
+    whole = decode(_as_records, body, wrapper or "snapshots")
     if not wrapper:
         return whole
     if wrapper not in whole:
         raise UpstreamUnreadable(Refusal("missing_field", f"no {wrapper!r}"), "answer")
     inner = whole[wrapper]
     # An empty map and null both mean that nothing is known about any of the symbols.
-    return {} if _is_null(inner) else _decode(_as_records, bytes(inner), wrapper)
+    return {} if is_null(inner) else decode(_as_records, bytes(inner), wrapper)
 
 
 def quote(symbol: str, record: msgspec.Raw) -> RawQuote | Refusal | None:
@@ -138,18 +138,18 @@ def quote(symbol: str, record: msgspec.Raw) -> RawQuote | Refusal | None:
     def build(seen: _Quote) -> RawQuote:
         return RawQuote(
             symbol=symbol,
-            event_time=_instant(seen.t),
-            bid_price=_price("bp", seen.bp),
+            event_time=instant_of(seen.t),
+            bid_price=price_of("bp", seen.bp),
             bid_size=seen.bs,
             bid_exchange=seen.bx,
-            ask_price=_price("ap", seen.ap),
+            ask_price=price_of("ap", seen.ap),
             ask_size=seen.as_,
             ask_exchange=seen.ax,
             conditions=seen.c or (),
             tape=seen.z,
         )
 
-    return _record(_as_quote, record, build)
+    return read_record(_as_quote, record, build)
 
 
 def trade(symbol: str, record: msgspec.Raw) -> RawTrade | Refusal | None:
@@ -158,8 +158,8 @@ def trade(symbol: str, record: msgspec.Raw) -> RawTrade | Refusal | None:
     def build(seen: _Trade) -> RawTrade:
         return RawTrade(
             symbol=symbol,
-            event_time=_instant(seen.t),
-            price=_price("p", seen.p),
+            event_time=instant_of(seen.t),
+            price=price_of("p", seen.p),
             size=seen.s,
             exchange=seen.x,
             conditions=seen.c or (),
@@ -168,7 +168,7 @@ def trade(symbol: str, record: msgspec.Raw) -> RawTrade | Refusal | None:
             amendment=seen.u,
         )
 
-    return _record(_as_trade, record, build)
+    return read_record(_as_trade, record, build)
 
 
 def bar(symbol: str, record: msgspec.Raw) -> RawBar | Refusal | None:
@@ -178,27 +178,27 @@ def bar(symbol: str, record: msgspec.Raw) -> RawBar | Refusal | None:
         vwap_sent = bytes(seen.vw) not in (b"", b"null")
         return RawBar(
             symbol=symbol,
-            event_time=_instant(seen.t),
-            open=_price("o", seen.o),
-            high=_price("h", seen.h),
-            low=_price("l", seen.l),
-            close=_price("c", seen.c),
+            event_time=instant_of(seen.t),
+            open=price_of("o", seen.o),
+            high=price_of("h", seen.h),
+            low=price_of("l", seen.l),
+            close=price_of("c", seen.c),
             volume=seen.v,
             trade_count=seen.n,
-            vwap=_price("vw", seen.vw) if vwap_sent else None,
+            vwap=price_of("vw", seen.vw) if vwap_sent else None,
         )
 
-    return _record(_as_bar, record, build)
+    return read_record(_as_bar, record, build)
 
 
 def snapshot_parts(record: msgspec.Raw) -> Mapping[SnapshotPart, msgspec.Raw] | Refusal:
     """Return the parts of a snapshot that were sent, or why the snapshot cannot be read."""
-    if _is_null(record):
+    if is_null(record):
         return {}
     try:
         sent = _as_records.decode(record)
-    except _UNDECODABLE:
-        return Refusal("wrong_type", f"snapshot is {_shown(record)}")
+    except UNDECODABLE:
+        return Refusal("wrong_type", f"snapshot is {shown(record)}")
     return {part: sent[key] for part, key in _SNAPSHOT_KEYS.items() if key in sent}
 
 
@@ -210,12 +210,12 @@ def assets(body: bytes) -> tuple[list[Asset], list[Refusal]]:
     Raises:
         UpstreamUnreadable: the answer is not a list, or holds no asset at all.
     """
-    read = [_asset(entry) for entry in _decode(_as_assets, body, "assets")]
+    read = [_asset(entry) for entry in decode(_as_assets, body, "assets")]
     found = [asset for asset in read if isinstance(asset, Asset)]
     unread = [refusal for refusal in read if isinstance(refusal, Refusal)]
     if not found:
         # Believing it would call every symbol unknown.
-        raise UpstreamUnreadable(Refusal("missing_field", f"no asset in {_shown(body)}"), "assets")
+        raise UpstreamUnreadable(Refusal("missing_field", f"no asset in {shown(body)}"), "assets")
     return found, unread
 
 
@@ -225,7 +225,7 @@ def clock(body: bytes, provenance: Provenance) -> ClockReading:
     Raises:
         UpstreamUnreadable: the answer is not a clock.
     """
-    seen = _decode(_as_clock, body, "clock")
+    seen = decode(_as_clock, body, "clock")
     if not 0 <= seen.speed <= _FASTEST:
         raise UpstreamUnreadable(Refusal("wrong_type", f"speed {seen.speed}"), "clock")
     try:
@@ -237,7 +237,7 @@ def clock(body: bytes, provenance: Provenance) -> ClockReading:
             speed=seen.speed,
             provenance=provenance,
         )
-    except _Unfit as unfit:
+    except Unfit as unfit:
         raise UpstreamUnreadable(unfit.refusal, "clock") from unfit
 
 
@@ -247,7 +247,7 @@ def trading_days(body: bytes) -> list[TradingDay]:
     Raises:
         UpstreamUnreadable: the answer is not a calendar.
     """
-    seen = _decode(_as_days, body, "calendar")
+    seen = decode(_as_days, body, "calendar")
     try:
         return sorted((_trading_day(day) for day in seen), key=lambda day: day.open)
     except ValueError as error:
@@ -261,58 +261,64 @@ def names(body: bytes) -> Mapping[str, str]:
     Raises:
         UpstreamUnreadable: the answer is not such a table.
     """
-    return dict(sorted(_decode(_as_names, body, "codes").items()))
+    return dict(sorted(decode(_as_names, body, "codes").items()))
 
 
-class _Unfit(Exception):
-    """A field that cannot be read; never leaves this module."""
+class Unfit(Exception):
+    """A field that cannot be read; never leaves these modules."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.rule)
         self.refusal = refusal
 
 
-def _decode(decoder: msgspec.json.Decoder[T], body: bytes, subject: str) -> T:
+def decode(decoder: msgspec.json.Decoder[T], body: bytes, subject: str) -> T:
+    """Return what *decoder* reads in *body*, the answer about *subject*.
+
+    Raises:
+        UpstreamUnreadable: the answer is not JSON or has another shape.
+    """
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        refusal = Refusal("wrong_type", f"{_field_of(error)} of {_shown(body)}")
+        refusal = Refusal("wrong_type", f"{_field_of(error)} of {shown(body)}")
         raise UpstreamUnreadable(refusal, subject) from error
-    except _UNDECODABLE as error:
-        refusal = Refusal("unreadable", f"not JSON: {_shown(body)}")
+    except UNDECODABLE as error:
+        refusal = Refusal("unreadable", f"not JSON: {shown(body)}")
         raise UpstreamUnreadable(refusal, subject) from error
 
 
-def _record(
+def read_record(
     decoder: msgspec.json.Decoder[Any], record: msgspec.Raw, build: Callable[[Any], T]
 ) -> T | Refusal | None:
-    if _is_null(record) or bytes(record) == b"{}":
+    """Return what *build* makes of *record*, why it cannot be read, or None when it is null or empty."""
+    if is_null(record) or bytes(record) == b"{}":
         return None
     try:
         return build(decoder.decode(record))
-    except _Unfit as unfit:
+    except Unfit as unfit:
         return unfit.refusal
     except msgspec.ValidationError as error:
         return _misfit(error, record)
-    except _UNDECODABLE:
-        return Refusal("unreadable", f"record is {_shown(record)}")
+    except UNDECODABLE:
+        return Refusal("unreadable", f"record is {shown(record)}")
 
 
 def _misfit(error: msgspec.ValidationError, record: msgspec.Raw) -> Refusal:
     missing = re.search(r"missing required field `(\w+)`", str(error))
     if missing:
-        return Refusal("missing_field", f"no {missing[1]!r} in {_shown(record)}")
+        return Refusal("missing_field", f"no {missing[1]!r} in {shown(record)}")
     name = re.search(r"at `\$\.(\w+)", str(error))
     sent = _sent(record).get(name[1]) if name else None
     if name is None or sent is None:
-        return Refusal("wrong_type", f"{_field_of(error)} of {_shown(record)}")
-    return Refusal("wrong_type", f"field {name[1]!r} is {_shown(sent)}")
+        return Refusal("wrong_type", f"{_field_of(error)} of {shown(record)}")
+    return Refusal("wrong_type", f"field {name[1]!r} is {shown(sent)}")
 
 
 def _sent(record: msgspec.Raw) -> dict[str, msgspec.Raw]:
     try:
         return _as_records.decode(record)
-    except _UNDECODABLE:
+    except UNDECODABLE:
         return {}
 
 
@@ -322,37 +328,47 @@ def _field_of(error: msgspec.ValidationError) -> str:
     return f"field {path[1]!r}" if path and path[1] else "the type"
 
 
-def _price(name: str, raw: msgspec.Raw) -> Decimal:
+def price_of(name: str, raw: msgspec.Raw) -> Decimal:
+    """Return the number in *raw*, the field *name*, digit for digit.
+
+    Raises:
+        Unfit: it is none.
+    """
     text = bytes(raw).decode("ascii", "replace")
     # JSON has been checked by now: what starts like a number is one.
     if text[:1] not in "-0123456789" or not text:
-        raise _Unfit(Refusal("wrong_type", f"field {name!r} is {text[:_SHOWN]}"))
+        raise Unfit(Refusal("wrong_type", f"field {name!r} is {text[:SHOWN]}"))
     try:
         return Decimal(text)
     except InvalidOperation as error:
         # An exponent of more digits than a Decimal has room for.
-        raise _Unfit(Refusal("price_out_of_range", f"{name} {text[:_SHOWN]}")) from error
+        raise Unfit(Refusal("price_out_of_range", f"{name} {text[:SHOWN]}")) from error
 
 
-def _instant(text: str) -> int:
+def instant_of(text: str) -> int:
+    """Return the instant that *text* names, nanoseconds.
+
+    Raises:
+        Unfit: it names none.
+    """
     try:
         return parse_rfc3339(text)
     except ValueError as error:
-        raise _Unfit(Refusal("malformed_time", f"time {text[:_SHOWN]!r}")) from error
+        raise Unfit(Refusal("malformed_time", f"time {text[:SHOWN]!r}")) from error
 
 
 def _calendar_instant(text: str) -> int:
-    instant = _instant(text)
+    instant = instant_of(text)
     if not _FIRST_INSTANT <= instant <= _LAST_INSTANT:
         # Go's zero time, for one: whoever counts on from it leaves every calendar.
-        raise _Unfit(Refusal("malformed_time", f"time {text[:_SHOWN]!r}"))
+        raise Unfit(Refusal("malformed_time", f"time {text[:SHOWN]!r}"))
     return instant
 
 
 def _asset(entry: Any) -> Asset | Refusal:
     symbol = entry.get("symbol") if isinstance(entry, dict) else None
     if not isinstance(symbol, str) or not symbol:
-        return Refusal("missing_field", f"no 'symbol' in {str(entry)[:_SHOWN]!r}")
+        return Refusal("missing_field", f"no 'symbol' in {str(entry)[:SHOWN]!r}")
 
     def text(key: str) -> str:
         value = entry.get(key)
@@ -406,12 +422,14 @@ def _new_york(day: datetime.date, hour: str) -> int:
     return int(moment.timestamp()) * NANOS
 
 
-def _is_null(record: msgspec.Raw) -> bool:
+def is_null(record: msgspec.Raw) -> bool:
+    """Tell whether *record* is null."""
     return bytes(record) == b"null"
 
 
-def _shown(data: msgspec.Raw | bytes) -> str:
-    text = bytes(data)[:_SHOWN].decode("utf-8", "replace")
+def shown(data: msgspec.Raw | bytes) -> str:
+    """Return the beginning of *data* as evidence."""
+    text = bytes(data)[:SHOWN].decode("utf-8", "replace")
     return "".join(char if char.isprintable() else "." for char in text)
 
 

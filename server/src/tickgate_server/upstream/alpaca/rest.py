@@ -38,13 +38,16 @@ _CODE_PATHS: Final = {
     CodeKind.EXCHANGE: "/v2/stocks/meta/exchanges",
     CodeKind.TRADE_CONDITION: "/v2/stocks/meta/conditions/trade",
     CodeKind.QUOTE_CONDITION: "/v2/stocks/meta/conditions/quote",
+    CodeKind.OPTION_EXCHANGE: "/v1beta1/options/meta/exchanges",
+    CodeKind.OPTION_TRADE_CONDITION: "/v1beta1/options/meta/conditions/trade",
+    CodeKind.OPTION_QUOTE_CONDITION: "/v1beta1/options/meta/conditions/quote",
 }
 
 Admit = Callable[[str, msgspec.Raw, Receipt], "V | Unavailable | None"]
 """Turns one symbol's record into a value, or says why not; None when Alpaca sent nothing for it."""
 
-Listed = Callable[[float], Awaitable["Container[str] | None"]]
-"""Gives, before a deadline, the upstream's list of assets; None when it cannot be had."""
+Listed = Callable[[Sequence[str], float], Awaitable["Container[str] | None"]]
+"""Gives, before a deadline, what tells which of some symbols the upstream lists; None when it cannot be had."""
 
 
 class AlpacaLatest(Generic[V]):
@@ -68,7 +71,18 @@ class AlpacaLatest(Generic[V]):
         self._listed = listed
 
     async def latest(self, question: Question) -> Answers[V]:
-        """Return an answer for every symbol, with one request unless Alpaca calls a symbol malformed."""
+        """Return an answer for every symbol, with one request unless Alpaca calls a symbol malformed.
+
+        More symbols than the endpoint takes in one request are several questions at once.
+        """
+        most, symbols = self._endpoint.most, question.symbols
+        if len(symbols) <= most:
+            return await self._latest(question)
+        parts = [symbols[start : start + most] for start in range(0, len(symbols), most)]
+        answers = await asyncio.gather(*(self._latest(question.about(part)) for part in parts))
+        return {symbol: answer for part in answers for symbol, answer in part.items()}
+
+    async def _latest(self, question: Question) -> Answers[V]:
         rejected: dict[str, Unavailable] = {}
         effort = Effort()
         while True:
@@ -82,12 +96,14 @@ class AlpacaLatest(Generic[V]):
                 symbol = _rejected_symbol(failure, rest)
                 if symbol is None or len(rejected) >= _MOST_REJECTED:
                     return {**rejected, **dict.fromkeys(rest, failure.unavailable())}
-                listed = await self._listed(question.deadline)
-                rejected[symbol] = _missing(symbol, failure.message, listed)
+                listed = await self._listed(rest, question.deadline)
+                rejected[symbol] = self._missing(symbol, failure.message, listed)
                 if len(rejected) == _MOST_REJECTED and listed is not None:
                     # Others may have asked for the rest. Those that the list vouches for get one more request.
                     strangers = [one for one in rest if one != symbol and one not in listed]
-                    rejected |= {one: _missing(one, failure.message, listed) for one in strangers}
+                    rejected |= {
+                        one: self._missing(one, failure.message, listed) for one in strangers
+                    }
             except UpstreamFailure as failure:
                 return {**rejected, **dict.fromkeys(rest, failure.unavailable())}
             else:
@@ -96,7 +112,7 @@ class AlpacaLatest(Generic[V]):
     def _request(self, symbols: Sequence[str], question: Question, effort: Effort) -> Request:
         return Request(
             upstream=Upstream.DATA,
-            group=Group.LATEST,
+            group=self._endpoint.group,
             path=self._endpoint.path,
             params={"symbols": ",".join(symbols), "feed": question.feed.value},
             deadline=question.deadline,
@@ -108,7 +124,7 @@ class AlpacaLatest(Generic[V]):
         self, reply: Reply, asked: Sequence[str], feed: Feed
     ) -> dict[str, Answer[V] | Unavailable | None]:
         receipt = Receipt(self._source, feed, reply.receive_time, reply.request_id)
-        with _noted(self._endpoint.gate, f"latest {self._endpoint.name}s", reply):
+        with noted(self._endpoint.gate, f"latest {self._endpoint.name}s", reply):
             records = parse.records(reply.body, self._endpoint.wrapper)
         strangers = [symbol for symbol in records if symbol not in asked]
         answers: dict[str, Answer[V] | Unavailable | None] = {}
@@ -130,12 +146,28 @@ class AlpacaLatest(Generic[V]):
         deadline: float,
     ) -> dict[str, Answer[V] | Unavailable]:
         # Asked once for all, so that received values do not wait for each missing one.
-        listed = await self._listed(deadline) if None in answers.values() else None
+        nothing = [symbol for symbol, answer in answers.items() if answer is None]
+        listed = await self._listed(nothing, deadline) if nothing else None
         return {
             symbol: answer
-            or _missing(symbol, f"{self._endpoint.name} of {symbol} not sent", listed)
+            or self._missing(symbol, f"{self._endpoint.name} of {symbol} not sent", listed)
             for symbol, answer in answers.items()
         }
+
+    def _missing(self, symbol: str, why: str, listed: Container[str] | None) -> Unavailable:
+        if listed is not None and symbol not in listed:
+            return self._endpoint.unknown(symbol)
+        # Without the list it may yet turn out to be unknown.
+        return Unavailable(
+            reason=Reason.NO_DATA, message=f"{symbol}: {why}", passing=listed is None
+        )
+
+
+def unknown_symbol(symbol: str) -> Unavailable:
+    """Return what is told of a stock that the upstream does not list."""
+    return Unavailable(
+        reason=Reason.SYMBOL_UNKNOWN, message=f"{symbol}: not in the upstream's list of assets"
+    )
 
 
 class Endpoint(msgspec.Struct, Generic[V], frozen=True):
@@ -150,6 +182,12 @@ class Endpoint(msgspec.Struct, Generic[V], frozen=True):
 
     admit: Admit[V]
     gate: Gate
+    group: Group = Group.LATEST
+    unknown: Callable[[str], Unavailable] = unknown_symbol
+    """What is told of a symbol that the upstream does not list."""
+
+    most: int = 500
+    """Symbols of one request; with more the URL grows too long for Alpaca."""
 
     def mismatch(
         self, symbol: str, strangers: Sequence[str], receipt: Receipt
@@ -208,7 +246,7 @@ class AlpacaReference:
             Upstream.TRADING, "/v2/assets", {"asset_class": "us_equity"}, deadline
         )
         provenance = self._provenance(Upstream.TRADING, reply)
-        with _noted(self._gate, "assets", reply):
+        with noted(self._gate, "assets", reply):
             # Some fifteen thousand entries take a tenth of a second, in which no call would be answered.
             found, unread = await asyncio.to_thread(parse.assets, reply.body)
         self._gate.refuse_answer(unread, "assets", reply.request_id)
@@ -219,7 +257,7 @@ class AlpacaReference:
         # Alpaca's end belongs to the range.
         params = {"start": start.isoformat(), "end": (end - timedelta(days=1)).isoformat()}
         reply = await self._ask(Upstream.TRADING, "/v2/calendar", params, deadline)
-        with _noted(self._gate, "calendar", reply):
+        with noted(self._gate, "calendar", reply):
             days = parse.trading_days(reply.body)
         return Calendar(days, self._provenance(Upstream.TRADING, reply))
 
@@ -227,14 +265,14 @@ class AlpacaReference:
         """Return what Alpaca's clock says."""
         reply = await self._ask(Upstream.TRADING, "/v2/clock", {}, deadline)
         provenance = self._provenance(Upstream.TRADING, reply)
-        with _noted(self._gate, "clock", reply):
+        with noted(self._gate, "clock", reply):
             return parse.clock(reply.body, provenance)
 
     async def codes(self, kind: CodeKind, tape: str, deadline: float) -> CodeTable:
         """Return a table of codes."""
         params = {"tape": tape} if tape else {}
         reply = await self._ask(Upstream.DATA, _CODE_PATHS[kind], params, deadline)
-        with _noted(self._gate, "codes", reply):
+        with noted(self._gate, "codes", reply):
             names = parse.names(reply.body)
         return CodeTable(names, self._provenance(Upstream.DATA, reply))
 
@@ -254,23 +292,13 @@ class AlpacaReference:
 
 
 @contextmanager
-def _noted(gate: Gate, what: str, reply: Reply) -> Iterator[None]:
+def noted(gate: Gate, what: str, reply: Reply) -> Iterator[None]:
     """Let *gate* count and note an answer that cannot be read in the block."""
     try:
         yield
     except UpstreamUnreadable as failure:
         gate.refuse_answer([failure.refusal], what, reply.request_id)
         raise
-
-
-def _missing(symbol: str, why: str, listed: Container[str] | None) -> Unavailable:
-    if listed is not None and symbol not in listed:
-        return Unavailable(
-            reason=Reason.SYMBOL_UNKNOWN,
-            message=f"{symbol}: not in the upstream's list of assets",
-        )
-    # Without the list it may yet turn out to be unknown.
-    return Unavailable(reason=Reason.NO_DATA, message=f"{symbol}: {why}", passing=listed is None)
 
 
 def _rejected_symbol(failure: UpstreamRejected, asked: Sequence[str]) -> str | None:

@@ -12,7 +12,7 @@ import structlog
 
 from ....ingress.gate import Gate
 from ....market.live import Channel, FeedState, GapCause
-from ....market.provenance import LIVE_FEEDS, Feed
+from ....market.provenance import LIVE_FEEDS, OPTION_FEEDS, Feed
 from ....market.unavailable import Reason
 from ....observe.counters import FeedCounts
 from ....ports import Clock, FeedListener
@@ -44,7 +44,7 @@ _ABOUT_ALL: Final = frozenset({Reason.UPSTREAM_UNAUTHENTICATED, Reason.NOT_ENTIT
 
 
 class AlpacaFeed:
-    """One of Alpaca's stock feeds, connected while somebody follows something.
+    """One of Alpaca's feeds, connected while somebody follows something.
 
     The socket lives on a thread of its own, which stamps what arrives; here it becomes values.
     """
@@ -63,7 +63,7 @@ class AlpacaFeed:
         """Bring records of *feed* through *gate* to *listener*, while `run` runs.
 
         Args:
-            feed: SIP, IEX or DELAYED_SIP.
+            feed: one of `LIVE_FEEDS`.
             stream_url: base address, such as "wss://stream.data.alpaca.markets".
             keys: id and secret.
             gate: judges each record.
@@ -73,10 +73,11 @@ class AlpacaFeed:
             counts: what the feed has done.
         """
         if feed not in LIVE_FEEDS:
-            msg = f"not a feed of live stocks: {feed}"
+            msg = f"not a feed that can be followed: {feed}"
             raise ValueError(msg)
         self._feed = feed
-        self._url = f"{stream_url.rstrip('/')}/v2/{feed.value}"
+        version = "v1beta1" if feed in OPTION_FEEDS else "v2"
+        self._url = f"{stream_url.rstrip('/')}/{version}/{feed.value}"
         self._keys = keys
         self._listener = listener
         self._clock = clock

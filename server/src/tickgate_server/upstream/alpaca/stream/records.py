@@ -30,7 +30,7 @@ from ....ingress.records import (
     Receipt,
 )
 from ....market.live import GapCause, LiveValue, RecordKind
-from ....market.provenance import DataSource, Feed
+from ....market.provenance import OPTION_FEEDS, DataSource, Feed
 from ....market.time import NANOS, parse_rfc3339
 from ....market.unavailable import Refusal, Unavailable
 from ....observe.counters import FeedCounts
@@ -70,7 +70,7 @@ class _Quote(_Record, tag="q", gc=False):
     bx: str | None = None
     as_: int | None = msgspec.field(default=None, name="as")
     ax: str | None = None
-    c: tuple[str, ...] | None = None
+    c: tuple[str, ...] | str | None = None
     z: str | None = None
 
 
@@ -78,7 +78,7 @@ class _Trade(_Record, tag="t", gc=False):
     p: float
     s: int | None = None
     x: str | None = None
-    c: tuple[str, ...] | None = None
+    c: tuple[str, ...] | str | None = None
     i: int | None = None
     z: str | None = None
 
@@ -288,6 +288,9 @@ class Records:
         self._lag = Lag(counts)
         self._prices = Prices()
         self._symbols: set[str] = set()
+        self._check_symbol = (
+            rules.check_occ_symbol if feed in OPTION_FEEDS else rules.check_stock_symbol
+        )
         self.last_received: int | None = None
         """When the last frame arrived, nanoseconds of the wall clock."""
 
@@ -345,7 +348,7 @@ class Records:
         self._lag.note(self._clock.market() - waited - newest, self._clock.monotonic())
 
     def _is_symbol(self, symbol: str, kind: RecordKind, receipt: Receipt) -> bool:
-        refusal = rules.check_stock_symbol(symbol)
+        refusal = self._check_symbol(symbol)
         if refusal is not None:
             # Nobody can follow such a symbol, so nobody need be told.
             self._gate.refuse(refusal, _name(kind), symbol[:_SHOWN], receipt)
@@ -372,7 +375,7 @@ class Records:
             prices[sent.ap],
             sent.as_,
             sent.ax,
-            sent.c or (),
+            _conditions(sent.c),
             sent.z,
         )
         return self._gate.quote(raw, symbol, receipt)
@@ -384,7 +387,7 @@ class Records:
             price=self._prices[sent.p],
             size=sent.s,
             exchange=sent.x,
-            conditions=sent.c or (),
+            conditions=_conditions(sent.c),
             id=sent.i,
             tape=sent.z,
             amendment=None,
@@ -480,6 +483,13 @@ class Records:
     def _miss(self, frame: Frame, records: int, message: str) -> None:
         since = frame.received_at if self.last_received is None else self.last_received
         self._listener.missed(GapCause.UNREADABLE, since, message, records=records or None)
+
+
+def _conditions(sent: tuple[str, ...] | str | None) -> tuple[str, ...]:
+    # Stocks have a list of them, options one text.
+    if sent is None:
+        return ()
+    return (sent,) if isinstance(sent, str) else sent
 
 
 def _name(kind: RecordKind) -> str:

@@ -1,0 +1,91 @@
+"""Lists of option contracts, kept for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from ..errors import UpstreamFailure
+from ..market.occ import parse_occ
+from ..market.option import ContractList, ContractScope, OptionContract
+from ..market.unavailable import Unavailable
+from ..ports import Clock, ContractSource
+from .remembered import Shelf
+from .weighed import Weighed
+
+_MOST_ROOTS = 8
+"""Lists that one batch may cost to tell unknown contracts from quiet ones."""
+
+
+class RememberedContracts:
+    """The wrapped source, asked again only when what it said has grown old.
+
+    Open interest changes once a day, and terms hardly ever.
+    """
+
+    def __init__(
+        self,
+        source: ContractSource,
+        clock: Clock,
+        *,
+        ttl: float,
+        retry_after: float,
+        cap: float,
+        capacity: int,
+    ) -> None:
+        """Wrap *source*; times in seconds as in `Shelf`, and *capacity* contracts are kept at most."""
+        self._source = source
+        self._clock = clock
+        self._lists: Shelf[ContractScope, ContractList | Unavailable] = Shelf(
+            ttl, retry_after, cap, clock, Weighed(capacity, _weight)
+        )
+
+    async def contracts(self, scope: ContractScope, deadline: float) -> ContractList | Unavailable:
+        """Return the contracts of *scope*, or that the underlying does not exist."""
+
+        async def load(cap: float) -> ContractList | Unavailable:
+            return await self._source.contracts(scope, cap)
+
+        return await self._lists.get(scope, load, deadline)
+
+    async def contract(self, symbol: str, deadline: float) -> OptionContract | None:
+        """Return the contract *symbol*, or None when there is none."""
+        return await self._source.contract(symbol, deadline)
+
+    async def listed(self, symbols: Sequence[str], deadline: float) -> Collection[str] | None:
+        """Return those of *symbols* that the upstream lists, or None where that cannot be had.
+
+        One contract is asked for by its name. Of several, the lists of their roots are, on just their dates.
+        """
+        try:
+            if len(symbols) == 1:
+                found = await self._source.contract(symbols[0], deadline)
+                return frozenset(symbols if found is not None else ())
+            return await self._look_up(symbols, deadline)
+        except UpstreamFailure:
+            return None
+
+    def forget(self, underlyings: Collection[str] | None) -> int:
+        """Forget the lists of *underlyings*, None standing for all; return how many."""
+        return self._lists.forget(
+            lambda scope: underlyings is None or (scope.underlying or scope.root) in underlyings
+        )
+
+    async def _look_up(self, symbols: Sequence[str], deadline: float) -> frozenset[str] | None:
+        roots: dict[str, list[str]] = {}
+        for symbol in symbols:
+            roots.setdefault(parse_occ(symbol).root, []).append(symbol)
+        if len(roots) > _MOST_ROOTS:
+            return None
+        known: set[str] = set()
+        for root, asked in roots.items():
+            dates = [parse_occ(symbol).expiry for symbol in asked]
+            scope = ContractScope(min(dates), max(dates), root=root)
+            contracts = await self.contracts(scope, deadline)
+            if isinstance(contracts, ContractList):
+                known.update(symbol for symbol in asked if contracts.get(symbol) is not None)
+        return frozenset(known)
+
+
+def _weight(kept: tuple[float, ContractList | Unavailable]) -> int:
+    _, contracts = kept
+    return 1 + (len(contracts) if isinstance(contracts, ContractList) else 0)
