@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import assert_type
 
@@ -26,6 +26,55 @@ async def both_clients(client: tickgate.Client, twin: tickgate.SyncClient) -> No
     assert_type((client.upstream_remaining, twin.upstream_remaining), tuple[int | None, int | None])
     twin.quote(1)  # type: ignore[arg-type]  # a method's arguments are checked
     twin.trade("AAPL", view=tickgate.View.FULL)  # type: ignore[call-arg]  # so are their names
+
+
+async def options(client: tickgate.Client, twin: tickgate.SyncClient) -> None:
+    """Options are asked for by symbol or by `Occ`, and a chain is one value."""
+    contract = tickgate.Occ.parse("SPY220715C00380000")
+    assert_type(contract.strike, Decimal)
+    assert_type(await client.option_quote(contract), tickgate.OptionQuote)
+    assert_type(
+        twin.option_quotes(["SPY220715C00380000", contract], feed=tickgate.Feed.OPRA),
+        list[tickgate.OptionQuote | tickgate.Unavailable],
+    )
+    assert_type(await client.chain("SPY", expiry=date(2022, 7, 15)), tickgate.OptionChain)
+    chain = twin.chain(
+        "SPY",
+        expiry=(date(2022, 7, 15), None),
+        type=tickgate.OptionType.CALL,
+        strikes=(Decimal("0.5"), 400),
+        around_percent=5,
+        delta=(None, 0.5),
+        view=tickgate.OptionView.FULL,
+    )
+    assert_type(chain.expiries, tuple[date, ...])
+    assert_type(chain.at(chain.expiries[0]), tuple[tickgate.OptionPair, ...])
+    assert_type(chain.underlying_price, tickgate.Trade | None)
+    assert_type(twin.chain_page("SPY", page_token=chain.next_page_token), tickgate.OptionChain)
+    assert_type(client.contracts("SPY"), AsyncIterator[tickgate.OptionContract])
+    assert_type(twin.contracts("SPY"), Iterator[tickgate.OptionContract])
+    assert_type(
+        client.follow("SPY220715C00380000", feed=tickgate.Feed.OPRA),
+        tickgate.Subscription[tickgate.Quote],
+    )
+    assert_type(twin.follow(contract).latest(contract), tickgate.Quote | None)
+    twin.follow_trades(contract, feed=tickgate.Feed.INDICATIVE)
+    twin.follow_bars(contract)  # type: ignore[arg-type]  # option feeds have quotes and trades only
+    twin.quote(contract)  # type: ignore[arg-type]  # a stock is no contract
+    twin.option_quote("SPY220715C00380000", allow_stale=True)  # type: ignore[call-arg]  # never stale
+    twin.option_quote(contract, view=tickgate.View.FULL)  # type: ignore[arg-type]  # stocks' views
+    twin.chain("SPY", strikes=(1.5, None))  # type: ignore[arg-type]  # prices are exact
+
+
+def one_option(option: tickgate.OptionQuote) -> None:
+    """Every part of an option quote may be absent."""
+    assert_type(option.quote, tickgate.Quote | None)
+    assert_type(option.implied_volatility, float | None)
+    assert_type(option.expiry_date, date)
+    if option.greeks:
+        assert_type(option.greeks.delta, float | None)
+    if option.open_interest:
+        assert_type(option.open_interest.date, date | None)
 
 
 async def following(client: tickgate.Client, twin: tickgate.SyncClient) -> None:
@@ -82,4 +131,5 @@ def one_value(quote: tickgate.Quote) -> None:
 
 def test_the_promises_above_are_checked() -> None:
     """The functions above are for the type checker; here they only have to exist."""
-    assert all(map(callable, (both_clients, following, one_result, many_results, one_value)))
+    promises = (both_clients, options, one_option, following, one_result, many_results, one_value)
+    assert all(map(callable, promises))

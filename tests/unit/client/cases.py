@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.date_pb2 import Date
+from google.type.decimal_pb2 import Decimal as DecimalMessage
 
 import tickgate
 from tickgate.v1 import (
@@ -16,6 +18,8 @@ from tickgate.v1 import (
     asset_pb2,
     error_reason_pb2,
     freshness_pb2,
+    option_pb2,
+    option_service_pb2,
     provenance_pb2,
     quote_pb2,
     quote_service_pb2,
@@ -25,7 +29,7 @@ from tickgate.v1 import (
     trade_pb2,
 )
 
-from . import messages
+from . import messages, option_messages
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import MethodDescriptor
@@ -35,6 +39,7 @@ SERVICES = {
     name: service
     for file in (
         admin_service_pb2,
+        option_service_pb2,
         quote_service_pb2,
         reference_service_pb2,
         status_service_pb2,
@@ -52,7 +57,8 @@ class Case:
     kwargs: dict[str, Any]
     rpc: str
     request: Message
-    reply: Message
+    reply: Message | list[Message]
+    """Of an RPC that streams its reply, all messages."""
     value: Any
     """For a method that yields, the list of what it yields."""
     descriptor: MethodDescriptor = field(init=False)
@@ -80,6 +86,50 @@ FRESHNESS = freshness_pb2.Freshness(
     allow_stale=True,
 )
 SENT: dict[str, Any] = {"feed": provenance_pb2.FEED_SIP, "freshness": FRESHNESS}
+
+UNSTALE = {name: value for name, value in FRESH.items() if name != "allow_stale"} | {
+    "feed": tickgate.Feed.OPRA,
+    "view": tickgate.OptionView.FULL,
+}
+SENT_UNSTALE: dict[str, Any] = {
+    "feed": provenance_pb2.FEED_OPRA,
+    "view": option_pb2.OPTION_VIEW_FULL,
+    "freshness": freshness_pb2.Freshness(
+        max_age=FRESHNESS.max_age,
+        max_event_age=FRESHNESS.max_event_age,
+        allowed_tiers=FRESHNESS.allowed_tiers,
+    ),
+}
+
+CHAIN = {
+    "expiry": (date(2022, 7, 15), date(2022, 8, 20)),
+    "type": tickgate.OptionType.PUT,
+    "strikes": (Decimal("0.125"), 1000),
+    "around": 10,
+    "root": "SPY",
+    "updated_since": datetime(2026, 3, 6, 15, tzinfo=UTC),
+    "delta": (-0.5, 0.0),
+    "feed": tickgate.Feed.OPRA,
+    "view": tickgate.OptionView.FULL,
+    "max_age": 0,
+}
+SENT_CHAIN: dict[str, Any] = {
+    "underlying_symbol": "SPY",
+    "feed": provenance_pb2.FEED_OPRA,
+    "view": option_pb2.OPTION_VIEW_FULL,
+    "filter": option_pb2.OptionChainFilter(
+        type=option_pb2.OPTION_TYPE_PUT,
+        start_expiry_date=Date(year=2022, month=7, day=15),
+        end_expiry_date=Date(year=2022, month=8, day=20),
+        min_strike_price=DecimalMessage(value="0.125"),
+        max_strike_price=DecimalMessage(value="1000"),
+        root_symbol="SPY",
+        updated_since=Timestamp(seconds=1_772_809_200),
+        around=option_pb2.AroundTheMoney(strikes=10),
+        delta=option_pb2.DeltaBand(min=-0.5, max=0.0),
+    ),
+    "max_age": Duration(),
+}
 
 CASES = [
     Case(
@@ -164,6 +214,110 @@ CASES = [
             ]
         ),
         [messages.SNAPSHOT_READ, messages.unavailable_read("ZZZZ")],
+    ),
+    Case(
+        "option_quote",
+        (option_messages.OCC,),
+        UNSTALE,
+        "OptionService/GetOptionQuote",
+        option_service_pb2.GetOptionQuoteRequest(symbol=option_messages.SYMBOL, **SENT_UNSTALE),
+        option_service_pb2.GetOptionQuoteResponse(
+            result=option_pb2.OptionQuoteResult(
+                symbol=option_messages.SYMBOL, option_quote=option_messages.OPTION
+            )
+        ),
+        option_messages.OPTION_READ,
+    ),
+    Case(
+        "option_quotes",
+        (["SPY220715P00380000", option_messages.OCC, "SPY220715C00999000"],),
+        UNSTALE,
+        "OptionService/GetOptionQuotes",
+        option_service_pb2.GetOptionQuotesRequest(
+            symbols=["SPY220715P00380000", option_messages.SYMBOL, "SPY220715C00999000"],
+            **SENT_UNSTALE,
+        ),
+        option_service_pb2.GetOptionQuotesResponse(
+            results=[
+                option_pb2.OptionQuoteResult(
+                    symbol="SPY220715P00380000", option_quote=option_messages.BARE_OPTION
+                ),
+                option_pb2.OptionQuoteResult(
+                    symbol=option_messages.SYMBOL, option_quote=option_messages.OPTION
+                ),
+                option_pb2.OptionQuoteResult(
+                    symbol="SPY220715C00999000", unavailable=messages.UNAVAILABLE
+                ),
+            ]
+        ),
+        [
+            option_messages.BARE_OPTION_READ,
+            option_messages.OPTION_READ,
+            messages.unavailable_read("SPY220715C00999000"),
+        ],
+    ),
+    Case(
+        "chain",
+        ("SPY",),
+        CHAIN,
+        "OptionService/StreamOptionChain",
+        option_service_pb2.StreamOptionChainRequest(**SENT_CHAIN),
+        option_messages.streamed(option_messages.HEADER, option_messages.CALL, option_messages.PUT),
+        option_messages.CHAIN_READ,
+    ),
+    Case(
+        "chain_page",
+        ("SPY",),
+        {**CHAIN, "page_size": 1, "page_token": "t1"},
+        "OptionService/GetOptionChain",
+        option_service_pb2.GetOptionChainRequest(**SENT_CHAIN, page_size=1, page_token="t1"),
+        option_service_pb2.GetOptionChainResponse(
+            page=option_pb2.OptionChainPage(
+                header=option_messages.HEADER,
+                option_quotes=[option_messages.CALL],
+                next_page_token="t2",
+            )
+        ),
+        replace(
+            option_messages.CHAIN_READ,
+            option_quotes=(option_messages.CALL_READ,),
+            next_page_token="t2",
+        ),
+    ),
+    Case(
+        "contracts",
+        ("SPY",),
+        {
+            "status": tickgate.OptionContractStatus.INACTIVE,
+            "type": tickgate.OptionType.CALL,
+            "expiry": date(2022, 7, 15),
+            "strikes": (None, Decimal(380)),
+            "root": "SPY1",
+            "show_deliverables": True,
+            "page_size": 2,
+        },
+        "OptionService/ListOptionContracts",
+        option_service_pb2.ListOptionContractsRequest(
+            underlying_symbol="SPY",
+            status=option_pb2.OPTION_CONTRACT_STATUS_INACTIVE,
+            type=option_pb2.OPTION_TYPE_CALL,
+            expiry_date=Date(year=2022, month=7, day=15),
+            max_strike_price=DecimalMessage(value="380"),
+            root_symbol="SPY1",
+            show_deliverables=True,
+            page_size=2,
+        ),
+        option_service_pb2.ListOptionContractsResponse(
+            page=option_pb2.OptionContractPage(
+                contracts=[option_messages.CONTRACT, option_messages.BARE_CONTRACT],
+                total_size=2,
+                provenance=messages.LIST_PROVENANCE,
+            )
+        ),
+        [
+            replace(each, provenance=messages.LIST_PROVENANCE_READ)
+            for each in (option_messages.CONTRACT_READ, option_messages.BARE_CONTRACT_READ)
+        ],
     ),
     Case(
         "assets",
@@ -330,5 +484,5 @@ CASES = [
     ),
 ]
 
-YIELDING = {"assets", "errors", "gaps"}
+YIELDING = {"assets", "contracts", "errors", "gaps"}
 """Methods that walk pages."""

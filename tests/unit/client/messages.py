@@ -488,6 +488,17 @@ STATUS = status_service_pb2.GetStatusResponse(
         lost=6,
         messages=77,
     ),
+    default_option_feed=provenance_pb2.FEED_INDICATIVE,
+    option_chains=status_service_pb2.OptionChainsStatus(
+        chains=2,
+        contracts=8_120,
+        capacity=50_000,
+        hits=30,
+        loads=4,
+        refreshes=5,
+        failures=6,
+        evictions=7,
+    ),
 )
 STATUS_READ = tickgate.GatewayStatus(
     version="7.8.9",
@@ -690,6 +701,17 @@ STATUS_READ = tickgate.GatewayStatus(
         conflated=50,
         lost=6,
         messages=77,
+    ),
+    default_option_feed=tickgate.Feed.INDICATIVE,
+    option_chains=tickgate.OptionChainsStatus(
+        chains=2,
+        contracts=8_120,
+        capacity=50_000,
+        hits=30,
+        loads=4,
+        refreshes=5,
+        failures=6,
+        evictions=7,
     ),
 )
 

@@ -18,23 +18,29 @@ from .cases import SERVICES
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 
+    from google.protobuf.descriptor import MethodDescriptor
     from google.protobuf.message import Message
 
 
-def _handlers(answers: dict[str, Callable[..., Any]]) -> list[grpc.GenericRpcHandler]:
-    """What makes RPCs of *answers*, which are named after them."""
+def _handlers(
+    answers: dict[str, Callable[..., Any]], streamed: Callable[..., Callable[..., Any]]
+) -> list[grpc.GenericRpcHandler]:
+    """What makes RPCs of *answers*, which are named after them; *streamed* sends the messages of one."""
+
+    def handler(rpc: MethodDescriptor) -> grpc.RpcMethodHandler[Any, Any]:
+        make, answer = grpc.unary_unary_rpc_method_handler, answers[rpc.name]
+        if rpc.server_streaming:
+            make, answer = grpc.unary_stream_rpc_method_handler, streamed(answer)
+        return make(
+            answer,
+            request_deserializer=GetMessageClass(rpc.input_type).FromString,
+            response_serializer=GetMessageClass(rpc.output_type).SerializeToString,
+        )
+
     return [
         grpc.method_handlers_generic_handler(
             service.full_name,
-            {
-                rpc.name: grpc.unary_unary_rpc_method_handler(
-                    answers[rpc.name],
-                    request_deserializer=GetMessageClass(rpc.input_type).FromString,
-                    response_serializer=GetMessageClass(rpc.output_type).SerializeToString,
-                )
-                for rpc in service.methods
-                if rpc.name in answers
-            },
+            {rpc.name: handler(rpc) for rpc in service.methods if rpc.name in answers},
         )
         for service in SERVICES.values()
     ]
@@ -42,8 +48,19 @@ def _handlers(answers: dict[str, Callable[..., Any]]) -> list[grpc.GenericRpcHan
 
 @asynccontextmanager
 async def served(**answers: Callable[..., Coroutine[Any, Any, Any]]) -> AsyncIterator[str]:
-    """Serve RPCs, each by the coroutine function of its name, and give the address."""
-    async with starting(*_handlers(answers)) as target:
+    """Serve RPCs, each by the coroutine function of its name, and give the address.
+
+    Where the reply is streamed, it returns all messages.
+    """
+
+    def streamed(answer: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+        async def each(request: Any, context: Any) -> AsyncIterator[Message]:
+            for part in await answer(request, context):
+                yield part
+
+        return each
+
+    async with starting(*_handlers(answers, streamed)) as target:
         yield target
 
 
@@ -62,9 +79,15 @@ async def starting(*handlers: grpc.GenericRpcHandler) -> AsyncIterator[str]:
 
 @contextmanager
 def served_by_threads(**answers: Callable[..., Any]) -> Iterator[str]:
-    """Serve RPCs, each by the plain function of its name, and give the address."""
+    """Serve RPCs, each by the plain function of its name, and give the address.
+
+    Where the reply is streamed, it returns all messages, or yields them.
+    """
     with ThreadPoolExecutor(2) as pool:
-        server = grpc.server(pool, handlers=_handlers(answers))
+        handlers = _handlers(
+            answers, lambda answer: lambda request, context: iter(answer(request, context))
+        )
+        server = grpc.server(pool, handlers=handlers)
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         try:

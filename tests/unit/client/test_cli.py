@@ -55,6 +55,9 @@ def run(*tokens: str) -> int:
     ("command", "shown"),
     [
         ("trade AAPL ZZZZ", "182.0725"),
+        ("option SPY220715P00380000 SPY220715C00380000 SPY220715C00999000", "0.5123"),
+        ("chain SPY", "Fri 2022-07-15"),
+        ("contracts SPY", "american"),
         ("snapshot AAPL ZZZZ", "2.00 (0.50–4.00)"),
         ("assets apple", "Apple Inc."),
         ("asset AAPL", "Apple Inc."),
@@ -73,7 +76,8 @@ def test_each_command_prints_a_table(
 ) -> None:
     """A command asks its question and prints what a person wants to know."""
     code = run(*command.split(), "--address", address)
-    assert code == (cli.INCOMPLETE if "ZZZZ" in command else cli.COMPLETE)
+    missing = "ZZZZ" in command or "999000" in command
+    assert code == (cli.INCOMPLETE if missing else cli.COMPLETE)
     assert shown in capsys.readouterr().out
 
 
@@ -134,6 +138,32 @@ def test_status_tells_of_circuits_tiers_and_budgets(
     assert budgets[1].split() == "alpaca.trading 190 190 1 min 0 s no 0 0 0 –".split()
     assert "11 records in PostgreSQL, which is down, 3 lost" in shown
     assert rows["price_range"] == ["price_range", "8"]
+
+
+def test_status_tells_of_options(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The feed for options stands beside the one for stocks, and what the shared chains hold and save."""
+    run("status", "--address", address)
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "Source sandbox IEX, INDICATIVE" in lines
+    chains = "2 with 8,120 of 50,000 contracts, 30 hits, 4 loads, 5 refreshes"
+    assert f"Option chains {chains}, 6 failed, 7 made room" in lines
+
+
+def test_status_of_a_gateway_without_options(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where there is neither a feed for options nor a chain, nothing is said of them."""
+
+    def answer(request: Any, context: grpc.ServicerContext) -> Any:
+        reply = status_service_pb2.GetStatusResponse()
+        reply.CopyFrom(messages.STATUS)
+        reply.ClearField("default_option_feed")
+        reply.ClearField("option_chains")
+        return reply
+
+    with served_by_threads(GetStatus=answer) as target:
+        run("status", "--address", target)
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "Source sandbox IEX" in lines
+    assert not any(line.startswith("Option chains") for line in lines)
 
 
 @pytest.mark.parametrize(

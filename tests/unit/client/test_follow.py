@@ -23,7 +23,7 @@ from tickgate import _convert as convert
 from tickgate.v1 import channel_pb2, error_reason_pb2, provenance_pb2
 from tickgate.v1 import stream_service_pb2 as pb
 
-from . import messages
+from . import messages, option_messages
 from .serving import status as failure
 from .streams import Peer, message, quote, status, statuses, streaming, trade, update, updates
 from .test_follower import UNKNOWN, refusal
@@ -36,7 +36,7 @@ CLOSING = pb.StreamClosing(
 )
 
 
-async def asynchronously(target: str, use: Callable[..., Any], follow: str, *symbols: str) -> Any:
+async def asynchronously(target: str, use: Callable[..., Any], follow: str, *symbols: Any) -> Any:
     """Follow with the asynchronous client and read what *use* says."""
     async with tickgate.connect(target) as client, getattr(client, follow)(*symbols) as followed:
         count, view = use(followed)
@@ -48,7 +48,7 @@ async def asynchronously(target: str, use: Callable[..., Any], follow: str, *sym
         return seen, followed
 
 
-async def synchronously(target: str, use: Callable[..., Any], follow: str, *symbols: str) -> Any:
+async def synchronously(target: str, use: Callable[..., Any], follow: str, *symbols: Any) -> Any:
     """Follow with the synchronous client and read what *use* says."""
 
     def read() -> Any:
@@ -187,6 +187,72 @@ async def test_every_argument_is_sent(follow: Any) -> None:
             heartbeat_interval=messages.lasting(5 * messages.SECOND),
         ),
     ]
+
+
+@both
+@pytest.mark.parametrize(
+    ("way", "channel", "sent", "value"),
+    [
+        ("follow", "QUOTES", {"quote": option_messages.QUOTE}, option_messages.QUOTE_READ),
+        ("follow_trades", "TRADES", {"trade": option_messages.TRADE}, option_messages.TRADE_READ),
+    ],
+)
+async def test_options_are_followed_like_stocks(
+    follow: Any, way: str, channel: str, sent: dict[str, Any], value: Any
+) -> None:
+    """Quotes and trades of contracts come the same way; a contract may be named by its `Occ`."""
+
+    async def gateway(peer: Peer) -> None:
+        subscription = await peer.begin(channel=channel)
+        assert subscription.symbols == [option_messages.SYMBOL]
+        await peer.send(updates, update(1, **sent))
+        await peer.gone()
+
+    async with streaming(gateway) as target:
+        (record,), followed = await follow(target, records(1), way, option_messages.OCC)
+    assert record == value
+    assert followed.latest(option_messages.OCC) == value
+
+
+@both
+async def test_a_contract_comes_and_goes_by_its_name(follow: Any) -> None:
+    """Adding and removing take an `Occ` as well, and one is not followed twice under both its names."""
+    with pytest.raises(tickgate.InvalidRequest, match="no symbol is followed twice"):
+        tickgate.SyncClient(grpc.insecure_channel("127.0.0.1:1")).follow(
+            option_messages.SYMBOL, option_messages.OCC
+        )
+
+    async def gateway(peer: Peer) -> None:
+        await peer.begin()
+        added = await peer.heard("add")
+        await peer.send(statuses, *map(status, added.symbols))
+        removed = await peer.heard("unsubscribe")
+        assert added.symbols == removed.symbols == [option_messages.SYMBOL]
+        await peer.send(statuses, status(option_messages.SYMBOL, "REMOVED"))
+        await peer.gone()
+
+    other = "SPY220715P00380000"
+    async with streaming(gateway) as target:
+        if follow is asynchronously:
+            async with (
+                tickgate.connect(target) as client,
+                client.follow(other, feed=tickgate.Feed.OPRA) as followed,
+            ):
+                await followed.add(option_messages.OCC)
+                await followed.remove(option_messages.OCC)
+                assert set(followed.states) == {other}
+        else:
+
+            def change() -> set[str]:
+                with (
+                    tickgate.connect_sync(target) as client,
+                    client.follow(other, feed=tickgate.Feed.OPRA) as followed,
+                ):
+                    followed.add(option_messages.OCC)
+                    followed.remove(option_messages.OCC)
+                    return set(followed.states)
+
+            assert await asyncio.to_thread(change) == {other}
 
 
 @both

@@ -54,8 +54,17 @@ def ask(channel: grpc_testing.Channel) -> Iterator[Ask]:
         yield lambda *args, **kwargs: pool.submit(call, *args, **kwargs)
 
 
-def reply_to(channel: grpc_testing.Channel, case: Case, reply: Message) -> tuple[Any, Message]:
+def reply_to(
+    channel: grpc_testing.Channel, case: Case, reply: Message | list[Message]
+) -> tuple[Any, Message]:
     """Answer the next call of the case's RPC; return its metadata and its request."""
+    if isinstance(reply, list):
+        metadata, request, call = channel.take_unary_stream(case.descriptor)
+        call.send_initial_metadata(())
+        for part in reply:
+            call.send_response(part)
+        call.terminate((), grpc.StatusCode.OK, "")
+        return dict(metadata), request
     metadata, request, call = channel.take_unary_unary(case.descriptor)
     call.send_initial_metadata(())
     call.terminate(reply, (), grpc.StatusCode.OK, "")
@@ -209,7 +218,7 @@ def test_a_clients_timeout_has_the_same_bounds(
         client(channel, timeout=timeout)
 
 
-@pytest.mark.parametrize("method", ["quotes", "trades", "snapshots"])
+@pytest.mark.parametrize("method", ["quotes", "trades", "snapshots", "option_quotes"])
 def test_a_text_is_not_several_symbols(channel: grpc_testing.Channel, method: str) -> None:
     """A symbol where a list is due never asks for the stocks of its letters."""
     with pytest.raises(TypeError, match=r"\['MSFT'\]"):

@@ -19,6 +19,7 @@ from tickgate import SymbolState
 from tickgate import _cli as cli
 from tickgate import _convert as convert
 from tickgate import _tables as tables
+from tickgate.v1 import provenance_pb2
 
 from . import messages
 from .streams import Peer, quote, status, statuses, streaming, updates
@@ -107,6 +108,33 @@ def test_a_narrow_terminal_shows_no_part_of_a_number(width: int) -> None:
     assert whole.issuperset(numbers)
     assert tables.price(row.quote.bid.price) in numbers
     assert "invalid" in shown
+
+
+@pytest.mark.parametrize(
+    ("feed", "number"), [("opra", "FEED_OPRA"), ("indicative", "FEED_INDICATIVE")]
+)
+async def test_options_are_watched_on_their_feed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, feed: str, number: str
+) -> None:
+    """Contracts are watched like stocks; on the indicative feed it is said that no quote is real."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    symbol = "SPY220715C00380000"
+
+    async def gateway(peer: Peer) -> None:
+        subscription = await peer.begin()
+        assert provenance_pb2.Feed.Name(subscription.feed) == number
+        moved = quote(symbol, 4)
+        moved.quote.provenance.feed = subscription.feed
+        await peer.send(updates, moved)
+        await peer.gone()
+
+    async with streaming(gateway) as target:
+        arguments = ["watch", symbol, "--feed", feed, "--count", "1", "--address", target]
+        assert await asyncio.to_thread(cli.main, arguments) == cli.COMPLETE
+    shown = capsys.readouterr().out
+    assert symbol in shown
+    assert ("INDICATIVE: these are not real quotes." in shown) is (feed == "indicative")
 
 
 async def test_a_reader_who_has_enough_is_no_failure() -> None:

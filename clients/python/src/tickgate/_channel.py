@@ -19,6 +19,7 @@ SERVICE_CONFIG: dict[str, Any] = {
         {
             "name": [
                 {"service": "tickgate.v1.QuoteService"},
+                {"service": "tickgate.v1.OptionService"},
                 {"service": "tickgate.v1.ReferenceService"},
                 {"service": "tickgate.v1.StatusService"},
                 {"service": "tickgate.v1.AdminService"},
@@ -26,6 +27,8 @@ SERVICE_CONFIG: dict[str, Any] = {
             # An unreachable gateway is reported at once, not when the deadline has passed. A call
             # still waits for a connection that is being made.
             "waitForReady": False,
+            # A chain that is streamed is tried again only while nothing of it has come.
+            #
             # UNAVAILABLE alone: no connection, or a gateway that is stopping while another replica
             # answers. Where the gateway knows better it sends `grpc-retry-pushback-ms`: a delay
             # instead of the backoff, or a negative number, which stops gRPC from trying again.

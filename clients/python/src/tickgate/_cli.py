@@ -12,18 +12,29 @@ import sys
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from cyclopts import App, CycloptsError, Parameter, validators
+from cyclopts import App, CycloptsError, Parameter, Token, validators
 from rich.console import Console
 from rich.text import Text
 
+from . import _option_tables as option_tables
 from . import _tables as tables
 from . import _watch as watching
 from ._channel import DEFAULT_TARGET, DEFAULT_TIMEOUT
-from ._enums import AssetStatus, CodeKind, Feed, Reason, ValueKind, View
+from ._enums import (
+    AssetStatus,
+    CodeKind,
+    Feed,
+    OptionContractStatus,
+    OptionType,
+    OptionView,
+    Reason,
+    ValueKind,
+    View,
+)
 from ._errors import DataUnavailableError, InvalidRequest, TickgateError
 from ._models import Unavailable
 from ._rules import LONGEST
@@ -47,8 +58,15 @@ REASONS = [each.lower().replace("_", "-") for each in Reason if each is not Reas
 
 StockFeed = Annotated[
     Feed,
-    # What can be asked for: OPRA and INDICATIVE are option feeds, UNRECOGNIZED is none at all.
+    # What can be asked for: UNRECOGNIZED is no feed at all.
     Parameter(choices=["sip", "iex", "delayed-sip", "boats", "overnight", "otc"]),
+]
+OptionFeed = Annotated[Feed, Parameter(choices=["opra", "indicative"])]
+AnyFeed = Annotated[
+    Feed,
+    Parameter(
+        choices=["sip", "iex", "delayed-sip", "boats", "overnight", "otc", "opra", "indicative"]
+    ),
 ]
 MOST_RECORDS = 1_000_000
 """Records of a list at most: all of them are held before the first is shown."""
@@ -69,11 +87,25 @@ def _check_since(_: object, since: timedelta | datetime | None) -> None:
         raise ValueError(msg) from error
 
 
+def _price(_: object, tokens: Sequence[Token]) -> Decimal:
+    try:
+        price = Decimal(tokens[0].value)
+    except InvalidOperation:
+        price = Decimal("NaN")
+    if not price.is_finite():
+        msg = f"{tokens[0].value} is no number."
+        raise ValueError(msg)
+    return price
+
+
+Price = Annotated[Decimal, Parameter(converter=_price)]
 Since = Annotated[timedelta | datetime | None, Parameter(validator=_check_since)]
 Limit = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=MOST_RECORDS))]
 KnownReasons = Annotated[tuple[Reason, ...], Parameter(choices=REASONS, negative="")]
 Kinds = Annotated[tuple[ValueKind, ...], Parameter(negative="")]
 KnownStatus = Annotated[AssetStatus, Parameter(choices=["active", "inactive"])]
+ContractStatus = Annotated[OptionContractStatus, Parameter(choices=["active", "inactive"])]
+KnownType = Annotated[OptionType, Parameter(name="--type", choices=["call", "put"])]
 
 app = App(
     name="tickgate",
@@ -143,7 +175,7 @@ def trade(*symbols: str, feed: StockFeed | None = None, options: Options = DEFAU
 @app.command
 def watch(
     *symbols: str,
-    feed: StockFeed | None = None,
+    feed: AnyFeed | None = None,
     interval: Annotated[float, Parameter(validator=validators.Number(gte=0))] = 0.25,
     count: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
     seconds: Annotated[
@@ -154,8 +186,8 @@ def watch(
     """Follow quotes as they change, until Ctrl-C.
 
     Args:
-        symbols: Stock symbols in upper case.
-        feed: Stock feed; the gateway's own when left out.
+        symbols: Stock symbols in upper case; or OCC symbols with an option feed.
+        feed: Feed; the gateway's own for stocks when left out.
         interval: Seconds between updates at least.
         count: End after so many updates.
         seconds: End after so many seconds.
@@ -184,6 +216,114 @@ def snapshot(*symbols: str, feed: StockFeed | None = None, options: Options = DE
     with options.connect() as gateway:
         results = gateway.snapshots(symbols, feed=feed)
     return _show_results(results, tables.snapshots, options)
+
+
+@app.command
+def option(
+    *symbols: str,
+    feed: OptionFeed | None = None,
+    view: OptionView | None = None,
+    options: Options = DEFAULTS,
+) -> int:
+    """Quote, latest trade and greeks of 1 to 100 option contracts.
+
+    Args:
+        symbols: OCC symbols, such as SPY220715C00380000.
+        feed: Option feed; the gateway's own when left out.
+        view: How much to show.
+        options: What every command takes.
+    """
+    with options.connect() as gateway:
+        results = gateway.option_quotes(symbols, feed=feed, view=view)
+    return _show_results(results, option_tables.option_quotes, options)
+
+
+@app.command
+def chain(
+    underlying: str,
+    /,
+    *,
+    expiry: date | None = None,
+    type_: KnownType | None = None,
+    strikes: tuple[Price, Price] | None = None,
+    around: Annotated[int | None, Parameter(validator=validators.Number(gte=1, lte=1000))] = None,
+    percent: Price | None = None,
+    root: str = "",
+    delta: tuple[float, float] | None = None,
+    feed: OptionFeed | None = None,
+    full: Annotated[bool, Parameter(negative="")] = False,
+    options: Options = DEFAULTS,
+) -> int:
+    """Option chain of a stock: calls on the left, puts on the right.
+
+    Args:
+        underlying: Stock symbol in upper case.
+        expiry: Only this expiration date, such as 2022-07-15.
+        type_: Only calls or puts.
+        strikes: Only strikes from the first to the second.
+        around: Only so many strikes below and above the price of the stock.
+        percent: Only strikes within so many percent of the price of the stock.
+        root: Only this OCC root, such as AAPL1.
+        delta: Only deltas from the first to the second.
+        feed: Option feed; the gateway's own when left out.
+        full: Also show open interest.
+        options: What every command takes.
+    """
+    with options.connect() as gateway:
+        found = gateway.chain(
+            underlying,
+            expiry=expiry,
+            type=type_,
+            strikes=strikes,
+            around=around,
+            around_percent=percent,
+            root=root,
+            delta=delta,
+            feed=feed,
+            view=OptionView.FULL if full else None,
+        )
+    return _show(found.option_quotes, option_tables.chain(found, full=full), options)
+
+
+@app.command
+def contracts(
+    underlying: str,
+    /,
+    *,
+    expiry: date | None = None,
+    type_: KnownType | None = None,
+    strikes: tuple[Price, Price] | None = None,
+    root: str = "",
+    status: ContractStatus | None = None,
+    deliverables: Annotated[bool, Parameter(negative="")] = False,
+    options: Options = DEFAULTS,
+) -> int:
+    """Option contracts of a stock: terms and open interest.
+
+    Args:
+        underlying: Stock symbol in upper case.
+        expiry: Only this expiration date, such as 2022-07-15.
+        type_: Only calls or puts.
+        strikes: Only strikes from the first to the second.
+        root: Only this OCC root, such as AAPL1.
+        status: Contracts of this status; the active ones when left out.
+        deliverables: Also show what is delivered.
+        options: What every command takes.
+    """
+    with options.connect() as gateway:
+        found = list(
+            gateway.contracts(
+                underlying,
+                expiry=expiry,
+                type=type_,
+                strikes=strikes,
+                root=root,
+                status=status,
+                show_deliverables=deliverables,
+                page_size=1000,
+            )
+        )
+    return _show(found, option_tables.contracts(found), options)
 
 
 @app.command
@@ -255,7 +395,7 @@ def codes(kind: CodeKind, tape: str | None = None, /, *, options: Options = DEFA
 
     Args:
         kind: The table.
-        tape: Tape of condition codes: A, B or C.
+        tape: Tape of the condition codes of stocks: A, B or C.
         options: What every command takes.
     """
     with options.connect() as gateway:
@@ -290,7 +430,7 @@ def entitlements(*, options: Options = DEFAULTS) -> int:
 @app.command
 def gaps(
     *,
-    feed: StockFeed | None = None,
+    feed: AnyFeed | None = None,
     symbol: str = "",
     since: Since = None,
     limit: Limit = 50,
@@ -343,16 +483,16 @@ def errors(
 @app.command
 def invalidate(
     *symbols: str,
-    feed: StockFeed | None = None,
+    feed: AnyFeed | None = None,
     kind: Kinds = (),
     options: Options = DEFAULTS,
 ) -> int:
     """Drop values from memory and Redis. For operators, on the gateway's machine.
 
     Args:
-        symbols: Stock symbols in upper case; all when left out.
+        symbols: Stock symbols in upper case, or OCC symbols; all when left out.
         feed: Only values of this feed.
-        kind: Only values of this kind: quote, trade or snapshot; may be repeated.
+        kind: Only values of this kind, such as quote or option-chain; may be repeated.
         options: What every command takes.
     """
     with options.connect() as gateway:

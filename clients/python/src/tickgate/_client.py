@@ -6,6 +6,7 @@ its answer, so this module is all that the twins do not share.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -46,6 +47,17 @@ def _asks(
 
     async def method(self: Client, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Value:
         return await self._ask(question(*args, **kwargs))
+
+    return questions.presented(method, question, "Client")
+
+
+def _gathers(
+    question: Callable[Arguments, Question[Value]],
+) -> Callable[Concatenate[Client, Arguments], Coroutine[Any, Any, Value]]:
+    """The method that asks *question* and gathers the messages of its answer."""
+
+    async def method(self: Client, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Value:
+        return await self._gather(question(*args, **kwargs))
 
     return questions.presented(method, question, "Client")
 
@@ -113,6 +125,11 @@ class Client:
     trades = _asks(questions.trades)
     snapshot = _asks(questions.snapshot)
     snapshots = _asks(questions.snapshots)
+    option_quote = _asks(questions.option_quote)
+    option_quotes = _asks(questions.option_quotes)
+    chain = _gathers(questions.chain)
+    chain_page = _asks(questions.chain_page)
+    contracts = _walks(questions.contracts)
     follow = _follows(plans.follow)
     follow_trades = _follows(plans.follow_trades)
     follow_bars = _follows(plans.follow_bars)
@@ -182,6 +199,26 @@ class Client:
             raise question.failure(error) from error
         self._note(await call.trailing_metadata())
         return question.answer(reply)
+
+    async def _gather(self, question: Question[Value]) -> Value:
+        method = self._channel.unary_stream(
+            question.path,
+            request_serializer=type(question.request).SerializeToString,
+            response_deserializer=question.reply.FromString,
+        )
+        call = method(
+            question.request,
+            timeout=question.deadline(self._timeout),
+            metadata=question.metadata(self._metadata),
+        )
+        try:
+            parts = [part async for part in call]
+        except grpc.aio.AioRpcError as error:
+            self._note(error.trailing_metadata())
+            raise question.failure(error) from error
+        self._note(await call.trailing_metadata())
+        # Thousands of contracts take a second to read, and nobody else in the loop is to wait for it.
+        return await asyncio.to_thread(question.answer, parts)
 
     def _note(self, trailers: Trailers | None) -> None:
         remaining = upstream_remaining(trailers)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.date_pb2 import Date
+from google.type.decimal_pb2 import Decimal as DecimalMessage
 
 from . import _models as models
 from ._enums import (
@@ -27,6 +28,11 @@ from ._enums import (
     GapRepair,
     LossCause,
     MarketSession,
+    OptionContractStatus,
+    OptionPart,
+    OptionStyle,
+    OptionType,
+    OptionView,
     QuoteFlag,
     Reason,
     SnapshotPart,
@@ -50,6 +56,7 @@ from .v1 import (
     freshness_pb2,
     gap_pb2,
     market_session_pb2,
+    option_pb2,
     provenance_pb2,
     quote_pb2,
     rule_flag_pb2,
@@ -69,7 +76,6 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from google.protobuf.struct_pb2 import Struct
     from google.protobuf.struct_pb2 import Value as JsonValue
-    from google.type.decimal_pb2 import Decimal as DecimalMessage
 
 Member = TypeVar("Member", bound="StrEnum")
 Value = TypeVar("Value")
@@ -127,6 +133,11 @@ GAP_CAUSE = _Twin(gap_pb2.GapCause, GapCause)
 GAP_REPAIR = _Twin(gap_pb2.GapRepair, GapRepair)
 LOSS_CAUSE = _Twin(stream_service_pb2.LossCause, LossCause)
 MARKET_SESSION = _Twin(market_session_pb2.MarketSession, MarketSession)
+OPTION_CONTRACT_STATUS = _Twin(option_pb2.OptionContractStatus, OptionContractStatus)
+OPTION_PART = _Twin(option_pb2.OptionPart, OptionPart)
+OPTION_STYLE = _Twin(option_pb2.OptionStyle, OptionStyle)
+OPTION_TYPE = _Twin(option_pb2.OptionType, OptionType)
+OPTION_VIEW = _Twin(option_pb2.OptionView, OptionView)
 QUOTE_FLAG = _Twin(quote_pb2.QuoteFlag, QuoteFlag)
 REASON = _Twin(error_reason_pb2.ErrorReason, Reason)
 SNAPSHOT_PART = _Twin(snapshot_pb2.SnapshotPart, SnapshotPart)
@@ -342,6 +353,193 @@ def snapshot(message: snapshot_pb2.Snapshot) -> models.Snapshot:
         ),
         market_session=_part(message, "market_session", MARKET_SESSION.member),
     )
+
+
+def option_quote(message: option_pb2.OptionQuote) -> models.OptionQuote:
+    """Read an OptionQuote."""
+    return models.OptionQuote(
+        symbol=message.symbol,
+        underlying_symbol=message.underlying_symbol,
+        root_symbol=message.root_symbol,
+        expiry_date=_date(_required(message, "expiry_date")),
+        type=OPTION_TYPE.member(message.type),
+        strike_price=_decimal(message, "strike_price"),
+        quote=_part(message, "quote", quote),
+        latest_trade=_part(message, "latest_trade", trade),
+        greeks=_part(message, "greeks", _greeks),
+        implied_volatility=_optional(message, "implied_volatility"),
+        model_provenance=_part(message, "model_provenance", provenance),
+        day_volume=_optional(message, "day_volume"),
+        open_interest=_part(message, "open_interest", _open_interest),
+        minute_bar=_part(message, "minute_bar", _option_bar),
+        daily_bar=_part(message, "daily_bar", _option_bar),
+        previous_daily_bar=_part(message, "previous_daily_bar", _option_bar),
+        contract=_part(message, "contract", option_contract),
+        missing_parts=tuple(
+            models.MissingOptionPart(
+                part=OPTION_PART.member(missing.part),
+                unavailable=unavailable(missing.unavailable, message.symbol),
+            )
+            for missing in message.missing_parts
+        ),
+        market_session=_part(message, "market_session", MARKET_SESSION.member),
+    )
+
+
+def _greeks(message: option_pb2.OptionGreeks) -> models.OptionGreeks:
+    return models.OptionGreeks(
+        delta=_optional(message, "delta"),
+        gamma=_optional(message, "gamma"),
+        theta=_optional(message, "theta"),
+        vega=_optional(message, "vega"),
+        rho=_optional(message, "rho"),
+    )
+
+
+def _option_bar(message: option_pb2.OptionBar) -> models.OptionBar:
+    return models.OptionBar(
+        start_time_ns=_optional_ns(message, "start_time"),
+        open=_part(message, "open", _number),
+        high=_part(message, "high", _number),
+        low=_part(message, "low", _number),
+        close=_part(message, "close", _number),
+        volume=_optional(message, "volume"),
+        trade_count=_optional(message, "trade_count"),
+        vwap=_part(message, "vwap", _number),
+        provenance=provenance(_required(message, "provenance")),
+    )
+
+
+def _open_interest(message: option_pb2.OpenInterest) -> models.OpenInterest:
+    return models.OpenInterest(
+        contracts=message.contracts,
+        date=_part(message, "date", _date),
+        provenance=provenance(_required(message, "provenance")),
+    )
+
+
+def option_contract(
+    message: option_pb2.OptionContract, origin: models.Provenance | None = None
+) -> models.OptionContract:
+    """Read an OptionContract of the list that came from *origin*, or of an option quote."""
+    return models.OptionContract(
+        symbol=message.symbol,
+        id=message.id or None,
+        name=message.name or None,
+        underlying_symbol=message.underlying_symbol,
+        root_symbol=message.root_symbol,
+        expiry_date=_date(_required(message, "expiry_date")),
+        last_trading_time_ns=_optional_ns(message, "last_trading_time"),
+        type=OPTION_TYPE.member(message.type),
+        style=_part(message, "style", OPTION_STYLE.member),
+        strike_price=_decimal(message, "strike_price"),
+        multiplier=_part(message, "multiplier", _number),
+        size=_part(message, "size", _number),
+        status=_part(message, "status", OPTION_CONTRACT_STATUS.member),
+        tradable=_optional(message, "tradable"),
+        open_interest=_part(message, "open_interest", _open_interest),
+        close_price=_part(message, "close_price", _number),
+        close_price_date=_part(message, "close_price_date", _date),
+        deliverables=tuple(map(_deliverable, message.deliverables)),
+        provenance=origin,
+    )
+
+
+def _deliverable(message: option_pb2.OptionDeliverable) -> models.OptionDeliverable:
+    return models.OptionDeliverable(
+        type=message.type,
+        symbol=message.symbol or None,
+        amount=_part(message, "amount", _number),
+        allocation_percentage=_part(message, "allocation_percentage", _number),
+        settlement_type=message.settlement_type or None,
+        settlement_method=message.settlement_method or None,
+        delayed_settlement=_optional(message, "delayed_settlement"),
+    )
+
+
+def option_chain(
+    header: option_pb2.OptionChainHeader,
+    quotes: Iterable[option_pb2.OptionQuote],
+    next_page_token: str | None,
+) -> models.OptionChain:
+    """Read a chain, or a page of one."""
+    if header.HasField("underlying_price"):
+        _complete_in_chain(header.underlying_price.provenance, header)
+    return models.OptionChain(
+        underlying_symbol=header.underlying_symbol,
+        feed=FEED.member(header.feed),
+        option_quotes=tuple(_option_quote_in_chain(each, header) for each in quotes),
+        next_page_token=next_page_token,
+        total_size=header.total_size,
+        chain_size=header.chain_size,
+        missing=_chain_gaps(header.missing),
+        without_delta=header.without_delta,
+        expired=header.expired,
+        refused=header.refused,
+        underlying_price=_part(header, "underlying_price", trade),
+        load_time_ns=_optional_ns(header, "load_time"),
+        confirm_time_ns=_ns(header, "confirm_time"),
+        serve_time_ns=_ns(header, "serve_time"),
+        market_time_ns=_ns(header, "market_time"),
+        market_session=_part(header, "market_session", MARKET_SESSION.member),
+        served_from=TIER.member(header.served_from),
+        contracts_unavailable=_part(
+            header,
+            "contracts_unavailable",
+            lambda why: unavailable(why, header.underlying_symbol),
+        ),
+    )
+
+
+def _chain_gaps(message: option_pb2.OptionChainGaps) -> models.OptionChainGaps:
+    return models.OptionChainGaps(
+        quotes=message.quotes,
+        latest_trades=message.latest_trades,
+        greeks=message.greeks,
+        implied_volatilities=message.implied_volatilities,
+        open_interests=message.open_interests,
+    )
+
+
+_CONFIRMED = frozenset({"quote", "latest_trade"})
+"""Parts of a contract that a refresh of its chain confirms."""
+_RECEIVED = frozenset({"minute_bar", "daily_bar", "previous_daily_bar", "open_interest"})
+"""Parts that are as old as their receipt."""
+
+
+def _option_quote_in_chain(
+    message: option_pb2.OptionQuote, header: option_pb2.OptionChainHeader
+) -> models.OptionQuote:
+    """Read an OptionQuote with what a chain says once for all of its contracts."""
+    for field, part in message.ListFields():
+        if field.name in _CONFIRMED or field.name in _RECEIVED:
+            _complete_in_chain(part.provenance, header, confirmed=field.name in _CONFIRMED)
+    if message.HasField("model_provenance"):
+        _complete_in_chain(message.model_provenance, header)
+    if message.contract.HasField("open_interest"):
+        _complete_in_chain(message.contract.open_interest.provenance, header)
+    if header.HasField("market_session") and not message.HasField("market_session"):
+        message.market_session = header.market_session
+    return option_quote(message)
+
+
+def _complete_in_chain(
+    origin: provenance_pb2.Provenance,
+    header: option_pb2.OptionChainHeader,
+    *,
+    confirmed: bool = False,
+) -> None:
+    """Add what a contract's part leaves to the header: tier, serving, and ages by it."""
+    if not origin.served_from:
+        origin.served_from = header.served_from
+    if origin.HasField("event_time") and not origin.HasField("event_age"):
+        age = header.market_time.ToNanoseconds() - origin.event_time.ToNanoseconds()
+        origin.event_age.FromNanoseconds(age)
+    if confirmed and not origin.HasField("receive_age"):
+        # What was received after the refresh is younger than it.
+        since = max(header.confirm_time.ToNanoseconds(), origin.receive_time.ToNanoseconds())
+        origin.receive_age.FromNanoseconds(header.serve_time.ToNanoseconds() - since)
+    _complete(origin, header.serve_time)
 
 
 def _corrected(message: trade_pb2.CorrectedTrade) -> models.CorrectedTrade:
@@ -568,6 +766,11 @@ def status(message: status_service_pb2.GetStatusResponse) -> models.GatewayStatu
         error_log=_error_log(_required(message, "error_log")),
         feeds=tuple(map(_feed, message.feeds)),
         streams=_part(message, "streams", _streams),
+        # A gateway without options has no feed for them, and the contract's number for that is zero.
+        default_option_feed=(
+            FEED.member(message.default_option_feed) if message.default_option_feed else None
+        ),
+        option_chains=_part(message, "option_chains", _option_chains),
     )
 
 
@@ -702,6 +905,19 @@ def _streams(message: status_service_pb2.StreamsStatus) -> models.StreamsStatus:
     )
 
 
+def _option_chains(message: status_service_pb2.OptionChainsStatus) -> models.OptionChainsStatus:
+    return models.OptionChainsStatus(
+        chains=message.chains,
+        contracts=message.contracts,
+        capacity=message.capacity,
+        hits=message.hits,
+        loads=message.loads,
+        refreshes=message.refreshes,
+        failures=message.failures,
+        evictions=message.evictions,
+    )
+
+
 def entitlements(message: status_service_pb2.GetEntitlementsResponse) -> models.Entitlements:
     """Read a GetEntitlementsResponse."""
     return models.Entitlements(
@@ -797,6 +1013,17 @@ def instant(value: datetime.datetime | None) -> Timestamp | None:
 def date(value: datetime.date) -> Date:
     """Write a day."""
     return Date(year=value.year, month=value.month, day=value.day)
+
+
+def optional_date(value: datetime.date | None) -> Date | None:
+    """Write a day, or leave it out."""
+    return None if value is None else date(value)
+
+
+def amount(value: Decimal | int | None) -> DecimalMessage | None:
+    """Write a price or another exact number."""
+    # A float counts as the number that it prints as, never as its binary neighbour.
+    return None if value is None else DecimalMessage(value=f"{Decimal(str(value)):f}")
 
 
 def freshness(

@@ -41,9 +41,10 @@ class Feed(StrEnum):
     OTC = "OTC"
     """Over-the-counter stocks."""
     OPRA = "OPRA"
-    """Consolidated US options. Refused for stocks."""
+    """OPRA: consolidated US options. Options only."""
     INDICATIVE = "INDICATIVE"
-    """Alpaca's free option feed, modified and late. Refused for stocks."""
+    """Alpaca's free option feed. Options only, and not real quotes: they are modified, and trades
+    come 15 minutes late."""
     UNRECOGNIZED = "UNRECOGNIZED"
     """A feed that this client does not know. Cannot be asked for."""
 
@@ -131,6 +132,65 @@ class AssetStatus(StrEnum):
     """A status that this client does not know. Cannot be asked for."""
 
 
+class OptionType(StrEnum):
+    """The right that an option contract gives."""
+
+    CALL = "CALL"
+    """The right to buy."""
+    PUT = "PUT"
+    """The right to sell."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A right that this client does not know. Cannot be asked for."""
+
+
+class OptionStyle(StrEnum):
+    """When an option contract may be exercised."""
+
+    AMERICAN = "AMERICAN"
+    """Until it expires."""
+    EUROPEAN = "EUROPEAN"
+    """Only when it expires."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A style that this client does not know."""
+
+
+class OptionContractStatus(StrEnum):
+    """The upstream's status of an option contract."""
+
+    ACTIVE = "ACTIVE"
+    """Active. The upstream may still say so on the evening of a contract's last day."""
+    INACTIVE = "INACTIVE"
+    """Expired, or delisted."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A status that this client does not know. Cannot be asked for."""
+
+
+class OptionPart(StrEnum):
+    """A part of an option quote, by the name of its field."""
+
+    QUOTE = "QUOTE"
+    LATEST_TRADE = "LATEST_TRADE"
+    GREEKS = "GREEKS"
+    IMPLIED_VOLATILITY = "IMPLIED_VOLATILITY"
+    MINUTE_BAR = "MINUTE_BAR"
+    DAILY_BAR = "DAILY_BAR"
+    """The daily bar, and with it `day_volume`."""
+    PREVIOUS_DAILY_BAR = "PREVIOUS_DAILY_BAR"
+    CONTRACT = "CONTRACT"
+    """The terms, and with them `open_interest`."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A part that this client does not know."""
+
+
+class OptionView(StrEnum):
+    """How much of an option quote to return."""
+
+    BASIC = "BASIC"
+    """Quote, latest trade, greeks, implied volatility and day volume."""
+    FULL = "FULL"
+    """Also bars, open interest and terms, for which the upstream's list of contracts is asked."""
+
+
 class CodeKind(StrEnum):
     """A table of codes."""
 
@@ -140,6 +200,12 @@ class CodeKind(StrEnum):
     """Trade condition codes of one tape, as in `Trade.conditions`."""
     QUOTE_CONDITION = "QUOTE_CONDITION"
     """Quote condition codes of one tape, as in `Quote.conditions`."""
+    OPTION_EXCHANGE = "OPTION_EXCHANGE"
+    """Codes of option exchanges, which are others than those of stocks."""
+    OPTION_TRADE_CONDITION = "OPTION_TRADE_CONDITION"
+    """Condition codes of option trades."""
+    OPTION_QUOTE_CONDITION = "OPTION_QUOTE_CONDITION"
+    """Condition codes of option quotes."""
 
 
 class Reason(StrEnum):
@@ -299,6 +365,10 @@ class ValueKind(StrEnum):
     """Latest trades."""
     SNAPSHOT = "SNAPSHOT"
     """Snapshots."""
+    OPTION_QUOTE = "OPTION_QUOTE"
+    """Option quotes."""
+    OPTION_CHAIN = "OPTION_CHAIN"
+    """Option chains, by their underlying, and lists of contracts with them."""
 
 
 class Channel(StrEnum):

@@ -31,6 +31,7 @@ from ._errors import (
     violations,
 )
 from ._models import Disconnected, Reconnected, SymbolStatus, Update
+from ._occ import name_of
 from ._tally import Tally
 from ._time import nanoseconds
 from ._unread import Unread
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ._models import Counts
+    from ._occ import Occ
     from ._plans import Plan
 
 Item = TypeVar("Item")
@@ -442,21 +444,21 @@ class Follower(Generic[Item]):
 
     # ------------------------------------------------------------------------------------ changing
 
-    def add(self, symbols: Iterable[str]) -> Change:
+    def add(self, symbols: Iterable[str | Occ]) -> Change:
         """Follow more symbols; the change is settled when the gateway has answered for each."""
-        asked = list(symbols)
+        asked = list(map(name_of, symbols))
         new = frozenset(asked) - self._wanted.keys()
         self._wanted.update(dict.fromkeys(asked))
         request = pb.SubscribeRequest(add=pb.AddSymbols(symbols=asked))
         return self._changed(Change(added=True, symbols=new, waiting=set(asked)), request)
 
-    def remove(self, symbols: Iterable[str]) -> Change:
+    def remove(self, symbols: Iterable[str | Occ]) -> Change:
         """Stop following symbols; the change is settled when the gateway has confirmed each.
 
         Raises:
             InvalidRequest: none would be left.
         """
-        asked = list(symbols)
+        asked = list(map(name_of, symbols))
         gone = frozenset(asked) & self._wanted.keys()
         if gone == self._wanted.keys():
             raise InvalidRequest("symbols: to follow none, leave the subscription")
@@ -497,9 +499,9 @@ class Follower(Generic[Item]):
         """Whether a stream is open and the gateway has accepted the subscription on it."""
         return self._stream.begun is not None and not self._stream.over
 
-    def latest(self, symbol: str) -> Item | None:
+    def latest(self, symbol: str | Occ) -> Item | None:
         """The newest record of *symbol* that has come, taken or not."""
-        found = self._newest.get(symbol)
+        found = self._newest.get(name_of(symbol))
         return None if found is None else self._update(*found, conflated=0).value
 
     def counts(self) -> dict[str, Counts]:

@@ -9,6 +9,7 @@ rounded down to the microsecond.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, final
 
 from ._time import (
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
         GapRepair,
         LossCause,
         MarketSession,
+        OptionContractStatus,
+        OptionPart,
+        OptionStyle,
+        OptionType,
         QuoteFlag,
         Reason,
         SnapshotPart,
@@ -188,7 +193,7 @@ class Trade:
     price: Decimal
     """US dollars a share."""
     size: int | None
-    """Shares traded."""
+    """Shares traded; contracts for an option."""
     exchange: str | None
     """Code of the venue that reported it."""
     conditions: tuple[str, ...]
@@ -215,7 +220,7 @@ class QuoteSide:
     price: Decimal
     """US dollars a share."""
     size: int | None
-    """Shares offered at that price. Zero only when zero was sent."""
+    """Shares offered at that price; contracts for an option. Zero only when zero was sent."""
     exchange: str | None
     """Code of the venue that holds the side, such as "Q"; `codes` explains it."""
 
@@ -350,6 +355,300 @@ class Snapshot:
     """Every part that is None, and why."""
     market_session: MarketSession | None
     """Session of the market at serving. None when the gateway cannot tell."""
+
+
+# -------------------------------------------------------------------------------------- options
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionGreeks:
+    """Sensitivities by the upstream's model, as it sent them. None is what it did not send."""
+
+    delta: float | None
+    """Change of the option's price for a change of a dollar in the underlying's."""
+    gamma: float | None
+    """Change of delta for a change of a dollar in the underlying's price."""
+    theta: float | None
+    """Change of the option's price in a day."""
+    vega: float | None
+    """Change of the option's price for a change of one point of volatility."""
+    rho: float | None
+    """Change of the option's price for a change of one point of the interest rate."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionBar:
+    """The trades in one contract over one interval. None is what was not sent."""
+
+    start_time_ns: int | None
+    """Start of the interval; midnight in New York for a daily bar."""
+    open: Decimal | None
+    """First price, US dollars a share."""
+    high: Decimal | None
+    """Highest price."""
+    low: Decimal | None
+    """Lowest price."""
+    close: Decimal | None
+    """Last price."""
+    volume: int | None
+    """Contracts traded."""
+    trade_count: int | None
+    """Number of trades."""
+    vwap: Decimal | None
+    """Volume-weighted average price as the upstream computed it."""
+    provenance: Provenance
+    """Origin and age; its event time is the start time."""
+
+    start_time = rounded_optional_instant()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenInterest:
+    """The number of contracts outstanding."""
+
+    contracts: int
+    """Contracts."""
+    date: datetime.date | None
+    """Day at whose end they were counted: an earlier one, never today. None when not sent."""
+    provenance: Provenance
+    """Origin and age."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionDeliverable:
+    """One thing that changes hands when a contract is exercised. None is what was not sent."""
+
+    type: str
+    """Kind as the upstream spells it: "equity" or "cash"."""
+    symbol: str | None
+    """Symbol of what is delivered."""
+    amount: Decimal | None
+    """Shares, or US dollars for cash. None also when it is not known yet."""
+    allocation_percentage: Decimal | None
+    """Share of the contract's value that settles with it, in percent."""
+    settlement_type: str | None
+    """How it settles, as the upstream spells it, such as "T+1"."""
+    settlement_method: str | None
+    """Way of settlement, as the upstream spells it, such as "CCC"."""
+    delayed_settlement: bool | None
+    """Whether settlement is delayed."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionContract:
+    """The terms of one listed contract. None is what the upstream did not send."""
+
+    symbol: str
+    """OCC symbol."""
+    id: str | None
+    """The upstream's id."""
+    name: str | None
+    """Name, such as "SPY Jul 15 2022 380 Call"."""
+    underlying_symbol: str
+    """Symbol of the underlying."""
+    root_symbol: str
+    """OCC root. It differs from the underlying's symbol for adjusted series, such as "AAPL1"."""
+    expiry_date: datetime.date
+    """Expiration date."""
+    last_trading_time_ns: int | None
+    """Last moment at which it trades. None where the gateway's calendar does not reach."""
+    type: OptionType
+    """Call or put."""
+    style: OptionStyle | None
+    """When it may be exercised."""
+    strike_price: Decimal
+    """US dollars a share."""
+    multiplier: Decimal | None
+    """What a price is multiplied with to get money, nearly always 100."""
+    size: Decimal | None
+    """Shares that are delivered for one contract."""
+    status: OptionContractStatus | None
+    """Whether the upstream counts it as active."""
+    tradable: bool | None
+    """Whether it can be traded with the upstream."""
+    open_interest: OpenInterest | None
+    """Contracts outstanding. None where the upstream has none."""
+    close_price: Decimal | None
+    """Last price of an earlier day, US dollars a share."""
+    close_price_date: datetime.date | None
+    """Day of `close_price`."""
+    deliverables: tuple[OptionDeliverable, ...]
+    """What is delivered for one contract. Only where it was asked for."""
+    provenance: Provenance | None
+    """Origin and age of the list it stands in. None as a part of an option quote."""
+
+    last_trading_time = rounded_optional_instant()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MissingOptionPart:
+    """A part of an option quote that is None, and why."""
+
+    part: OptionPart
+    """The part."""
+    unavailable: Unavailable
+    """Why it is None: refused by a rule, or asked for and not to be had."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionQuote:
+    """What the upstream knows of one listed contract, in one answer.
+
+    At least one part is there. Each has its own provenance, and they may be days apart. Prices are
+    US dollars a share: a contract of 100 shares costs a hundred times that.
+    """
+
+    ok: ClassVar[Literal[True]] = True
+    """A value, not `Unavailable`."""
+    symbol: str
+    """OCC symbol as asked, such as "SPY220715C00380000"."""
+    underlying_symbol: str
+    """Symbol of the underlying; the OCC root without an adjusted series' digit where the terms are
+    not known, so "BRKB" for "BRK.B"."""
+    root_symbol: str
+    """OCC root. It differs from the underlying's symbol for adjusted series, such as "AAPL1"."""
+    expiry_date: datetime.date
+    """Expiration date, by the OCC symbol."""
+    type: OptionType
+    """Call or put, by the OCC symbol."""
+    strike_price: Decimal
+    """US dollars a share, by the OCC symbol."""
+    quote: Quote | None
+    """Best bid and ask, sizes in contracts. On `Feed.INDICATIVE` it is not a real quote."""
+    latest_trade: Trade | None
+    """Newest trade, its size in contracts. On `Feed.INDICATIVE` it is 15 minutes late."""
+    greeks: OptionGreeks | None
+    """Greeks as the upstream sent them. It sends none where its model has no answer."""
+    implied_volatility: float | None
+    """As the upstream sent it: 0.37 is 37 % a year."""
+    model_provenance: Provenance | None
+    """Origin of greeks and implied volatility, which nobody stamps. None without either."""
+    day_volume: int | None
+    """Contracts traded today. None when the newest daily bar is of an earlier day."""
+    open_interest: OpenInterest | None
+    """Contracts outstanding at the end of an earlier day. Only for `OptionView.FULL`, and None where
+    the upstream has none, as for a quarter of all contracts."""
+    minute_bar: OptionBar | None
+    """Newest minute bar. Only for `OptionView.FULL`."""
+    daily_bar: OptionBar | None
+    """Newest daily bar, possibly of an earlier day. Only for `OptionView.FULL`."""
+    previous_daily_bar: OptionBar | None
+    """Daily bar of the session before that. Only for `OptionView.FULL`."""
+    contract: OptionContract | None
+    """Terms. Only for `OptionView.FULL`."""
+    missing_parts: tuple[MissingOptionPart, ...]
+    """Parts that were refused, or asked for and not to be had, and why. A part that the upstream
+    simply did not send is None and not listed."""
+    market_session: MarketSession | None
+    """Session of the market at serving. None when the gateway cannot tell."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionPair:
+    """The call and the put of one strike, expiry and root."""
+
+    root_symbol: str
+    """OCC root."""
+    strike_price: Decimal
+    """US dollars a share."""
+    call: OptionQuote | None
+    """The call. None where the chain does not hold it."""
+    put: OptionQuote | None
+    """The put. None where the chain does not hold it."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionChainGaps:
+    """How many contracts of a chain lack what."""
+
+    quotes: int
+    """Without a quote: none sent, or refused."""
+    latest_trades: int
+    """Without a latest trade."""
+    greeks: int
+    """Without greeks."""
+    implied_volatilities: int
+    """Without implied volatility."""
+    open_interests: int
+    """Without open interest. Counted only for `OptionView.FULL`."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionChain:
+    """The contracts of an underlying that match a filter, all as they stood at one moment.
+
+    From `chain` it holds them all, from `chain_page` a part of them: `next_page_token` tells.
+    """
+
+    underlying_symbol: str
+    """Symbol of the underlying as asked."""
+    feed: Feed
+    """Feed of quotes and trades."""
+    option_quotes: tuple[OptionQuote, ...]
+    """Contracts by expiration date, strike, type (calls first) and root."""
+    next_page_token: str | None
+    """What `chain_page` takes for the next page. None where nothing comes any more."""
+    total_size: int
+    """Contracts that match, over all pages."""
+    chain_size: int
+    """Contracts in the whole chain that have not expired."""
+    missing: OptionChainGaps
+    """Of the contracts that match, how many lack what."""
+    without_delta: int
+    """Contracts that a delta band left out because the upstream sent no delta."""
+    expired: int
+    """Contracts that the upstream still sends although they have expired. In no other count."""
+    refused: int
+    """Contracts of which nothing is a market value. In no other count."""
+    underlying_price: Trade | None
+    """The real price around which strikes were chosen. None where none were chosen so."""
+    load_time_ns: int | None
+    """When all pages of the chain were last read, by the gateway's wall clock."""
+    confirm_time_ns: int
+    """When the upstream was last asked what has moved: quotes and trades stood so then."""
+    serve_time_ns: int
+    """When this answer was made, by the gateway's wall clock."""
+    market_time_ns: int
+    """Market time at serving."""
+    market_session: MarketSession | None
+    """Session of the market at serving. None when the gateway cannot tell."""
+    served_from: Tier
+    """UPSTREAM when this call or a simultaneous one refreshed the chain, otherwise MEMORY."""
+    contracts_unavailable: Unavailable | None
+    """Why open interest and terms are missing although `OptionView.FULL` asked for them."""
+
+    load_time = rounded_optional_instant()
+    confirm_time = rounded_instant()
+    serve_time = rounded_instant()
+    market_time = rounded_instant()
+
+    @property
+    def expiries(self) -> tuple[datetime.date, ...]:
+        """Expiration dates of the contracts that it holds, in order."""
+        return tuple(dict.fromkeys(each.expiry_date for each in self.option_quotes))
+
+    def at(self, expiry: datetime.date) -> tuple[OptionPair, ...]:
+        """Calls and puts of one expiration date side by side, by strike and root. Empty for a date without any."""
+        rows: dict[tuple[Decimal, str], dict[str, OptionQuote]] = {}
+        for each in self.option_quotes:
+            if each.expiry_date == expiry:
+                rows.setdefault((each.strike_price, each.root_symbol), {})[each.type] = each
+        return tuple(
+            OptionPair(
+                root_symbol=root, strike_price=strike, call=row.get("CALL"), put=row.get("PUT")
+            )
+            for (strike, root), row in sorted(rows.items(), key=itemgetter(0))
+        )
 
 
 # --------------------------------------------------------------------------------- live records
@@ -954,7 +1253,8 @@ class FeedStatus:
     channels: tuple[FeedChannelStatus, ...]
     """Symbols asked for and confirmed, by channel."""
     symbol_limit: int | None
-    """Symbols that the plan allows on quotes and trades together. None where there is no limit."""
+    """Symbols that the plan allows on quotes and trades together; on quotes alone for an option feed.
+    None where there is no limit."""
     symbols: int
     """Symbols on quotes and trades together."""
     last_record_time_ns: int | None
@@ -1005,6 +1305,29 @@ class StreamsStatus:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OptionChainsStatus:
+    """What the option chains that all callers share have cost and saved. Counts are since the start."""
+
+    chains: int
+    """Chains held, one for each underlying and feed."""
+    contracts: int
+    """Contracts in them."""
+    capacity: int
+    """Contracts that fit; the chain that nobody has asked for longest makes room."""
+    hits: int
+    """Answers from a chain that was fresh enough."""
+    loads: int
+    """Times that a chain was read page by page."""
+    refreshes: int
+    """Times that a chain was asked what has moved since."""
+    failures: int
+    """Loads and refreshes that failed."""
+    evictions: int
+    """Chains dropped to make room."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayStatus:
     """What the gateway itself is doing. Counts are since `start_time`."""
 
@@ -1042,6 +1365,10 @@ class GatewayStatus:
     """Live feeds that have been asked for."""
     streams: StreamsStatus | None
     """The streams of the gateway's process. None where it serves none."""
+    default_option_feed: Feed | None
+    """Feed used for options when a request names none. None from a gateway without options."""
+    option_chains: OptionChainsStatus | None
+    """The option chains of the gateway's process. None where it keeps none."""
 
     start_time = rounded_instant()
     serve_time = rounded_instant()
@@ -1115,7 +1442,7 @@ class Entitlements:
     plan: str
     """Plan that the gateway's settings name: "basic" or "plus"."""
     feeds: tuple[FeedEntitlement, ...]
-    """One entry for each stock feed."""
+    """One entry for each stock feed and each option feed."""
     limits: tuple[RequestLimit, ...]
     """One entry for each upstream."""
     serve_time_ns: int

@@ -20,6 +20,7 @@ from ._models import (
     TradeCorrection,
     TradingStatus,
 )
+from ._occ import name_of
 from ._questions import Call, new_id
 from ._time import seconds
 from .v1 import stream_service_pb2 as pb
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from ._enums import Feed
+    from ._occ import Occ
 
 Item = TypeVar("Item")
 
@@ -51,7 +53,7 @@ class Plan(Call, Generic[Item]):
 
 def _plan(
     channel: Channel,
-    symbols: tuple[str, ...],
+    given: tuple[str | Occ, ...],
     *,
     feed: Feed | None,
     min_update_interval: float | timedelta | None,
@@ -61,6 +63,7 @@ def _plan(
     timeout: float | timedelta | None,
     request_id: str | None,
 ) -> Plan[Item]:
+    symbols = tuple(map(name_of, given))
     rules.check_symbols(symbols)
     rules.check_length("min_update_interval", min_update_interval)
     rules.check_length("stale_after", stale_after)
@@ -84,7 +87,7 @@ def _plan(
 
 
 def follow(
-    *symbols: str,
+    *symbols: str | Occ,
     feed: Feed | None = None,
     min_update_interval: float | timedelta | None = None,
     stale_after: float | timedelta | None = None,
@@ -93,14 +96,16 @@ def follow(
     timeout: float | timedelta | None = None,
     request_id: str | None = None,
 ) -> Plan[Quote]:
-    """Follow the quotes of stocks as they change, for as long as the `with` lasts.
+    """Follow the quotes of stocks, or of options, as they change, for as long as the `with` lasts.
 
     The newest quote always wins: whoever reads more slowly than the market moves gets fewer quotes,
     never old ones. A connection that is lost is made again.
 
     Args:
-        symbols: Stock symbols, none twice; "*" for all, where the gateway allows it.
-        feed: Stock feed; the gateway's configured one when left out.
+        symbols: Stock symbols, none twice; "*" for all, where the gateway allows it. Option
+            contracts with an option feed, never "*".
+        feed: Stock feed, the gateway's configured one when left out; or an option feed, `Feed.OPRA`
+            or `Feed.INDICATIVE`. The second does not carry real quotes.
         min_update_interval: Quotes of a symbol come no closer together than this, in seconds or as
             a timedelta, up to an hour; as fast as they are read when left out.
         stale_after: A quote that has not moved for this long while the market is open turns STALE:
@@ -137,7 +142,7 @@ def follow(
 
 
 def follow_trades(
-    *symbols: str,
+    *symbols: str | Occ,
     feed: Feed | None = None,
     min_update_interval: float | timedelta | None = None,
     max_unread_age: float | timedelta | None = None,
@@ -145,7 +150,7 @@ def follow_trades(
     timeout: float | timedelta | None = None,
     request_id: str | None = None,
 ) -> Plan[Trade | TradeCorrection | TradeCancellation]:
-    """Follow the trades of stocks, and what becomes of them: corrections and cancellations.
+    """Follow the trades of stocks, and what becomes of them (corrections, cancellations), or of options.
 
     Each one counts, so they come in order and none is left out; whoever falls too far behind is told
     which he has missed. First comes the trade that stood before: `with_events` tells it apart.
@@ -192,8 +197,8 @@ def follow_bars(
     They come in order and none is left out, as for `follow_trades`.
 
     Args:
-        symbols: As for `follow`.
-        feed: As for `follow`.
+        symbols: Stock symbols, none twice; "*" for all, where the gateway allows it.
+        feed: Stock feed; the gateway's configured one when left out.
         min_update_interval: Records come no closer together than this; what is queued waits.
         max_unread_age: As for `follow`.
         heartbeat_interval: As for `follow`.
@@ -233,8 +238,8 @@ def follow_daily_bars(
     The newest bar always wins, as for `follow`.
 
     Args:
-        symbols: As for `follow`.
-        feed: As for `follow`.
+        symbols: Stock symbols, none twice; "*" for all, where the gateway allows it.
+        feed: Stock feed; the gateway's configured one when left out.
         min_update_interval: Records come no closer together than this; what is queued waits.
         max_unread_age: As for `follow`.
         heartbeat_interval: As for `follow`.
@@ -273,8 +278,8 @@ def follow_trading_statuses(
     They come in order and none is left out, as for `follow_trades`.
 
     Args:
-        symbols: As for `follow`.
-        feed: As for `follow`.
+        symbols: Stock symbols, none twice; "*" for all, where the gateway allows it.
+        feed: Stock feed; the gateway's configured one when left out.
         min_update_interval: Records come no closer together than this; what is queued waits.
         max_unread_age: As for `follow`.
         heartbeat_interval: As for `follow`.
@@ -313,8 +318,8 @@ def follow_price_bands(
     They come in order and none is left out, as for `follow_trades`.
 
     Args:
-        symbols: As for `follow`.
-        feed: As for `follow`.
+        symbols: Stock symbols, none twice; "*" for all, where the gateway allows it.
+        feed: Stock feed; the gateway's configured one when left out.
         min_update_interval: Records come no closer together than this; what is queued waits.
         max_unread_age: As for `follow`.
         heartbeat_interval: As for `follow`.

@@ -23,14 +23,20 @@ from ._models import (
     GatewayStatus,
     Invalidation,
     MarketClock,
+    OptionChain,
+    OptionContract,
+    OptionQuote,
     Quote,
     Snapshot,
     Trade,
     TradingDay,
     Unavailable,
 )
+from ._occ import name_of
 from ._time import seconds
 from .v1 import admin_service_pb2 as admin_pb2
+from .v1 import option_pb2
+from .v1 import option_service_pb2 as options_pb2
 from .v1 import quote_service_pb2 as quotes_pb2
 from .v1 import reference_service_pb2 as reference_pb2
 from .v1 import status_service_pb2 as status_pb2
@@ -38,12 +44,30 @@ from .v1 import status_service_pb2 as status_pb2
 if TYPE_CHECKING:
     import datetime
     from collections.abc import Callable, Iterable, Sequence
+    from decimal import Decimal
 
     import grpc
     from google.protobuf.message import Message
 
-    from ._enums import AssetStatus, CodeKind, Feed, Reason, Tier, ValueKind, View
+    from ._enums import (
+        AssetStatus,
+        CodeKind,
+        Feed,
+        OptionContractStatus,
+        OptionType,
+        OptionView,
+        Reason,
+        Tier,
+        ValueKind,
+        View,
+    )
+    from ._occ import Occ
     from .v1 import asset_pb2, quote_pb2, snapshot_pb2, trade_pb2
+
+    Expiry = datetime.date | tuple[datetime.date | None, datetime.date | None]
+    """One expiration date; or the first of a range, and the day after its last."""
+    Strikes = tuple[Decimal | int | None, Decimal | int | None]
+    """Lowest and highest strike, US dollars a share."""
 
 Value = TypeVar("Value")
 Item = TypeVar("Item")
@@ -85,7 +109,8 @@ class Question(Call, Generic[Value]):
     request: Message
     reply: type[Message]
     read: Callable[[Any], Value]
-    """Turns the reply into a value, or raises why there is none."""
+    """Turns the reply into a value, or raises why there is none. Of an RPC that streams its reply it
+    is given all messages."""
     symbol: str | None = None
     """Symbol asked for, if it is exactly one."""
 
@@ -94,7 +119,7 @@ class Question(Call, Generic[Value]):
         """Name of the RPC on the wire."""
         return f"/tickgate.v1.{self.rpc}"
 
-    def answer(self, reply: Message) -> Value:
+    def answer(self, reply: Message | Sequence[Message]) -> Value:
         """Read the reply.
 
         Raises:
@@ -130,11 +155,11 @@ def following(question: Question[Page[Item]], page: Page[Item]) -> Question[Page
     return replace(question, request=request)
 
 
-def _several(symbols: Iterable[str]) -> list[str]:
+def _several(symbols: Iterable[str | Occ]) -> list[str]:
     if isinstance(symbols, str):
         # A text is a sequence too, and F, M, S and T are stocks.
         raise TypeError(f"several symbols are asked for in a list, such as [{symbols!r}]")
-    return list(symbols)
+    return list(map(name_of, symbols))
 
 
 def new_id() -> str:
@@ -463,6 +488,363 @@ def snapshots(
     )
 
 
+# -------------------------------------------------------------------------------------- options
+
+
+def option_quote(
+    symbol: str | Occ,
+    *,
+    feed: Feed | None = None,
+    view: OptionView | None = None,
+    max_age: float | datetime.timedelta | None = None,
+    max_event_age: float | datetime.timedelta | None = None,
+    allowed_tiers: Iterable[Tier] | None = None,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[OptionQuote]:
+    """Ask for quote, latest trade, greeks and implied volatility of one option contract.
+
+    Nothing stale is ever answered: an option's price moves with another one.
+
+    Args:
+        symbol: OCC symbol without blanks, such as "SPY220715C00380000", or an `Occ`.
+        feed: Option feed, `Feed.OPRA` or `Feed.INDICATIVE`; the gateway's configured one when left
+            out. What the second sends is not a real quote.
+        view: How much to return; `OptionView.BASIC` when left out.
+        max_age: As for `quote`.
+        max_event_age: As for `quote`; no bound when left out.
+        allowed_tiers: As for `quote`.
+        timeout: As for `quote`.
+        request_id: As for `quote`.
+
+    Returns:
+        The option quote, an `OptionQuote`. A part that was refused stands in its `missing_parts`.
+
+    Raises:
+        UnknownContract: the upstream does not list it.
+        ExpiredContract: its last trading moment has passed.
+        TickgateError: as for `quote`.
+    """
+    asked = name_of(symbol)
+    return Question(
+        rpc="OptionService/GetOptionQuote",
+        request=options_pb2.GetOptionQuoteRequest(
+            symbol=asked,
+            feed=convert.optional_number(convert.FEED, feed),
+            view=convert.optional_number(convert.OPTION_VIEW, view),
+            freshness=convert.freshness(max_age, max_event_age, allowed_tiers, allow_stale=False),
+        ),
+        reply=options_pb2.GetOptionQuoteResponse,
+        read=lambda reply: _only(_option_result(reply.result)),
+        timeout=timeout,
+        request_id=request_id or new_id(),
+        symbol=asked,
+    )
+
+
+def option_quotes(
+    symbols: Iterable[str | Occ],
+    *,
+    feed: Feed | None = None,
+    view: OptionView | None = None,
+    max_age: float | datetime.timedelta | None = None,
+    max_event_age: float | datetime.timedelta | None = None,
+    allowed_tiers: Iterable[Tier] | None = None,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[list[OptionQuote | Unavailable]]:
+    """Ask for the same of 1 to 100 option contracts at once.
+
+    Args:
+        symbols: OCC symbols without duplicates, or `Occ`.
+        feed: As for `option_quote`.
+        view: As for `option_quote`.
+        max_age: As for `quote`.
+        max_event_age: As for `option_quote`.
+        allowed_tiers: As for `quote`.
+        timeout: As for `quote`.
+        request_id: As for `quote`.
+
+    Returns:
+        One result per contract in the asked order: an `OptionQuote`, or `Unavailable` with the
+        reason. What befalls one contract never harms another.
+
+    Raises:
+        TickgateError: as for `quotes`.
+    """
+    asked = _several(symbols)
+    return Question(
+        rpc="OptionService/GetOptionQuotes",
+        request=options_pb2.GetOptionQuotesRequest(
+            symbols=asked,
+            feed=convert.optional_number(convert.FEED, feed),
+            view=convert.optional_number(convert.OPTION_VIEW, view),
+            freshness=convert.freshness(max_age, max_event_age, allowed_tiers, allow_stale=False),
+        ),
+        reply=options_pb2.GetOptionQuotesResponse,
+        read=lambda reply: _in_order(asked, reply.results, _option_result),
+        timeout=timeout,
+        request_id=request_id or new_id(),
+    )
+
+
+def chain(
+    underlying: str,
+    *,
+    expiry: Expiry | None = None,
+    type: OptionType | None = None,  # noqa: A002 - the contract's word
+    strikes: Strikes | None = None,
+    around: int | None = None,
+    around_percent: Decimal | int | None = None,
+    root: str = "",
+    updated_since: datetime.datetime | None = None,
+    delta: tuple[float | None, float | None] | None = None,
+    feed: Feed | None = None,
+    view: OptionView | None = None,
+    max_age: float | datetime.timedelta | None = None,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[OptionChain]:
+    """Ask for the option chain of a stock: all contracts that match, as they stood at one moment.
+
+    Filters combine; left out, they let everything pass.
+
+    Args:
+        underlying: Stock symbol of the underlying.
+        expiry: One expiration date; or earliest date and the date after the last, either of which
+            may be None.
+        type: Calls or puts only.
+        strikes: Lowest and highest strike in US dollars a share, both of which belong to the range
+            and either of which may be None.
+        around: So many strikes at or below the underlying's price and as many above it, of each
+            expiration date: 1 to 1,000. The price is a real one, the latest trade on the gateway's
+            stock feed.
+        around_percent: Instead: strikes within so many percent of that price, below and above.
+        root: One OCC root, such as "AAPL1" for an adjusted series.
+        updated_since: Only contracts whose quote or trade is stamped after this time.
+        delta: Lowest and highest delta, -1 to 1, both of which belong to the band and either of
+            which may be None. Contracts without a delta are left out and counted.
+        feed: As for `option_quote`.
+        view: As for `option_quote`.
+        max_age: Longest time since the upstream last confirmed the chain, in seconds or as a
+            timedelta. Zero refreshes it. The gateway's setting when left out.
+        timeout: As for `quote`. The first reading of a long chain can take the upstream longer than
+            the client's default: allow for it.
+        request_id: As for `quote`.
+
+    Returns:
+        The chain, an `OptionChain`, complete: one that was cut off on its way is never handed on.
+
+    Raises:
+        UnknownSymbol: there is no such stock.
+        NoData: no contract is listed, or none matches; the message says which.
+        TickgateError: as for `quote`.
+    """
+    rules.check_length("max_age", max_age)
+    return Question(
+        rpc="OptionService/StreamOptionChain",
+        request=options_pb2.StreamOptionChainRequest(
+            underlying_symbol=underlying,
+            feed=convert.optional_number(convert.FEED, feed),
+            view=convert.optional_number(convert.OPTION_VIEW, view),
+            filter=_chain_filter(
+                *(expiry, type, strikes, around, around_percent, root, updated_since, delta)
+            ),
+            max_age=convert.duration(max_age),
+        ),
+        reply=options_pb2.StreamOptionChainResponse,
+        read=lambda parts: _whole_chain(parts, underlying),
+        timeout=timeout,
+        request_id=request_id or new_id(),
+        symbol=underlying,
+    )
+
+
+def chain_page(
+    underlying: str,
+    *,
+    expiry: Expiry | None = None,
+    type: OptionType | None = None,  # noqa: A002 - the contract's word
+    strikes: Strikes | None = None,
+    around: int | None = None,
+    around_percent: Decimal | int | None = None,
+    root: str = "",
+    updated_since: datetime.datetime | None = None,
+    delta: tuple[float | None, float | None] | None = None,
+    feed: Feed | None = None,
+    view: OptionView | None = None,
+    max_age: float | datetime.timedelta | None = None,
+    page_size: int = 0,
+    page_token: str | None = None,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[OptionChain]:
+    """Ask for one page of an option chain, for who wants a part of it.
+
+    A page goes on where the one before ended, whatever was refreshed meanwhile; `chain` gives all of
+    one moment.
+
+    Args:
+        underlying: As for `chain`.
+        expiry: As for `chain`.
+        type: As for `chain`.
+        strikes: As for `chain`.
+        around: As for `chain`. All pages keep the price of the first.
+        around_percent: As for `chain`.
+        root: As for `chain`.
+        updated_since: As for `chain`.
+        delta: As for `chain`.
+        feed: As for `option_quote`.
+        view: As for `option_quote`.
+        max_age: As for `chain`.
+        page_size: Contracts of the page, at most 1,000; the gateway's default when 0.
+        page_token: The `next_page_token` of the page before, with all else the same. None for the
+            first page.
+        timeout: As for `chain`.
+        request_id: As for `quote`.
+
+    Returns:
+        The page, an `OptionChain`. Its counts are those of all pages.
+
+    Raises:
+        TickgateError: as for `chain`.
+    """
+    rules.check_length("max_age", max_age)
+    return Question(
+        rpc="OptionService/GetOptionChain",
+        request=options_pb2.GetOptionChainRequest(
+            underlying_symbol=underlying,
+            feed=convert.optional_number(convert.FEED, feed),
+            view=convert.optional_number(convert.OPTION_VIEW, view),
+            filter=_chain_filter(
+                *(expiry, type, strikes, around, around_percent, root, updated_since, delta)
+            ),
+            max_age=convert.duration(max_age),
+            page_size=page_size,
+            page_token=page_token or "",
+        ),
+        reply=options_pb2.GetOptionChainResponse,
+        read=lambda reply: _only(_either(reply, "page", _chain_page, underlying)),
+        timeout=timeout,
+        request_id=request_id or new_id(),
+        symbol=underlying,
+    )
+
+
+def contracts(
+    underlying: str,
+    *,
+    status: OptionContractStatus | None = None,
+    type: OptionType | None = None,  # noqa: A002 - the contract's word
+    expiry: Expiry | None = None,
+    strikes: Strikes | None = None,
+    root: str = "",
+    show_deliverables: bool = False,
+    page_size: int = 0,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[Page[OptionContract]]:
+    """List the option contracts of a stock: their terms and open interest. Filters combine.
+
+    Pages are fetched as the iteration reaches them, so stopping early costs nothing.
+
+    Args:
+        underlying: Stock symbol of the underlying.
+        status: Contracts of this status; the active ones when left out.
+        type: As for `chain`.
+        expiry: As for `chain`. Left out, active contracts are listed from today on and inactive ones
+            from a year ago on.
+        strikes: As for `chain`.
+        root: As for `chain`.
+        show_deliverables: Also ask what is delivered.
+        page_size: Contracts per call to the gateway, at most 1,000; the gateway's default when 0.
+        timeout: Deadline of each page, as for `quote`.
+        request_id: Id of every page's call, as for `quote`.
+
+    Returns:
+        An iterator over `OptionContract` by expiration date, strike, type (calls first) and root.
+
+    Raises:
+        UnknownSymbol: while iterating, there is no such stock.
+        NoData: while iterating, no contract matches.
+        TickgateError: while iterating, as for `quote`.
+    """
+    on, start, end = _dates(expiry)
+    low, high = strikes or (None, None)
+    return Question(
+        rpc="OptionService/ListOptionContracts",
+        request=options_pb2.ListOptionContractsRequest(
+            underlying_symbol=underlying,
+            status=convert.optional_number(convert.OPTION_CONTRACT_STATUS, status),
+            type=convert.optional_number(convert.OPTION_TYPE, type),
+            expiry_date=convert.optional_date(on),
+            start_expiry_date=convert.optional_date(start),
+            end_expiry_date=convert.optional_date(end),
+            min_strike_price=convert.amount(low),
+            max_strike_price=convert.amount(high),
+            root_symbol=root,
+            show_deliverables=show_deliverables,
+            page_size=page_size,
+        ),
+        reply=options_pb2.ListOptionContractsResponse,
+        read=lambda reply: _only(_either(reply, "page", _contract_page, underlying)),
+        timeout=timeout,
+        request_id=request_id or new_id(),
+        symbol=underlying,
+    )
+
+
+def _chain_filter(
+    expiry: Expiry | None,
+    kind: OptionType | None,
+    strikes: Strikes | None,
+    around: int | None,
+    around_percent: Decimal | int | None,
+    root: str,
+    updated_since: datetime.datetime | None,
+    delta: tuple[float | None, float | None] | None,
+) -> option_pb2.OptionChainFilter | None:
+    """Write which contracts of a chain are wanted; None for all.
+
+    Raises:
+        InvalidRequest: two widths are given, or a time without its zone.
+    """
+    rules.check_around(around, around_percent)
+    rules.check_instant("filter.updated_since", updated_since)
+    on, start, end = _dates(expiry)
+    low, high = strikes or (None, None)
+    message = option_pb2.OptionChainFilter(
+        type=convert.optional_number(convert.OPTION_TYPE, kind),
+        expiry_date=convert.optional_date(on),
+        start_expiry_date=convert.optional_date(start),
+        end_expiry_date=convert.optional_date(end),
+        min_strike_price=convert.amount(low),
+        max_strike_price=convert.amount(high),
+        root_symbol=root,
+        updated_since=convert.instant(updated_since),
+        around=_around(around, around_percent),
+        delta=None if delta is None else option_pb2.DeltaBand(min=delta[0], max=delta[1]),
+    )
+    return message if message.ListFields() else None
+
+
+def _around(strikes: int | None, percent: Decimal | int | None) -> option_pb2.AroundTheMoney | None:
+    if strikes is not None:
+        return option_pb2.AroundTheMoney(strikes=strikes)
+    if percent is not None:
+        return option_pb2.AroundTheMoney(percent=convert.amount(percent))
+    return None
+
+
+def _dates(
+    expiry: Expiry | None,
+) -> tuple[datetime.date | None, datetime.date | None, datetime.date | None]:
+    """One date, or start and end of a range."""
+    if isinstance(expiry, tuple):
+        return None, *expiry
+    return expiry, None, None
+
+
 # ------------------------------------------------------------------------------------ reference
 
 
@@ -616,8 +998,8 @@ def codes(
 
     Args:
         kind: The table.
-        tape: Tape whose conditions are meant: "A", "B" or "C". Required for condition codes,
-            refused for exchange codes.
+        tape: Tape whose conditions are meant: "A", "B" or "C". Required for condition codes of
+            stocks, refused for all others.
         timeout: As for `quote`.
         request_id: As for `quote`.
 
@@ -800,7 +1182,7 @@ def errors(
 
 
 def invalidate_cache(
-    symbols: Iterable[str] | None = None,
+    symbols: Iterable[str | Occ] | None = None,
     *,
     feed: Feed | None = None,
     kinds: Iterable[ValueKind] | None = None,
@@ -813,7 +1195,7 @@ def invalidate_cache(
     memory holds, until they are called as well.
 
     Args:
-        symbols: Symbols, at most 200; every symbol when left out.
+        symbols: Symbols of stocks and options, at most 200; every symbol when left out.
         feed: Feed; every feed when left out.
         kinds: Kinds of value; every kind when left out.
         timeout: As for `quote`.
@@ -889,6 +1271,41 @@ def _trade_result(result: trade_pb2.TradeResult) -> Trade | Unavailable:
 
 def _snapshot_result(result: snapshot_pb2.SnapshotResult) -> Snapshot | Unavailable:
     return _either(result, "snapshot", convert.snapshot, result.symbol)
+
+
+def _option_result(result: option_pb2.OptionQuoteResult) -> OptionQuote | Unavailable:
+    return _either(result, "option_quote", convert.option_quote, result.symbol)
+
+
+def _whole_chain(
+    parts: Sequence[options_pb2.StreamOptionChainResponse], underlying: str
+) -> OptionChain:
+    """The chain that was streamed, if all of it has come."""
+    match [part.WhichOneof("event") for part in parts]:
+        case ["unavailable"]:
+            raise unavailable_error(convert.unavailable(parts[0].unavailable, underlying))
+        case ["header", *between, "end"] if set(between) <= {"chunk"}:
+            header, end = parts[0].header, parts[-1].end
+        case events:
+            came = ", ".join(dict.fromkeys(map(str, events)))
+            raise convert.BrokenContract(
+                f"a chain is header, chunks and end, not {came or 'nothing'}"
+            )
+    quotes = [each for part in parts[1:-1] for each in part.chunk.option_quotes]
+    if not header.total_size == end.count == len(quotes):
+        counts = f"{header.total_size} announced, {end.count} sent, {len(quotes)} received"
+        raise convert.BrokenContract(f"the chain is not complete: {counts}")
+    return convert.option_chain(header, quotes, None)
+
+
+def _chain_page(page: option_pb2.OptionChainPage) -> OptionChain:
+    return convert.option_chain(page.header, page.option_quotes, page.next_page_token or None)
+
+
+def _contract_page(page: option_pb2.OptionContractPage) -> Page[OptionContract]:
+    origin = convert.provenance(page.provenance)
+    items = tuple(convert.option_contract(each, origin) for each in page.contracts)
+    return Page(items, page.next_page_token)
 
 
 def _asset_result(result: asset_pb2.AssetResult) -> Asset | Unavailable:

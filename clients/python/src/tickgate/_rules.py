@@ -15,6 +15,7 @@ from ._time import seconds
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, timedelta
+    from decimal import Decimal
 
 LONGEST = 3660 * 24 * 3600
 """Seconds of the longest length of time that a request may name: ten years."""
@@ -48,6 +49,14 @@ def check_named(field: str, values: Sequence[object] | None) -> None:
     """Refuse an empty list where leaving it out means all; None is left out."""
     if values is not None and not values:
         raise _refused(field, "an empty list would mean all of them; leave it out for that")
+
+
+def check_around(strikes: int | None, percent: Decimal | int | None) -> None:
+    """Refuse two widths at once, of which the request holds one."""
+    if strikes is not None and percent is not None:
+        raise _refused("filter.around", "so many strikes or percent of the price, not both")
+    if strikes is not None and not 1 <= strikes <= 1000:
+        raise _refused("filter.around.strikes", f"1 to 1,000 strikes, not {strikes}")
 
 
 def check_symbols(symbols: Sequence[object]) -> None:

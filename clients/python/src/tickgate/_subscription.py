@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ._errors import TickgateError
     from ._follower import Change
     from ._models import Counts, Disconnected, Reconnected, SymbolStatus, Update
+    from ._occ import Occ
     from ._plans import Plan
 
 Item = TypeVar("Item")
@@ -121,7 +122,7 @@ class Subscription(Generic[Item]):
 
     # ------------------------------------------------------------------------------------ changing
 
-    async def add(self, *symbols: str) -> None:
+    async def add(self, *symbols: str | Occ) -> None:
         """Follow more symbols; return when the gateway has answered for each of them.
 
         One that cannot be followed has the state REJECTED. One that is followed already is sent
@@ -133,7 +134,7 @@ class Subscription(Generic[Item]):
         """
         await self._change(self._follower.add, symbols)
 
-    async def remove(self, *symbols: str) -> None:
+    async def remove(self, *symbols: str | Occ) -> None:
         """Stop following symbols; return when the gateway has confirmed it.
 
         Nothing of them is read any more, and nothing is known of them.
@@ -146,7 +147,7 @@ class Subscription(Generic[Item]):
         await self._change(self._follower.remove, symbols)
 
     async def _change(
-        self, begin: Callable[[Iterable[str]], Change], symbols: tuple[str, ...]
+        self, begin: Callable[[Iterable[str | Occ]], Change], symbols: tuple[str | Occ, ...]
     ) -> None:
         if self._task is None:
             raise RuntimeError("a subscription is entered before it is changed: async with …")
@@ -175,7 +176,7 @@ class Subscription(Generic[Item]):
         """What has become of the records of each symbol, as far as they were taken."""
         return self._follower.counts()
 
-    def latest(self, symbol: str) -> Item | None:
+    def latest(self, symbol: str | Occ) -> Item | None:
         """The newest record of *symbol* that has come, read or not; None before the first.
 
         Its state says whether it is current.

@@ -49,6 +49,17 @@ def _asks(
     return questions.presented(method, question, "SyncClient")
 
 
+def _gathers(
+    question: Callable[Arguments, Question[Value]],
+) -> Callable[Concatenate[SyncClient, Arguments], Value]:
+    """The method that asks *question* and gathers the messages of its answer."""
+
+    def method(self: SyncClient, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Value:
+        return self._gather(question(*args, **kwargs))
+
+    return questions.presented(method, question, "SyncClient")
+
+
 def _walks(
     question: Callable[Arguments, Question[Page[Item]]],
 ) -> Callable[Concatenate[SyncClient, Arguments], Iterator[Item]]:
@@ -111,6 +122,11 @@ class SyncClient:
     trades = _asks(questions.trades)
     snapshot = _asks(questions.snapshot)
     snapshots = _asks(questions.snapshots)
+    option_quote = _asks(questions.option_quote)
+    option_quotes = _asks(questions.option_quotes)
+    chain = _gathers(questions.chain)
+    chain_page = _asks(questions.chain_page)
+    contracts = _walks(questions.contracts)
     follow = _follows(plans.follow)
     follow_trades = _follows(plans.follow_trades)
     follow_bars = _follows(plans.follow_bars)
@@ -180,6 +196,25 @@ class SyncClient:
             raise question.failure(error) from error
         self._note(call.trailing_metadata())
         return question.answer(reply)
+
+    def _gather(self, question: Question[Value]) -> Value:
+        method = self._channel.unary_stream(
+            question.path,
+            request_serializer=type(question.request).SerializeToString,
+            response_deserializer=question.reply.FromString,
+        )
+        call = method(
+            question.request,
+            timeout=question.deadline(self._timeout),
+            metadata=question.metadata(self._metadata),
+        )
+        try:
+            parts = list(call)
+        except grpc.RpcError as error:
+            self._note(call.trailing_metadata())
+            raise question.failure(error) from error
+        self._note(call.trailing_metadata())
+        return question.answer(parts)
 
     def _note(self, trailers: Trailers | None) -> None:
         remaining = upstream_remaining(trailers)

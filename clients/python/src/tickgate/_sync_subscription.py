@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ._errors import TickgateError
     from ._follower import Change
     from ._models import Counts, Disconnected, Reconnected, SymbolStatus, Update
+    from ._occ import Occ
     from ._plans import Plan
 
 Item = TypeVar("Item")
@@ -121,7 +122,7 @@ class SyncSubscription(Generic[Item]):
 
     # ------------------------------------------------------------------------------------ changing
 
-    def add(self, *symbols: str) -> None:
+    def add(self, *symbols: str | Occ) -> None:
         """Follow more symbols; return when the gateway has answered for each of them.
 
         One that cannot be followed has the state REJECTED. One that is followed already is sent
@@ -133,7 +134,7 @@ class SyncSubscription(Generic[Item]):
         """
         self._change(self._follower.add, symbols)
 
-    def remove(self, *symbols: str) -> None:
+    def remove(self, *symbols: str | Occ) -> None:
         """Stop following symbols; return when the gateway has confirmed it.
 
         Nothing of them is read any more, and nothing is known of them.
@@ -145,7 +146,9 @@ class SyncSubscription(Generic[Item]):
         """
         self._change(self._follower.remove, symbols)
 
-    def _change(self, begin: Callable[[Iterable[str]], Change], symbols: tuple[str, ...]) -> None:
+    def _change(
+        self, begin: Callable[[Iterable[str | Occ]], Change], symbols: tuple[str | Occ, ...]
+    ) -> None:
         if self._thread is None:
             raise RuntimeError("a subscription is entered before it is changed: with …")
         with self._changing, self._lock:  # one by one, so that a refusal is known to be about it
@@ -176,7 +179,7 @@ class SyncSubscription(Generic[Item]):
         with self._lock:
             return self._follower.counts()
 
-    def latest(self, symbol: str) -> Item | None:
+    def latest(self, symbol: str | Occ) -> Item | None:
         """The newest record of *symbol* that has come, read or not; None before the first.
 
         Its state says whether it is current.

@@ -11,9 +11,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ._enums import SymbolState
+from ._enums import Feed, SymbolState
 from ._models import (
     Disconnected,
+    OptionQuote,
     Reconnected,
     Snapshot,
     SymbolStatus,
@@ -22,7 +23,8 @@ from ._models import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Set as AbstractSet
     from datetime import datetime, timedelta
     from decimal import Decimal
     from enum import StrEnum
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
         GatewayStatus,
         Invalidation,
         MarketClock,
+        OptionChainsStatus,
         Provenance,
         Quote,
         QuoteSide,
@@ -64,6 +67,8 @@ NUMBERS = frozenset({"Bid", "Ask", "Size", "Price", "Last", "Spread", "Mid", "Qu
     *("Requests", "Failures", "Entries", "Hits", "Misses", "Hit share", "Records"),
     *("Wanted", "Confirmed", "Lag", "Gaps", "Updates/s", "Conflated", "Dropped", "Lost", "Limit"),
     *("Of", "Left", "Spent", "Refused", "Waiting", "Limit a minute", "Budget a minute"),
+    *("IV %", "Delta", "Gamma", "Theta", "Vega", "Rho", "Volume", "OI", "Strike", "Multiplier"),
+    *("Shares", "Close"),
 }
 """Headings whose columns are flush right and in one line."""
 
@@ -122,11 +127,15 @@ def moment(value: datetime | None) -> str:
     return ABSENT if value is None else f"{value:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _origin(origin: Provenance) -> tuple[str, str, str]:
+def source(origin: Provenance) -> str:
+    """Source with feed."""
+    return word(origin.source) if origin.feed is None else f"{word(origin.source)} {origin.feed}"
+
+
+def serving(origin: Provenance) -> tuple[str, str, str]:
     """Age, source with feed, and tier."""
     shown = age(origin.event_age)
-    source = word(origin.source) if origin.feed is None else f"{word(origin.source)} {origin.feed}"
-    return f"{shown} stale" if origin.stale else shown, source, word(origin.served_from)
+    return f"{shown} stale" if origin.stale else shown, source(origin), word(origin.served_from)
 
 
 # --------------------------------------------------------------------------------------- frames
@@ -140,7 +149,8 @@ class _Table(Table):
         super().add_row(*literal, **style)
 
 
-def _frame(*headings: str) -> Table:
+def frame(*headings: str) -> Table:
+    """A table with these columns and no rows."""
     table = _Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for heading in headings:
         number = heading in NUMBERS
@@ -154,13 +164,13 @@ def _frame(*headings: str) -> Table:
     return table
 
 
-def _results(
+def results_table(
     results: Iterable[Value | Unavailable],
     headings: Sequence[str],
     cells: Callable[[Value], Sequence[str]],
 ) -> RenderableType:
     """A row per result in the given order; beneath them why some hold no value, or are odd."""
-    table, notes = _frame("Symbol", *headings), []
+    table, notes = frame("Symbol", *headings), []
     for result in results:
         if isinstance(result, Unavailable):
             # In the last column, the widest word of which may take a second line.
@@ -169,7 +179,7 @@ def _results(
             notes.append(unavailable(result))
         else:
             table.add_row(*cells(result))
-            notes.extend(_flags(result))
+            notes.extend(flags(result))
     return Group(table, *([Text()] if notes else []), *notes)
 
 
@@ -184,22 +194,86 @@ def unavailable(why: Unavailable) -> Text:
     return Text(said, style="yellow")
 
 
-def _flags(value: Any) -> Iterator[Text]:
-    """What business rules find odd about a value, or about the parts of a snapshot."""
+def flags(value: Any) -> Iterator[Text]:
+    """What business rules find odd about a value, or about the parts of one."""
     parts: tuple[Any, ...] = (value,)
     if isinstance(value, Snapshot):
         bars = (value.minute_bar, value.daily_bar, value.previous_daily_bar)
         parts = (value.latest_trade, value.latest_quote, *bars)
+    elif isinstance(value, OptionQuote):
+        parts = (value.latest_trade, value.quote)
     for part in filter(None, parts):
         for flag in part.rule_flags:
             said = f"{part.symbol}: served, and flagged by rule {flag.rule}: {flag.evidence}."
             yield Text(said, style="yellow")
 
 
+class Fitting:
+    """Tables in as many columns as there is room for: a number that is cut off is another number."""
+
+    def __init__(
+        self,
+        draw: Callable[[AbstractSet[str]], Sequence[RenderableType]],
+        left_out: Sequence[Sequence[str]],
+        cells: Callable[[], Iterable[tuple[str, str]]],
+    ) -> None:
+        """Draw tables without some columns.
+
+        Args:
+            draw: Makes the tables, and what stands between them, without the columns named.
+            left_out: Columns to leave out, those first that are missed least.
+            cells: Headings and cells, each for a line of its own where nothing else fits.
+        """
+        self._draw = draw
+        self._left_out = left_out
+        self._cells = cells
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        roomy, left_out = options.update(max_width=1000), set[str]()
+        for more in ((), *self._left_out):
+            left_out.update(more)
+            drawn = self._draw(left_out)
+            widths = [
+                console.measure(each, options=roomy).maximum
+                for each in drawn
+                if isinstance(each, Table)
+            ]
+            if max(widths, default=0) <= options.max_width:
+                yield from drawn
+                return
+        yield from (Text(f"{name} {cell}", overflow="fold") for name, cell in self._cells())
+
+
+def fitted(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], left_out: Sequence[Sequence[str]]
+) -> Fitting:
+    """A table that is narrowed by columns; those in *left_out* go first."""
+
+    def draw(gone: AbstractSet[str]) -> list[RenderableType]:
+        table = frame(*(heading for heading in headings if heading not in gone))
+        for row in rows:
+            table.add_row(
+                *(cell for heading, cell in zip(headings, row, strict=True) if heading not in gone)
+            )
+        return [table]
+
+    return Fitting(
+        draw, left_out, lambda: (pair for row in rows for pair in zip(headings, row, strict=True))
+    )
+
+
+def unreal(feeds: Iterable[Feed | None]) -> Iterator[Text]:
+    """A warning where values of one of the *feeds* are not what they look like."""
+    if Feed.INDICATIVE in feeds:
+        said = "INDICATIVE: these are not real quotes. The upstream modifies them; trades are 15 minutes late."
+        yield Text(said, style="bold red")
+
+
 # --------------------------------------------------------------------------------------- values
 
 
-def _side(side: QuoteSide | None) -> tuple[str, str, str]:
+def side_cells(side: QuoteSide | None) -> tuple[str, str, str]:
+    """Price, size and venue."""
     if side is None:
         return ABSENT, ABSENT, ABSENT
     return price(side.price), count(side.size), side.exchange or ABSENT
@@ -209,18 +283,18 @@ def quotes(results: Sequence[Quote | Unavailable]) -> RenderableType:
     """Quotes, and beneath them what the views DERIVED and FULL add, where some quote holds it."""
 
     def cells(quote: Quote) -> list[str]:
-        row = [quote.symbol, *_side(quote.bid), *_side(quote.ask)]
-        how_old, source, tier = _origin(quote.provenance)
-        return [*row, how_old, word(quote.market_session), source, tier]
+        row = [quote.symbol, *side_cells(quote.bid), *side_cells(quote.ask)]
+        how_old, sender, tier = serving(quote.provenance)
+        return [*row, how_old, word(quote.market_session), sender, tier]
 
     headings = ["Bid", "Size", "At", "Ask", "Size", "At", "Age", "Session", "Source", "Tier"]
-    table = _results(results, headings, cells)
+    table = results_table(results, headings, cells)
     viewed = [result for result in results if result.ok and result.quality]
     return Group(table, Text(), _views(viewed)) if viewed else table
 
 
 def _views(values: Iterable[Quote]) -> RenderableType:
-    table = _frame("Symbol", "Spread", "Mid", "Quality", "Flags", "Last", "Size", "At", "Age")
+    table = frame("Symbol", "Spread", "Mid", "Quality", "Flags", "Last", "Size", "At", "Age")
     for quote in values:
         derived, quality, trade = quote.derived, quote.quality, quote.latest_trade
         missing = quote.latest_trade_unavailable
@@ -243,12 +317,12 @@ def trades(results: Sequence[Trade | Unavailable]) -> RenderableType:
 
     def cells(trade: Trade) -> list[str]:
         row = [trade.symbol, price(trade.price), count(trade.size), trade.exchange or ABSENT]
-        how_old, source, tier = _origin(trade.provenance)
+        how_old, sender, tier = serving(trade.provenance)
         conditions = " ".join(trade.conditions).strip() or ABSENT
-        return [*row, conditions, how_old, word(trade.market_session), source, tier]
+        return [*row, conditions, how_old, word(trade.market_session), sender, tier]
 
     headings = ["Price", "Size", "At", "Conditions", "Age", "Session", "Source", "Tier"]
-    return _results(results, headings, cells)
+    return results_table(results, headings, cells)
 
 
 def snapshots(results: Sequence[Snapshot | Unavailable]) -> RenderableType:
@@ -257,7 +331,7 @@ def snapshots(results: Sequence[Snapshot | Unavailable]) -> RenderableType:
     def cells(snapshot: Snapshot) -> list[str]:
         trade, quote = snapshot.latest_trade, snapshot.latest_quote
         newest = trade or quote or snapshot.minute_bar or snapshot.daily_bar
-        how_old, source, tier = _origin(newest.provenance) if newest else (ABSENT,) * 3
+        how_old, sender, tier = serving(newest.provenance) if newest else (ABSENT,) * 3
         return [
             snapshot.symbol,
             price(trade and trade.price),
@@ -267,12 +341,12 @@ def snapshots(results: Sequence[Snapshot | Unavailable]) -> RenderableType:
             _day(snapshot.previous_daily_bar),
             how_old,
             word(snapshot.market_session),
-            source,
+            sender,
             tier,
         ]
 
     headings = ["Last", "Bid", "Ask", "Day", "Day before", "Age", "Session", "Source", "Tier"]
-    return _results(results, headings, cells)
+    return results_table(results, headings, cells)
 
 
 def _day(bar: Bar | None) -> str:
@@ -304,64 +378,51 @@ def watched(
     notes = [unavailable(why) for why in reasons]
     if lost is not None:
         notes.append(event(lost))
-    return Group(_Fitting(rows), *([Text()] if notes else []), *notes)
-
-
-class _Fitting:
-    """Followed quotes in as many columns as there is room for: a number that is cut off is another number."""
-
-    HEADINGS = (
-        *("Symbol", "Bid", "Size", "Ask", "Size", "Received", "State"),
-        *("Updates/s", "Conflated", "Gaps"),
+    notes.extend(unreal(row.quote.provenance.feed for row in rows if row.quote))
+    fitting = Fitting(
+        lambda left_out: [_watched_table(rows, left_out)],
+        # What goes first where the terminal is narrow.
+        [("Conflated", "Updates/s"), ("Gaps",), ("Received",), ("Size",)],
+        lambda: (cell for row in rows for cell in _watched_cells(row)),
     )
-    LEFT_OUT = ((), ("Conflated", "Updates/s"), ("Gaps",), ("Received",), ("Size",))
-    """What goes first where the terminal is narrow."""
+    return Group(fitting, *([Text()] if notes else []), *notes)
 
-    def __init__(self, rows: Sequence[Watched]) -> None:
-        self._rows = rows
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        left_out: set[str] = set()
-        for more in self.LEFT_OUT:
-            left_out.update(more)
-            table = self._table(left_out)
-            needed = console.measure(table, options=options.update(max_width=1000)).maximum
-            if needed <= options.max_width:
-                yield table
-                return
-        for row in self._rows:
-            yield from (Text(f"{name} {cell}", overflow="fold") for name, cell in self._cells(row))
+WATCHED = (
+    *("Symbol", "Bid", "Size", "Ask", "Size", "Received", "State"),
+    *("Updates/s", "Conflated", "Gaps"),
+)
 
-    def _table(self, left_out: Container[str]) -> Table:
-        table = _frame(*(heading for heading in self.HEADINGS if heading not in left_out))
-        for row in self._rows:
-            cells = [cell for name, cell in self._cells(row) if name not in left_out]
-            table.add_row(*cells, style="" if row.state in CURRENT else "yellow")
-        return table
 
-    @staticmethod
-    def _cells(row: Watched) -> list[tuple[str, str]]:
-        bid, ask = (row.quote.bid, row.quote.ask) if row.quote else (None, None)
-        (bid_price, bid_size, _), (ask_price, ask_size, _) = _side(bid), _side(ask)
-        cells = (
-            *(row.symbol, bid_price, bid_size, ask_price, ask_size),
-            f"{age(row.age)} ago" if row.age is not None else ABSENT,
-            word(row.state),
-            *(f"{row.per_second:.1f}", count(row.conflated), count(row.gaps)),
-        )
-        return list(zip(_Fitting.HEADINGS, cells, strict=True))
+def _watched_table(rows: Iterable[Watched], left_out: AbstractSet[str]) -> Table:
+    table = frame(*(heading for heading in WATCHED if heading not in left_out))
+    for row in rows:
+        cells = [cell for name, cell in _watched_cells(row) if name not in left_out]
+        table.add_row(*cells, style="" if row.state in CURRENT else "yellow")
+    return table
+
+
+def _watched_cells(row: Watched) -> list[tuple[str, str]]:
+    bid, ask = (row.quote.bid, row.quote.ask) if row.quote else (None, None)
+    (bid_price, bid_size, _), (ask_price, ask_size, _) = side_cells(bid), side_cells(ask)
+    cells = (
+        *(row.symbol, bid_price, bid_size, ask_price, ask_size),
+        f"{age(row.age)} ago" if row.age is not None else ABSENT,
+        word(row.state),
+        *(f"{row.per_second:.1f}", count(row.conflated), count(row.gaps)),
+    )
+    return list(zip(WATCHED, cells, strict=True))
 
 
 def event(each: Update[Quote] | SymbolStatus | Disconnected | Reconnected) -> Text:
     """What happened while quotes are followed, in one line."""
     match each:
         case Update(value=quote):
-            (bid, bid_size, _), (ask, ask_size, _) = _side(quote.bid), _side(quote.ask)
+            (bid, bid_size, _), (ask, ask_size, _) = side_cells(quote.bid), side_cells(quote.ask)
             origin = quote.provenance
-            source = f"{word(origin.source)} {origin.feed}"
             more = f", {count(each.conflated)} conflated" if each.conflated else ""
             said = f"{quote.symbol}: {bid} × {bid_size}, {ask} × {ask_size}, {word(each.kind)}"
-            return Text(f"{said}, received {age(origin.receive_age)} ago, {source}{more}")
+            return Text(f"{said}, received {age(origin.receive_age)} ago, {source(origin)}{more}")
         case SymbolStatus():
             return Text(f"{each.symbol}: {'; '.join([word(each.state), *_told(each)])}")
         case Disconnected():
@@ -389,7 +450,7 @@ def _told(status: SymbolStatus) -> Iterator[str]:
 
 def assets(items: Iterable[Asset]) -> RenderableType:
     """Assets."""
-    table = _frame("Symbol", "Name", "Exchange", "Status", "Tradable")
+    table = frame("Symbol", "Name", "Exchange", "Status", "Tradable")
     for item in items:
         tradable = ABSENT if item.tradable is None else ("yes" if item.tradable else "no")
         table.add_row(item.symbol, item.name, item.exchange or ABSENT, word(item.status), tradable)
@@ -409,7 +470,7 @@ def clock(reading: MarketClock) -> RenderableType:
 
 def sessions(days: Iterable[TradingDay]) -> RenderableType:
     """Trading days."""
-    table = _frame("Day", "Pre-market", "Open", "Close", "After hours until")
+    table = frame("Day", "Pre-market", "Open", "Close", "After hours until")
     for day in days:
         edges = (
             day.pre_market_open_time,
@@ -423,7 +484,7 @@ def sessions(days: Iterable[TradingDay]) -> RenderableType:
 
 def codes(items: Iterable[Code]) -> RenderableType:
     """A table of codes."""
-    table = _frame("Code", "Meaning")
+    table = frame("Code", "Meaning")
     for item in items:
         table.add_row(item.code if item.code.strip() else "(blank)", item.name)
     return table
@@ -436,12 +497,15 @@ def status(gateway: GatewayStatus) -> RenderableType:
     """The gateway itself, its upstreams, its tiers and its budgets."""
     head = _Table.grid(padding=(0, 2))
     head.add_row("Gateway", f"{gateway.version}, {gateway.environment}")
-    head.add_row("Source", f"{word(gateway.source)} {gateway.default_stock_feed}")
+    feeds_named = filter(None, [gateway.default_stock_feed, gateway.default_option_feed])
+    head.add_row("Source", f"{word(gateway.source)} {', '.join(feeds_named)}")
     head.add_row("Market", f"{moment(gateway.market_time)}, {word(gateway.market_session)}")
     head.add_row("Up for", age(gateway.serve_time - gateway.start_time))
     head.add_row("Calls in flight", count(gateway.calls_in_flight))
     if gateway.streams:
         head.add_row("Streams", _streams(gateway.streams))
+    if gateway.option_chains:
+        head.add_row("Option chains", _option_chains(gateway.option_chains))
     head.add_row("Error log", _error_log(gateway.error_log))
     tables = [
         head,
@@ -453,6 +517,12 @@ def status(gateway: GatewayStatus) -> RenderableType:
         *([_counts("Flagged by", gateway.rule_flags)] if gateway.rule_flags else []),
     ]
     return Group(*(Padding(table, (0, 0, 1, 0), expand=False) for table in tables))
+
+
+def _option_chains(chains: OptionChainsStatus) -> str:
+    held = f"{count(chains.chains)} with {count(chains.contracts)} of {count(chains.capacity)} contracts"
+    asked = f"{count(chains.hits)} hits, {count(chains.loads)} loads, {count(chains.refreshes)} refreshes"
+    return f"{held}, {asked}, {count(chains.failures)} failed, {count(chains.evictions)} made room"
 
 
 def _streams(streams: StreamsStatus) -> str:
@@ -470,7 +540,7 @@ def _error_log(log: ErrorLogStatus) -> str:
 
 def upstreams(groups: Iterable[UpstreamStatus]) -> RenderableType:
     """Groups of upstream endpoints: their state, and how well they answered of late."""
-    table = _frame(
+    table = frame(
         *("Upstream", "Group", "State", "Circuit", "Success 1/5/15 min", "Latency"),
         *("Requests", "Failures", "Last failure"),
     )
@@ -507,7 +577,7 @@ def _latency(windows: Sequence[UpstreamWindow]) -> str:
 
 def tiers(states: Iterable[TierStatus]) -> RenderableType:
     """Tiers, and what share of the questions put to each it answered."""
-    table = _frame("Tier", "State", "Entries", "Hits", "Misses", "Hit share", "Failures")
+    table = frame("Tier", "State", "Entries", "Hits", "Misses", "Hit share", "Failures")
     for tier in states:
         table.add_row(
             word(tier.tier),
@@ -523,7 +593,7 @@ def tiers(states: Iterable[TierStatus]) -> RenderableType:
 
 def budgets(states: Iterable[BudgetStatus]) -> RenderableType:
     """Budgets of requests, and what each class must leave of them for the others."""
-    table = _frame(
+    table = frame(
         *("Budget", "Of", "Left", "Every", "Shared", "Spent", "Refused", "Waiting"), "Must leave"
     )
     for budget in states:
@@ -544,7 +614,7 @@ def budgets(states: Iterable[BudgetStatus]) -> RenderableType:
 
 def feeds(states: Iterable[FeedStatus]) -> RenderableType:
     """Live feeds: their connections, and what is followed on them."""
-    table = _frame(
+    table = frame(
         *("Feed", "State", "Since", "Channels", "Wanted", "Confirmed", "Limit", "Lag"),
         *("Records", "Dropped", "Gaps", "Last record", "Why"),
     )
@@ -569,7 +639,7 @@ def feeds(states: Iterable[FeedStatus]) -> RenderableType:
 
 def gaps(items: Iterable[Gap]) -> RenderableType:
     """What was missed of the live feeds, newest first."""
-    table = _frame("Feed", "From", "Until", "Why", "Followed", "Lost", "Repair")
+    table = frame("Feed", "From", "Until", "Why", "Followed", "Lost", "Repair")
     for gap in items:
         table.add_row(
             gap.feed,
@@ -591,7 +661,7 @@ def _followed(part: GapPart) -> str:
 
 
 def _counts(heading: str, rules: Iterable[RefusalCount | RuleFlagCount]) -> RenderableType:
-    table = _frame(heading, "Records")
+    table = frame(heading, "Records")
     for each in rules:
         table.add_row(each.rule, count(each.count))
     return table
@@ -599,7 +669,7 @@ def _counts(heading: str, rules: Iterable[RefusalCount | RuleFlagCount]) -> Rend
 
 def entitlements(known: Entitlements) -> RenderableType:
     """What the gateway's account may read, and how often it may ask."""
-    feeds = _frame("Feed", "State", "Delay", "Learned", "The upstream said")
+    feeds = frame("Feed", "State", "Delay", "Learned", "The upstream said")
     for each in known.feeds:
         feeds.add_row(
             each.feed,
@@ -608,7 +678,7 @@ def entitlements(known: Entitlements) -> RenderableType:
             moment(each.learn_time),
             each.message or ABSENT,
         )
-    limits = _frame("Upstream", "Limit a minute", "Said by", "Budget a minute")
+    limits = frame("Upstream", "Limit a minute", "Said by", "Budget a minute")
     for limit in known.limits:
         limits.add_row(
             limit.upstream,
@@ -624,7 +694,7 @@ def entitlements(known: Entitlements) -> RenderableType:
 
 def errors(records: Iterable[ErrorRecord]) -> RenderableType:
     """Refusals and failures, newest first."""
-    table = _frame("Time", "Reason", "Message", "Request", "Kept in")
+    table = frame("Time", "Reason", "Message", "Request", "Kept in")
     for each in records:
         table.add_row(
             moment(each.time),
@@ -638,7 +708,7 @@ def errors(records: Iterable[ErrorRecord]) -> RenderableType:
 
 def invalidation(dropped: Invalidation) -> RenderableType:
     """How much was dropped."""
-    table = _frame("Dropped from", "Entries")
+    table = frame("Dropped from", "Entries")
     table.add_row("memory", count(dropped.memory_entries))
     table.add_row("redis", count(dropped.redis_entries))
     return table
