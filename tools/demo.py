@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from functools import partial
 from itertools import islice
@@ -21,7 +22,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 import tickgate
-from tickgate import Reason, Tier, TierState, View, _tables
+from tickgate import OptionView, Reason, Tier, TierState, View, _option_tables, _tables
 
 from . import hints
 from .embedded import RedisServer, ServerFailed, postgres_server, redis_server
@@ -51,10 +52,10 @@ class _Market:
     def __init__(self, address: str) -> None:
         self.address = address
 
-    def asked(self) -> int:
-        """Return how many requests for stocks it has counted."""
+    def asked(self, below: str = "/v2/stocks") -> int:
+        """Return how many requests *below* a path it has counted; for stocks, if it is not named."""
         endpoints = json.loads(self._send("GET", "counters"))["endpoints"]
-        return sum(count for path, count in endpoints.items() if path.startswith("/v2/stocks"))
+        return sum(count for path, count in endpoints.items() if path.startswith(below))
 
     def pin(self, kind: str, symbol: str, record: dict[str, Any]) -> None:
         """Serve *record* as the latest of *kind*, "quotes" or "trades"."""
@@ -232,6 +233,33 @@ def _snapshot_and_clock(stage: _Stage) -> None:
     stage.show(
         _tables.snapshots([stage.client.snapshot("TSLA")]), _tables.clock(stage.client.clock())
     )
+
+
+def _options(stage: _Stage) -> None:
+    stage.title("options: a chain around the money, one contract, and those that are none")
+    client, market = stage.client, stage.market
+    asked = market.asked("/v1beta1/options")
+    whole = client.chain("AAPL")
+    chain = client.chain("AAPL", expiry=whole.expiries[1], around=4)
+    _promise(
+        market.asked("/v1beta1/options") == asked + 1, "a second look at a chain cost a request"
+    )
+    stage.show(_option_tables.chain(chain, full=False))
+    expiring = client.chain("AAPL", expiry=whole.expiries[0])
+    stage.tell(
+        f"\nof the {len(whole.option_quotes)} contracts the upstream sent {whole.missing.greeks} without greeks:"
+        f" they stay unset, also in all {expiring.missing.greeks} of {whole.expiries[0]}"
+    )
+    contract = chain.option_quotes[0].symbol
+    occ = tickgate.Occ.parse(contract)
+    unlisted = tickgate.Occ(
+        root=occ.root, expiry=occ.expiry, type=occ.type, strike=occ.strike + Decimal("0.5")
+    )
+    expired = tickgate.Occ(
+        root=occ.root, expiry=date(2026, 9, 25), type=occ.type, strike=occ.strike
+    )
+    answers = client.option_quotes([contract, unlisted, expired], view=OptionView.FULL)
+    stage.show(_option_tables.option_quotes(answers))
 
 
 def _replicas(stage: _Stage) -> None:
@@ -503,6 +531,7 @@ _PARTS: Final[tuple[Callable[[_Stage], None], ...]] = (
     _crossed,
     _batch,
     _snapshot_and_clock,
+    _options,
     _replicas,
     _crowd,
     _budget,

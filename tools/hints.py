@@ -14,6 +14,7 @@ PATH_LINE: Final = 'export PATH="$PWD/.venv/bin:$PATH"'
 """Makes the names of the programs mean the ones that `make setup` installed."""
 
 _SERVICE: Final = "tickgate.v1.QuoteService"
+_OPTIONS: Final = "tickgate.v1.OptionService"
 _STREAMS: Final = "tickgate.v1.StreamService"
 
 QUESTIONS: Final = (
@@ -21,10 +22,12 @@ QUESTIONS: Final = (
     f"grpcurl -plaintext {GATEWAY} describe {_SERVICE}",
     f'grpcurl -plaintext -d \'{{"symbol":"AAPL"}}\' {GATEWAY} {_SERVICE}/GetQuote',
     f'grpcurl -plaintext -max-time 5 -d \'{{"subscription":{{"symbols":["AAPL"]}}}}\' {GATEWAY} {_STREAMS}/Watch',
+    f'grpcurl -plaintext -d \'{{"underlying_symbol":"AAPL","page_size":3}}\' {GATEWAY} {_OPTIONS}/GetOptionChain',
     f"grpcurl -plaintext {GATEWAY} tickgate.v1.StatusService/GetEntitlements",
     f"grpcurl -plaintext -d '{{\"page_size\":5}}' {GATEWAY} tickgate.v1.AdminService/ListErrors",
     "tickgate watch AAPL MSFT --for 10",
     "tickgate quote AAPL MSFT ZZZZ --view full",
+    "tickgate chain AAPL --around 3",
     "tickgate status",
     "tickgate errors --since 15m",
 )

@@ -13,7 +13,7 @@ from ..market.answer import Held
 from ..market.chain import Chain, Entry, in_order
 from ..market.expiry import Expiries, market_date
 from ..market.occ import Occ
-from ..market.option import ContractScope, OptionQuote
+from ..market.option import OptionQuote, active_scope
 from ..market.provenance import Feed, Tier
 from ..market.time import NANOS
 from ..market.unavailable import Reason, Unavailable
@@ -30,9 +30,6 @@ minutes before they are sent, and clocks differ."""
 
 _MOST_NOTHING: Final = 10_000
 """Underlyings without a chain that are remembered."""
-
-_LISTED_WITHIN: Final = datetime.timedelta(days=3660)
-"""How soon a contract must expire to count as listed: the longest do so in about five years."""
 
 ChainKey: TypeAlias = tuple[Feed, str]
 """Feed and underlying."""
@@ -273,8 +270,7 @@ class SharedChains:
         if expired:
             message = f"{underlying}: all {expired} contracts that the upstream sent have expired"
             return Unavailable(reason=Reason.NO_DATA, message=message)
-        today = market_date(self._clock.market())
-        scope = ContractScope(today, today + _LISTED_WITHIN, underlying=underlying)
+        scope = active_scope(market_date(self._clock.market()), underlying)
         try:
             listed = await self._contracts.contracts(scope, deadline)
         except UpstreamFailure as failure:

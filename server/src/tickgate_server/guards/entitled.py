@@ -109,9 +109,11 @@ class EntitledRequests:
         try:
             reply = await self._requests.send(request)
         except NotEntitled as failure:
-            if failure.about_feed:
-                self._entitlements.deny(feed, failure.said)
-            raise
+            if not failure.about_feed:
+                raise
+            self._entitlements.deny(feed, failure.said)
+            message = f"{failure.message}{_way_out(feed)}"
+            raise NotEntitled(message, said=failure.said, about_feed=True) from failure
         self._entitlements.grant(feed)
         return reply
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
+from typing import Final
 
 from msgspec import Struct
 
-from .occ import Occ, OptionType, parse_occ
+from .occ import Occ, OptionType
 from .provenance import Provenance
 from .quote import Quote
 from .trade import Trade
@@ -165,6 +166,15 @@ class ContractScope(Struct, frozen=True):
     """Whether deliverables are asked for."""
 
 
+FARTHEST_EXPIRY: Final = datetime.timedelta(days=3660)
+"""How far ahead of today contracts are asked for; the longest that are listed expire in about five years."""
+
+
+def active_scope(today: datetime.date, underlying: str = "", root: str = "") -> ContractScope:
+    """Return the scope of all active contracts of an underlying or of a root."""
+    return ContractScope(today, today + FARTHEST_EXPIRY, underlying, root)
+
+
 class ContractFilter(Struct, frozen=True):
     """Which contracts of a list are wanted; each that is set must match."""
 
@@ -217,8 +227,3 @@ class ContractList:
     def _search(self, wanted: ContractFilter) -> Sequence[OptionContract]:
         """Return the contracts that *wanted* lets pass, in order."""
         return [contract for contract in self._contracts if wanted.matches(contract.occ)]
-
-
-def occ_of(quote: OptionQuote) -> Occ:
-    """Return what the symbol of *quote* says."""
-    return parse_occ(quote.symbol)

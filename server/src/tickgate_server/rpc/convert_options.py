@@ -161,8 +161,8 @@ def missing_parts(value: OptionQuote, moment: Moment) -> list[pb.MissingOptionPa
     return [_missing(part, why, moment) for part, why in value.missing.items()]
 
 
-def contract(terms: Terms) -> pb.OptionContract:
-    """Return the terms of a contract."""
+def contract(terms: Terms, moment: Moment | None = None) -> pb.OptionContract:
+    """Return the terms of a contract, as they are served at *moment*; None leaves to the whole answer when that was."""
     value = terms.contract
     message = pb.OptionContract(
         symbol=value.symbol,
@@ -176,7 +176,7 @@ def contract(terms: Terms) -> pb.OptionContract:
         strike_price=price(value.occ.strike),
         multiplier=None if value.multiplier is None else price(value.multiplier),
         size=None if value.size is None else price(value.size),
-        open_interest=open_interest(terms),
+        open_interest=open_interest(terms, moment),
         close_price=None if value.close_price is None else price(value.close_price),
         close_price_date=_date(value.close_price_date),
         deliverables=[_deliverable(one) for one in value.deliverables],
@@ -190,15 +190,19 @@ def contract(terms: Terms) -> pb.OptionContract:
     return message
 
 
-def open_interest(terms: Terms) -> pb.OpenInterest | None:
-    """Return the open interest with its own date; None where the upstream has none."""
-    value = terms.contract
+def open_interest(terms: Terms, moment: Moment | None = None) -> pb.OpenInterest | None:
+    """Return the open interest with its own date, as for `contract`; None where the upstream has none."""
+    value, origin = terms.contract, terms.provenance
     if value.open_interest is None:
         return None
     return pb.OpenInterest(
         contracts=value.open_interest,
         date=_date(value.open_interest_date),
-        provenance=convert.provenance(terms.provenance),
+        provenance=(
+            convert.provenance(origin)
+            if moment is None
+            else convert.served_provenance(origin, moment)
+        ),
     )
 
 
@@ -234,12 +238,10 @@ def chain_header(
 
 def _add_terms(message: pb.OptionQuote, terms: Terms | Unavailable | None, moment: Moment) -> None:
     if isinstance(terms, Terms):
-        message.contract.CopyFrom(contract(terms))
-        interest = open_interest(terms)
+        message.contract.CopyFrom(contract(terms, moment))
+        interest = open_interest(terms, moment)
         if interest is not None:
             message.open_interest.CopyFrom(interest)
-            interest_served = convert.served_provenance(terms.provenance, moment)
-            message.open_interest.provenance.CopyFrom(interest_served)
     elif terms is not None:
         message.missing_parts.append(_missing(OptionPart.CONTRACT, terms, moment))
 

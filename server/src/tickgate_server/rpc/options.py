@@ -24,6 +24,7 @@ from ..market.option import (
     ContractScope,
     ContractStatus,
     OptionQuote,
+    active_scope,
 )
 from ..market.provenance import Feed, Tier
 from ..market.trade import Trade
@@ -37,9 +38,6 @@ from .convert import Moment
 from .convert_options import TermsBook
 from .option_requests import ChainWanted, OptionReader
 from .paging import ChainPosition, ContractPosition, encode_token
-
-_AHEAD: Final = timedelta(days=3660)
-"""How far ahead of today contracts may expire; the longest that are listed do so in about five years."""
 
 _A_YEAR: Final = timedelta(days=366)
 
@@ -186,7 +184,10 @@ class OptionServicer:
         if position is not None:
             entries = entries[_behind(entries, position.after) :]
         encoded = self._encoded(entries, found, wanted, moment)
-        bundle, count = next(encode_options.bundles(encoded, encode_options.IN_PAGE, size))
+        # Behind the last contract of the page before there may be none any more.
+        bundle, count = next(
+            encode_options.bundles(encoded, encode_options.IN_PAGE, size), (b"", 0)
+        )
         page = option_pb2.OptionChainPage(header=_header(found, moment))
         if count < len(entries):
             after = ChainPosition(entries[count - 1].quote.symbol, found.price)
@@ -324,8 +325,7 @@ class OptionServicer:
         )
 
     def _active(self, underlying: str = "", root: str = "") -> ContractScope:
-        today = self._today()
-        return ContractScope(today, today + _AHEAD, underlying, root)
+        return active_scope(self._today(), underlying, root)
 
     def _today(self) -> date:
         return market_date(self._moment("").market)
@@ -409,7 +409,7 @@ def _contract_page(
         raise InvalidRequest([("page_token", rule)])
     book = TermsBook(listed, expiries)
     page = option_pb2.OptionContractPage(
-        contracts=[to.contract(book.terms(one)) for one in found[offset : offset + size]],
+        contracts=[to.contract(book.terms(one), moment) for one in found[offset : offset + size]],
         total_size=len(found),
         refused=listed.refused,
         provenance=convert.served_provenance(listed.provenance, moment),

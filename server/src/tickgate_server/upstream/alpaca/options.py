@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import timedelta
 from itertools import islice
 from typing import Final, TypeVar
 
@@ -16,7 +15,13 @@ from ...ingress.options import OptionGate
 from ...ingress.records import RawContract, RawOption, Receipt
 from ...market.answer import Held
 from ...market.expiry import market_date
-from ...market.option import ContractList, ContractScope, OptionContract, OptionQuote
+from ...market.option import (
+    FARTHEST_EXPIRY,
+    ContractList,
+    ContractScope,
+    OptionContract,
+    OptionQuote,
+)
 from ...market.provenance import DataSource, Feed, Provenance
 from ...market.time import format_rfc3339
 from ...market.unavailable import Reason, Refusal, Unavailable
@@ -41,9 +46,6 @@ _CONTRACTS_PAGE: Final = 9999
 
 _SLICE: Final = 50
 """Contracts that are read before others get the event loop: two milliseconds."""
-
-_LAST_EXPIRY: Final = timedelta(days=3660)
-"""How far ahead of today contracts may expire. The longest that are listed do so in about five years."""
 
 
 def unknown_contract(symbol: str) -> Unavailable:
@@ -129,7 +131,7 @@ class AlpacaChains:
             "limit": str(_CHAIN_PAGE),
             # Named although chains have no default: what is left to a default may change.
             "expiration_date_gte": today.isoformat(),
-            "expiration_date_lte": (today + _LAST_EXPIRY).isoformat(),
+            "expiration_date_lte": (today + FARTHEST_EXPIRY).isoformat(),
         }
         return params if since is None else params | {"updated_since": format_rfc3339(since)}
 
