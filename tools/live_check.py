@@ -21,19 +21,36 @@ from rich.text import Text
 
 from tickgate_server.app.policies import http_limits
 from tickgate_server.errors import UpstreamFailure
+from tickgate_server.ingress.records import RawOption
 from tickgate_server.jobs.market_clock import MarketClock
 from tickgate_server.market.provenance import DataSource, Provenance
 from tickgate_server.market.unavailable import Refusal
 from tickgate_server.ports import Group, Reply, Request, Upstream
 from tickgate_server.settings import Settings, SettingsError, load
-from tickgate_server.upstream.alpaca import parse
+from tickgate_server.upstream.alpaca import parse, parse_options
 from tickgate_server.upstream.alpaca.http import HttpRequests, http_session
 
 SYMBOLS = "AAPL,MSFT"
 """Liquid symbols: whatever the endpoint, there is something to be sent about them."""
 
+UNDERLYING = "AAPL"
+"""Whose chain is asked for."""
+
 PATIENCE = 30.0
 """Seconds for one endpoint."""
+
+
+_OPTION_PARTS = {
+    "latestQuote": "option quote",
+    "latestTrade": "option trade",
+    "greeks": "greeks",
+    "minuteBar": "option bar",
+    "dailyBar": "option bar",
+    "prevDailyBar": "option bar",
+}
+"""Parts of a contract of a chain, and what kind of record each is."""
+
+_OPTION_KINDS = frozenset({*_OPTION_PARTS.values(), "option contract"})
 
 
 class Misshapen(Exception):
@@ -62,13 +79,15 @@ class Finding:
     """Fields that were sent and that the parser passes over."""
 
 
-def endpoints(feed: str) -> list[Endpoint]:
+def endpoints(stock_feed: str, option_feed: str) -> list[Endpoint]:
     """Return every endpoint that the gateway asks."""
-    latest = {"symbols": SYMBOLS, "feed": feed}
+    latest = {"symbols": SYMBOLS, "feed": stock_feed}
+    chain = {"feed": option_feed, "limit": "100"}
+    contracts = {"underlying_symbols": SYMBOLS, "limit": "100", "show_deliverables": "true"}
     today = datetime.datetime.now(datetime.UTC).date()
     week = {"start": str(today - datetime.timedelta(days=7)), "end": str(today)}
     data, trading = Upstream.DATA, Upstream.TRADING
-    stocks = "/v2/stocks"
+    stocks, options = "/v2/stocks", "/v1beta1/options"
     return [
         Endpoint(data, f"{stocks}/quotes/latest", latest, _read_latest("quotes", "quote")),
         Endpoint(data, f"{stocks}/trades/latest", latest, _read_latest("trades", "trade")),
@@ -76,6 +95,11 @@ def endpoints(feed: str) -> list[Endpoint]:
         Endpoint(data, f"{stocks}/meta/exchanges", {}, _read_names),
         Endpoint(data, f"{stocks}/meta/conditions/trade", {"tape": "C"}, _read_names),
         Endpoint(data, f"{stocks}/meta/conditions/quote", {"tape": "C"}, _read_names),
+        Endpoint(data, f"{options}/snapshots/{UNDERLYING}", chain, _read_chain),
+        Endpoint(data, f"{options}/meta/exchanges", {}, _read_names),
+        Endpoint(data, f"{options}/meta/conditions/trade", {}, _read_names),
+        Endpoint(data, f"{options}/meta/conditions/quote", {}, _read_names),
+        Endpoint(trading, "/v2/options/contracts", contracts, _read_contracts),
         Endpoint(trading, "/v2/assets", {"asset_class": "us_equity"}, _read_assets),
         Endpoint(trading, "/v2/clock", {}, _read_clock),
         Endpoint(trading, "/v2/calendar", week, _read_calendar),
@@ -89,7 +113,8 @@ async def check(settings: Settings) -> list[Finding]:
     async with http_session(http_limits(settings), *settings.keys) as session:
         requests = HttpRequests(session, urls, clock)
         findings = []
-        for endpoint in endpoints(settings.alpaca.stock_feed.value):
+        alpaca = settings.alpaca
+        for endpoint in endpoints(alpaca.stock_feed.value, alpaca.option_feed.value):
             deadline = clock.monotonic() + PATIENCE
             findings.append(await _check_one(requests, endpoint, deadline))
         return findings
@@ -106,8 +131,12 @@ async def _check_one(requests: HttpRequests, endpoint: Endpoint, deadline: float
         return finding
     finding.records = len(records)
     for kind, record in records:
-        finding.unread |= {f"{kind}.{name}" for name in record if name not in parse.fields(kind)}
+        finding.unread |= {f"{kind}.{name}" for name in record if name not in _fields(kind)}
     return finding
+
+
+def _fields(kind: str) -> frozenset[str]:
+    return parse_options.fields(kind) if kind in _OPTION_KINDS else parse.fields(kind)
 
 
 def _read_latest(wrapper: str, kind: str) -> Callable[[Reply], list[tuple[str, Any]]]:
@@ -137,6 +166,30 @@ def _read_snapshots(reply: Reply) -> list[tuple[str, Any]]:
             _require(read(symbol, raw), f"{symbol} {part.value}")
             records.append((kind, msgspec.json.decode(raw)))
     return records
+
+
+def _read_chain(reply: Reply) -> list[tuple[str, Any]]:
+    records = []
+    sent, _ = parse_options.page(reply.body)
+    if not sent:
+        msg = f"no contract of {UNDERLYING}"
+        raise Misshapen(msg)
+    for symbol, record in sent.items():
+        option = parse_options.option(symbol, record)
+        _require(option, symbol)
+        for name in RawOption.__struct_fields__:
+            _require(getattr(option, name), f"{symbol} {name}")
+        parts = msgspec.json.decode(record)
+        records += [(kind, parts[key]) for key, kind in _OPTION_PARTS.items() if key in parts]
+    return records
+
+
+def _read_contracts(reply: Reply) -> list[tuple[str, Any]]:
+    read, _ = parse_options.contracts_page(reply.body)
+    for entry in read:
+        _require(entry, "contract")
+    sent = msgspec.json.decode(reply.body)["option_contracts"]
+    return [("option contract", entry) for entry in sent]
 
 
 def _read_names(reply: Reply) -> list[tuple[str, Any]]:
