@@ -241,7 +241,7 @@ class SharedChains:
             if before is not None and before.sent.quotes.keys() == sent.quotes.keys()
             else in_order(sent.quotes)
         )
-        moments = [expiries.last_moment(occ) for _, occ in order]
+        moments = _last_moments(order, expiries)
         entries = [
             Entry(occ, sent.quotes[symbol])
             for (symbol, occ), moment in zip(order, moments, strict=True)
@@ -298,6 +298,19 @@ class SharedChains:
 
     def _count(self) -> None:
         self._counts.chains, self._counts.contracts = len(self._kept), self._kept.weight
+
+
+def _last_moments(order: Sequence[tuple[str, Occ]], expiries: Expiries) -> list[int]:
+    """Return when each contract trades for the last time: all of a root and a date do so together."""
+    known: dict[tuple[datetime.date, str], int] = {}
+    moments = []
+    for _, occ in order:
+        key = occ.expiry, occ.root
+        moment = known.get(key)
+        if moment is None:
+            moment = known[key] = expiries.last_moment(occ)
+        moments.append(moment)
+    return moments
 
 
 def _weight(kept: _Kept) -> int:
