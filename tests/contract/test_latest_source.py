@@ -69,7 +69,7 @@ def alpaca() -> Subject:
     requests = FakeRequests(clock, {"AAPL": good, "IBM": good, "BAD": '{"t":7}'})
     requests.malformed = {"NO.SUCH"}
 
-    async def listed(_: float) -> set[str]:
+    async def listed(_: object, __: float) -> set[str]:
         return {"AAPL", "IBM", "BAD"}
 
     def break_it() -> None:

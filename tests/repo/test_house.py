@@ -49,10 +49,10 @@ def test_ci_runs_what_a_person_runs() -> None:
         ["make", "--dry-run", "check"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     for verb in verbs:
-        steps = subprocess.run(
+        part = subprocess.run(
             ["make", "--dry-run", verb], cwd=ROOT, capture_output=True, text=True, check=True
         ).stdout
-        assert steps in whole, f"make check does not run make {verb}"
+        assert part in whole, f"make check does not run make {verb}"
 
 
 def test_every_test_is_a_promise() -> None:

@@ -15,9 +15,11 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from tickgate.v1 import admin_service_pb2 as pb
 from tickgate.v1 import error_reason_pb2 as reasons
+from tickgate.v1 import option_service_pb2 as options
 from tickgate.v1 import provenance_pb2
 from tickgate.v1 import quote_service_pb2 as quotes
 from tickgate_server.market.provenance import Feed
+from tickgate_server.market.value_kind import ValueKind
 
 from ..support.admin import FakeCaches, Parts, served
 from ..support.fakes import quote
@@ -54,7 +56,7 @@ async def test_dropped_values_are_counted() -> None:
     async with served(parts) as face:
         answer = await face.admin.InvalidateCache(pb.InvalidateCacheRequest(symbols=["AAPL"]))
 
-    assert (answer.memory_entries, answer.redis_entries) == (3, 3)
+    assert (answer.memory_entries, answer.redis_entries) == (len(ValueKind), len(ValueKind))
 
 
 async def test_a_wrong_filter_is_refused_by_its_field() -> None:
@@ -129,6 +131,55 @@ async def test_a_kind_and_a_feed_are_dropped_alone() -> None:
         )
 
     assert [one.memory_entries for one in (trade, feed, quote)] == [0, 0, 1]
+
+
+async def test_a_chain_that_was_dropped_is_read_again() -> None:
+    """Chains are dropped by their underlying, with the lists of contracts of every feed, and others are kept."""
+    async with running() as stack:
+        chains = [options.GetOptionChainRequest(underlying_symbol=one) for one in ("AAPL", "MSFT")]
+        contracts = options.ListOptionContractsRequest(underlying_symbol="AAPL")
+        for chain in chains:
+            await stack.options.GetOptionChain(chain)
+        await stack.options.ListOptionContracts(contracts)
+        of_feed = await stack.admin.InvalidateCache(
+            pb.InvalidateCacheRequest(
+                feed=provenance_pb2.FEED_OPRA, kinds=[pb.VALUE_KIND_OPTION_CHAIN]
+            )
+        )
+        dropped = await stack.admin.InvalidateCache(
+            pb.InvalidateCacheRequest(symbols=["AAPL"], kinds=[pb.VALUE_KIND_OPTION_CHAIN])
+        )
+        again = [await stack.options.GetOptionChain(chain) for chain in chains]
+
+    assert (of_feed.memory_entries, dropped.memory_entries) == (0, 2)
+    assert [one.page.header.served_from for one in again] == [
+        provenance_pb2.TIER_UPSTREAM,
+        provenance_pb2.TIER_MEMORY,
+    ]
+
+
+async def test_an_option_quote_that_was_dropped_is_asked_for_again() -> None:
+    """Option quotes are dropped by contract, feed and kind as quotes of stocks are by symbol."""
+    async with running() as stack:
+        listed = await stack.options.ListOptionContracts(
+            options.ListOptionContractsRequest(underlying_symbol="AAPL", page_size=2)
+        )
+        both = [contract.symbol for contract in listed.page.contracts]
+        asked = options.GetOptionQuotesRequest(symbols=both)
+        await stack.options.GetOptionQuotes(asked)
+        wanted = pb.InvalidateCacheRequest(
+            symbols=both[:1],
+            feed=provenance_pb2.FEED_INDICATIVE,
+            kinds=[pb.VALUE_KIND_OPTION_QUOTE],
+        )
+        dropped = await stack.admin.InvalidateCache(wanted)
+        again = await stack.options.GetOptionQuotes(asked)
+
+    assert dropped.memory_entries == 1
+    assert [result.option_quote.quote.provenance.served_from for result in again.results] == [
+        provenance_pb2.TIER_UPSTREAM,
+        provenance_pb2.TIER_MEMORY,
+    ]
 
 
 async def test_a_refused_record_is_listed_with_its_evidence() -> None:

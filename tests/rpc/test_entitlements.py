@@ -20,6 +20,7 @@ from ..support.running import FROZEN, Stack, running
 from ..support.waiting import until
 
 QUOTES = "/v2/stocks/quotes/latest"
+OPTIONS = "/v1beta1/options/snapshots"
 SAID = "subscription does not permit querying recent SIP data"
 GRANTED, DENIED, UNKNOWN = (
     pb.ENTITLEMENT_STATE_GRANTED,
@@ -43,29 +44,32 @@ async def ask_sip(stack: Stack) -> quote_pb.GetQuoteResponse:
 
 
 async def test_the_free_plan() -> None:
-    """Each stock feed is asked once: two are granted, the others denied in the upstream's words, with their delays."""
+    """Each feed is asked once: three are granted, the others denied in the upstream's words, with their delays."""
     async with running() as stack:
         feeds = await entitlements(stack)
-        asked = stack.asked(QUOTES)
+        asked = stack.asked(QUOTES), stack.asked(OPTIONS)
         again = await entitlements(stack)
-        asked_again = stack.asked(QUOTES)
+        asked_again = stack.asked(QUOTES), stack.asked(OPTIONS)
 
     assert {name for name, entry in feeds.items() if entry.state == GRANTED} == {
         "IEX",
         "DELAYED_SIP",
+        "INDICATIVE",
     }
     assert {name for name, entry in feeds.items() if entry.state == DENIED} == {
         "SIP",
         "BOATS",
         "OVERNIGHT",
         "OTC",
+        "OPRA",
     }
     assert feeds["SIP"].message == SAID
+    assert feeds["OPRA"].message == "OPRA agreement is not signed"
     assert feeds["IEX"].message == ""
     assert feeds["DELAYED_SIP"].delay.ToSeconds() == 900
     assert all(entry.HasField("learn_time") for entry in feeds.values())
     assert again == feeds
-    assert asked == asked_again == 6
+    assert asked == asked_again == (6, 2)
 
 
 async def test_the_paid_plan() -> None:
@@ -79,6 +83,7 @@ async def test_an_upstream_that_is_away_leaves_them_unknown() -> None:
     """What cannot be asked is UNKNOWN, with no time at which it was learned; the call itself succeeds."""
     async with running() as stack:
         stack.sandbox.faults.add(faults.Status(status=503, path="/v2/stocks"))
+        stack.sandbox.faults.add(faults.Status(status=503, path="/v1beta1/options"))
         feeds = await entitlements(stack)
     assert {entry.state for entry in feeds.values()} == {UNKNOWN}
     assert not any(entry.HasField("learn_time") for entry in feeds.values())
@@ -138,7 +143,8 @@ async def probed(*armed: faults.Fault) -> AsyncIterator[Stack]:
             upstream.faults.add(fault)
 
     async with running(before=arm, probe={"idle": 0.1}) as stack:
-        await until(lambda: all(latest_probe(stack, group) for group in ("latest", "reference")))
+        groups = ("latest", "options", "reference")
+        await until(lambda: all(latest_probe(stack, group) for group in groups))
         yield stack
 
 
@@ -152,10 +158,12 @@ async def test_idle_groups_are_probed() -> None:
     async with probed() as stack:
         status = await stack.status.GetStatus(pb.GetStatusRequest(), timeout=10)
         quotes_asked, codes_asked = stack.asked(QUOTES), stack.asked("/v2/stocks/meta/exchanges")
+        options_asked = stack.asked(OPTIONS)
 
     probes = {
         group.group: group.probe for group in status.upstreams if group.upstream == "alpaca.data"
     }
+    assert set(probes) == {"latest", "options", "reference"}
     assert (probes["latest"].symbol, probes["latest"].quality_score) == ("AAPL", 100)
     for probe in probes.values():
         assert probe.key_valid
@@ -163,6 +171,7 @@ async def test_idle_groups_are_probed() -> None:
         assert not probe.HasField("reason")
     assert quotes_asked >= 1
     assert codes_asked >= 1
+    assert options_asked >= 1
 
 
 async def test_a_failing_probe_leaves_readiness_alone() -> None:

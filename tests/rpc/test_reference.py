@@ -181,6 +181,34 @@ async def test_codes_explain_exchanges_and_conditions() -> None:
         assert stack.asked("/v2/stocks/meta/exchanges") == 1
 
 
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (asset_pb2.CODE_KIND_OPTION_EXCHANGE, "C"),
+        (asset_pb2.CODE_KIND_OPTION_TRADE_CONDITION, "I"),
+        (asset_pb2.CODE_KIND_OPTION_QUOTE_CONDITION, "A"),
+    ],
+)
+async def test_codes_of_options_are_of_no_tape(
+    kind: asset_pb2.CodeKind.ValueType, code: str
+) -> None:
+    """Options have tables of their own, which are kept as long, and naming a tape is refused by its field."""
+    async with running() as stack:
+        request = pb.ListCodesRequest(kind=kind)
+        table = (await stack.reference.ListCodes(request)).table
+        await stack.reference.ListCodes(request)
+        asked = stack.asked("/v1beta1/options/meta")
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stack.reference.ListCodes(pb.ListCodesRequest(kind=kind, tape="A"))
+
+    codes = [one.code for one in table.codes]
+    assert codes == sorted(codes)
+    assert code in codes
+    assert asked == 1
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "tape" in (refused.value.details() or "")
+
+
 @pytest.mark.parametrize("strict", [False, True])
 async def test_reference_that_cannot_be_had(strict: bool) -> None:
     """Reference data that cannot be had is unavailable with the upstream's reason, or its status when strict."""

@@ -7,6 +7,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from tickgate.v1 import error_reason_pb2 as reasons
+from tickgate.v1 import option_service_pb2 as options
 from tickgate.v1 import quote_service_pb2 as quotes
 from tickgate.v1 import status_service_pb2 as pb
 from tickgate.v1.admin_service_pb2 import ListErrorsRequest
@@ -181,6 +182,22 @@ async def test_tiers_without_stores_are_told() -> None:
     assert (memory.state, memory.entries) == (pb.TIER_STATE_UP, 1)
     assert (memory.hits, memory.misses, memory.hit_share) == (3, 1, 0.75)
     assert status.error_log.store == pb.TIER_STATE_OFF
+
+
+async def test_chains_are_told_as_they_are_held() -> None:
+    """Of two who ask for one chain the first costs its pages and the second nothing, and what is held is counted."""
+    async with running(options={"contracts": 50_000}) as stack:
+        chain = options.GetOptionChainRequest(underlying_symbol="AAPL", page_size=1)
+        await stack.options.GetOptionChain(chain)
+        answer = await stack.options.GetOptionChain(chain)
+        status = await stack.status.GetStatus(pb.GetStatusRequest())
+
+    chains, header = status.option_chains, answer.page.header
+    assert (chains.chains, chains.contracts) == (1, header.chain_size + header.expired)
+    assert (chains.loads, chains.hits, chains.refreshes) == (1, 1, 0)
+    assert (chains.capacity, chains.failures, chains.evictions) == (50_000, 0, 0)
+    groups = {(one.upstream, one.group) for one in status.upstreams if one.requests}
+    assert ("alpaca.data", "options") in groups
 
 
 async def test_the_budget_is_told_by_the_minute() -> None:

@@ -15,6 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tickgate.v1 import error_reason_pb2 as reasons
+from tickgate.v1 import option_service_pb2 as option_pb
 from tickgate.v1 import provenance_pb2
 from tickgate.v1 import status_service_pb2 as status_pb
 from tickgate.v1 import stream_service_pb2 as pb
@@ -22,9 +23,10 @@ from tickgate.v1.stream_service_pb2_grpc import StreamServiceStub
 from tickgate_sandbox import SandboxSettings, faults, sandbox
 from tickgate_sandbox.settings import Plan
 from tickgate_server.app import gateway
+from tickgate_server.market.occ import OCC_SYMBOL_RULE
 from tickgate_server.market.symbol import STOCK_SYMBOL_RULE
 
-from ..support.following import TRADES, Follower, following, watching
+from ..support.following import BARS, QUOTES, TRADES, Follower, following, watching
 from ..support.records import a_quote, push
 from ..support.running import FROZEN, Stack, running, second_gateway, settings_for
 from ..support.waiting import until
@@ -100,7 +102,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a channel twice": ({"channels": [1, 2, 1]}, "channels[2]"),
     "an unknown feed": ({"feed": number(99)}, "feed"),
     "no feed": ({"feed": number(0)}, "feed"),
-    "a feed of options": ({"feed": provenance_pb2.FEED_OPRA}, "feed"),
+    "a feed of the night": ({"feed": provenance_pb2.FEED_OVERNIGHT}, "feed"),
+    "bars of a feed of options": (
+        {"feed": provenance_pb2.FEED_OPRA, "channels": [QUOTES, BARS]},
+        "channels",
+    ),
     "a feed that is not live": ({"feed": provenance_pb2.FEED_OTC}, "feed"),
     "a negative interval": ({"min_update_interval": length(-1)}, "min_update_interval"),
     "an endless interval": ({"min_update_interval": length(3600, 1)}, "min_update_interval"),
@@ -250,6 +256,33 @@ async def test_symbols_that_cannot_be_followed_are_rejected_alone() -> None:
         followed = stack.sandbox.counters.stream.subscribed("iex")
 
     assert followed == {("quotes", "AAPL")}
+
+
+async def test_contracts_that_cannot_be_followed_are_rejected_alone() -> None:
+    """On an option feed each symbol that is no contract, or one that is over or unlisted, says why, alone."""
+    wrong = {
+        "AAPL": ("INVALID_REQUEST", "is a stock symbol, and the feed carries options"),
+        "*": ("INVALID_REQUEST", "cannot be followed on an option feed"),
+        "AAPL261218X00200000": ("INVALID_REQUEST", OCC_SYMBOL_RULE),
+        "AAPL261318C00200000": ("INVALID_REQUEST", "261318 is no date"),
+        "AAPL250117C00200000": ("CONTRACT_EXPIRED", "2025-01-17"),
+        "AAPL261218C99999999": ("CONTRACT_UNKNOWN", "not in the upstream's list of contracts"),
+    }
+    feed = provenance_pb2.FEED_INDICATIVE
+    async with running(stream={"all_symbols": True}) as stack:
+        listed = await stack.options.ListOptionContracts(
+            option_pb.ListOptionContractsRequest(underlying_symbol="AAPL", page_size=1)
+        )
+        contract = listed.page.contracts[0].symbol
+        async with following(stack, *wrong, contract, feed=feed) as follower:
+            for symbol, (expected, part) in wrong.items():
+                reason, message = await rejection(follower, symbol)
+                assert reason == expected
+                assert part in message
+            await follower.until_state(contract, "LIVE")
+        followed = stack.sandbox.counters.stream.subscribed("indicative")
+
+    assert followed == {("quotes", contract)}
 
 
 async def test_a_rejected_symbol_is_rejected_on_every_channel() -> None:

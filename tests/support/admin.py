@@ -10,21 +10,31 @@ from typing import Any
 import grpc
 
 from tickgate.v1 import admin_service_pb2_grpc as admin
+from tickgate.v1 import option_service_pb2_grpc as options
 from tickgate.v1 import quote_service_pb2_grpc as quotes
 from tickgate.v1 import reference_service_pb2_grpc as reference
 from tickgate.v1 import status_service_pb2_grpc as status
 from tickgate.v1 import stream_service_pb2_grpc as streams
 from tickgate_server.fanout.mailbox import Closing
 from tickgate_server.fanout.streams import StreamPolicy
+from tickgate_server.market.chain import Chain
 from tickgate_server.market.entitlement import Entitlement
-from tickgate_server.market.provenance import DataSource, Feed
+from tickgate_server.market.expiry import Expiries
+from tickgate_server.market.option import (
+    ContractList,
+    ContractScope,
+    OptionContract,
+    OptionQuote,
+)
+from tickgate_server.market.provenance import DataSource, Feed, Tier
 from tickgate_server.market.quote import Quote
 from tickgate_server.market.session import MarketNow, MarketSession
 from tickgate_server.market.trade import Trade
-from tickgate_server.market.unavailable import Reason
+from tickgate_server.market.unavailable import Reason, Unavailable
 from tickgate_server.market.value_kind import ValueKind
 from tickgate_server.observe.counters import Counters
 from tickgate_server.ports import (
+    ChainQuestion,
     Dropped,
     ErrorEntry,
     ErrorPlace,
@@ -36,15 +46,16 @@ from tickgate_server.rpc.call import Call
 from tickgate_server.rpc.calls import Calls
 from tickgate_server.rpc.convert import Moment
 from tickgate_server.rpc.gateway_status import About, StatusServicer
+from tickgate_server.rpc.options import OptionServicer, OptionSources
 from tickgate_server.rpc.quotes import QuoteServicer
 from tickgate_server.rpc.reference import ReferenceServicer
 from tickgate_server.rpc.serving import Serving
 from tickgate_server.rpc.streams import StreamDefaults, StreamServicer
 
-from .fakes import NOW, FakeLatest, FakeReference, HandClock
+from .fakes import NOW, FakeLatest, FakeReference, HandClock, unavailable
 from .hand_feeds import HandFeeds
 
-ABOUT = About("1.2.3", "sandbox", DataSource.SANDBOX, Feed.IEX, "basic", NOW)
+ABOUT = About("1.2.3", "sandbox", DataSource.SANDBOX, Feed.IEX, Feed.INDICATIVE, "basic", NOW)
 
 STREAMS = StreamPolicy(
     enabled=True,
@@ -133,6 +144,38 @@ class FakeEntitlements:
         return self.known
 
 
+class FakeChains:
+    """Chains that a test sets, by underlying; of any other there is no data."""
+
+    def __init__(self) -> None:
+        self.chains: dict[str, Chain | Unavailable] = {}
+        self.asked: list[ChainQuestion] = []
+
+    async def chain(self, question: ChainQuestion) -> tuple[Chain, Tier] | Unavailable:
+        """Return what is there."""
+        self.asked.append(question)
+        chain = self.chains.get(question.underlying, unavailable(Reason.NO_DATA))
+        return chain if isinstance(chain, Unavailable) else (chain, Tier.UPSTREAM)
+
+
+class FakeContracts:
+    """Lists of contracts that a test sets, by underlying or root; of any other nothing is known."""
+
+    def __init__(self) -> None:
+        self.lists: dict[str, ContractList] = {}
+        self.asked: list[ContractScope] = []
+
+    async def contracts(self, scope: ContractScope, deadline: float) -> ContractList | Unavailable:
+        """Return what is there."""
+        self.asked.append(scope)
+        found = self.lists.get(scope.underlying or scope.root)
+        return unavailable(Reason.SYMBOL_UNKNOWN) if found is None else found
+
+    async def contract(self, symbol: str, deadline: float) -> OptionContract | None:
+        """Fail: no call asks for the terms of one contract by its name."""
+        raise NotImplementedError
+
+
 class OpenMarket:
     """A market that is open, and whose time cannot be had."""
 
@@ -155,6 +198,8 @@ class Parts:
     errors: FakeErrorLog = field(default_factory=FakeErrorLog)
     entitlements: FakeEntitlements = field(default_factory=FakeEntitlements)
     reference: FakeReference = field(default_factory=FakeReference)
+    chains: FakeChains = field(default_factory=FakeChains)
+    contracts: FakeContracts = field(default_factory=FakeContracts)
     policy: StreamPolicy = STREAMS
     symbol_limit: int | None = None
     last_records: dict[Feed, int] = field(default_factory=dict)
@@ -168,6 +213,7 @@ class Parts:
         """Add sources of values, which need the clock, and the streams, which need those."""
         self.quotes: FakeLatest[Quote] = FakeLatest(self.clock)
         self.trades: FakeLatest[Trade] = FakeLatest(self.clock)
+        self.options: FakeLatest[OptionQuote] = FakeLatest(self.clock)
         self.live = HandFeeds(
             self.clock, self.counters, self.quotes, self.trades, self.policy, self.symbol_limit
         )
@@ -220,6 +266,15 @@ class Parts:
         snapshots: FakeLatest[Any] = FakeLatest(self.clock)
         return QuoteServicer(self.quotes, self.trades, snapshots, Feed.IEX, self.moment)
 
+    def option_servicer(self) -> OptionServicer:
+        """Return the servicer of options, which takes every day for a usual one."""
+
+        async def expiries(_: float) -> Expiries:
+            return Expiries(lambda _: None, ())
+
+        sources = OptionSources(self.options, self.chains, self.contracts, self.trades, expiries)
+        return OptionServicer(sources, Feed.INDICATIVE, Feed.IEX, self.moment)
+
 
 @dataclass(frozen=True, slots=True)
 class Face:
@@ -227,6 +282,7 @@ class Face:
 
     port: int
     quotes: quotes.QuoteServiceAsyncStub
+    options: options.OptionServiceAsyncStub
     reference: reference.ReferenceServiceAsyncStub
     status: status.StatusServiceAsyncStub
     admin: admin.AdminServiceAsyncStub
@@ -239,6 +295,7 @@ async def served(parts: Parts, address: str = "127.0.0.1:0") -> AsyncIterator[Fa
     serving = Serving(
         parts.calls(),
         parts.quote_servicer(),
+        parts.option_servicer(),
         ReferenceServicer(parts.reference, OpenMarket(), parts.moment),
         parts.status(),
         parts.admin(),
@@ -252,6 +309,7 @@ async def served(parts: Parts, address: str = "127.0.0.1:0") -> AsyncIterator[Fa
             yield Face(
                 port,
                 quotes.QuoteServiceStub(channel),
+                options.OptionServiceStub(channel),
                 reference.ReferenceServiceStub(channel),
                 status.StatusServiceStub(channel),
                 admin.AdminServiceStub(channel),

@@ -213,11 +213,12 @@ class Desk:
         symbol_limit: int | None = None,
         linger: float = 15.0,
         keeps: int = 1000,
+        counted: Collection[Channel] = (Channel.QUOTES, Channel.TRADES),
     ) -> None:
         self.clock = LoopClock()
         self.counts = FeedCounts()
         self.book = Book(feed, EPOCH, self.clock)
-        policy = InterestPolicy(symbol_limit=symbol_limit, linger=linger)
+        policy = InterestPolicy(symbol_limit, linger, counted=frozenset(counted))
         self.interest = Interest(self.book, policy, self.counts, self.clock)
         self.feed = FakeFeed()
         self.interest.feed_by(self.feed)

@@ -108,7 +108,7 @@ class HandFeeds:
         self.hubs[feed] = hub
         return LiveHub(hub, recall)
 
-    async def _unknown(self, symbols: Collection[str]) -> Mapping[str, Unavailable]:
+    async def _unknown(self, feed: Feed, symbols: Collection[str]) -> Mapping[str, Unavailable]:
         return {
             symbol: Unavailable(reason=Reason.SYMBOL_UNKNOWN, message=f"{symbol}: unknown")
             for symbol in symbols

@@ -246,6 +246,7 @@ async def scripted() -> AsyncIterator[Upstream]:
     runner = web.AppRunner(app, shutdown_timeout=0.2)
     upstream = Upstream("")
     app.router.add_get("/v2/{feed}", upstream.handle)
+    app.router.add_get("/v1beta1/{feed}", upstream.handle)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

@@ -108,8 +108,8 @@ class ContractSource(Protocol):
         """
         ...
 
-    async def contract(self, symbol: str, deadline: float) -> OptionContract | None:
-        """Return the contract *symbol*, or None when there is none.
+    async def contract(self, symbol: str, deadline: float) -> OptionContract | Unavailable | None:
+        """Return the contract *symbol*, why its terms cannot be told, or None when there is none.
 
         Raises:
             UpstreamFailure: it could not be asked.

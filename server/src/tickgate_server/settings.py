@@ -19,11 +19,13 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    field_serializer,
     field_validator,
     model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -313,25 +315,22 @@ class OptionSettings(_Section):
     keep_contracts: PositiveSeconds = 3600.0
     """Seconds that a list of contracts is kept. Open interest changes once a day, terms hardly ever."""
 
-    late_close: frozenset[Annotated[str, Field(pattern=r"^[A-Z]{1,6}[0-9]?$")]] = frozenset(
-        {
-            "DJX",
-            "MRUT",
-            "NDX",
-            "NDXP",
-            "OEX",
-            "RUT",
-            "RUTW",
-            "SPX",
-            "SPXW",
-            "VIX",
-            "VIXW",
-            "XEO",
-            "XSP",
-        }
-    )
-    """Roots whose options trade until 16:15, beside those on underlyings that the upstream's list of assets says so of:
-    indices are not in it."""
+    late_close: Annotated[
+        frozenset[Annotated[str, Field(pattern=r"^[A-Z]{1,5}[0-9]?$")]], NoDecode
+    ] = frozenset("DJX MRUT NDX NDXP OEX RUT RUTW SPX SPXW VIX VIXW XEO XSP".split())
+    """Roots whose options trade until 16:15, separated by commas in a variable, beside those on underlyings that the
+    upstream's list of assets says so of: indices are not in it."""
+
+    @field_validator("late_close", mode="before")
+    @classmethod
+    def _split(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        return [root.strip() for root in given.split(",") if root.strip()]
+
+    @field_serializer("late_close")
+    def _in_order(self, roots: frozenset[str]) -> list[str]:
+        return sorted(roots)
 
 
 class RedisTtlSettings(_Section):

@@ -465,7 +465,7 @@ def _price_of(value: LiveValue) -> Decimal:
     raise AssertionError(value)
 
 
-async def _all_exist(_: object) -> dict[str, Unavailable]:
+async def _all_exist(_: object, __: object) -> dict[str, Unavailable]:
     return {}
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tickgate_server.errors import (
     KeyRefused,
@@ -24,6 +26,7 @@ from tickgate_server.market.quote import Quote
 from tickgate_server.market.snapshot import Snapshot, SnapshotPart
 from tickgate_server.market.unavailable import Reason, Unavailable
 from tickgate_server.ports import Answers, Group, Upstream
+from tickgate_server.upstream.alpaca.options import options_endpoint
 from tickgate_server.upstream.alpaca.rest import (
     AlpacaLatest,
     AlpacaReference,
@@ -35,6 +38,7 @@ from tickgate_server.upstream.alpaca.rest import (
 from ...support.context import Desk, policy
 from ...support.fakes import NOW, FakeRequests, HandClock, gate, question
 
+CONTRACT = "SPY261218C00380000"
 TIME = '"t":"2026-10-01T15:00:00Z"'
 QUOTE = "{" + TIME + ',"bp":10.00,"bs":2,"ap":10.02,"as":3}'
 TRADE = "{" + TIME + ',"p":180.10,"s":5}'
@@ -44,25 +48,36 @@ BAR = "{" + TIME + ',"o":1.0,"h":2.50,"l":1,"c":2,"v":10}'
 class Setup:
     """Alpaca's latest endpoint over a fake, with a list of assets that tests may take away."""
 
-    def __init__(self, kind: str = "quote", through: Gate | None = None, **records: str) -> None:
+    def __init__(
+        self,
+        kind: str = "quote",
+        through: Gate | None = None,
+        most: int | None = None,
+        **records: str,
+    ) -> None:
         clock = HandClock()
         self.refusals: dict[str, int] = {}
         guard = through or gate(clock, self.refusals)
         self.requests = FakeRequests(clock, records)
         self.listed: set[str] | None = {"AAPL", "IBM", "MSFT"}
         self.looked_up = 0
+        self.looked_up_for: list[list[str]] = []
         endpoints: dict[str, Any] = {
             "quote": quotes_endpoint, "trade": trades_endpoint, "snapshot": snapshots_endpoint,
+            "option": options_endpoint,
         }  # fmt: skip
         endpoint = endpoints[kind](guard)
+        if most is not None:
+            endpoint = replace(endpoint, most=most)
         self.requests.wrapper = endpoint.wrapper
         self.latest: AlpacaLatest[Any] = AlpacaLatest(
             self.requests, DataSource.SANDBOX, endpoint, self.give_list
         )
 
-    async def give_list(self, _: float) -> set[str] | None:
+    async def give_list(self, symbols: Sequence[str], _: float) -> set[str] | None:
         """The list, if there is one."""
         self.looked_up += 1
+        self.looked_up_for.append(list(symbols))
         return self.listed
 
     async def ask(self, *symbols: str) -> Answers[Any]:
@@ -109,6 +124,47 @@ async def test_one_request_for_many() -> None:
     assert sent.deadline == 1010.0
 
 
+async def test_more_than_an_endpoint_takes_are_several_requests() -> None:
+    """Each request has the whole's deadline and as many symbols as the endpoint takes; each symbol has its answer."""
+    setup = Setup(most=2, AAPL=QUOTE, IBM=QUOTE, MSFT=QUOTE)
+    setup.requests.malformed = {"XX.YY"}
+    answers = await setup.ask("IBM", "MSFT", "ZZZZ", "XX.YY", "AAPL")
+    assert set(answers) == {"IBM", "MSFT", "ZZZZ", "XX.YY", "AAPL"}
+    assert all(isinstance(answers[symbol], Answer) for symbol in ("IBM", "MSFT", "AAPL"))
+    assert reason(answers["ZZZZ"]) is reason(answers["XX.YY"]) is Reason.SYMBOL_UNKNOWN
+    sent = setup.requests.sent
+    assert [one.params["symbols"] for one in sent] == ["IBM,MSFT", "ZZZZ,XX.YY", "AAPL", "ZZZZ"]
+    assert {one.deadline for one in sent} == {1010.0}
+
+
+async def test_as_many_as_an_endpoint_takes_are_one_request() -> None:
+    """Stocks are asked for five hundred at a time, and contracts a hundred."""
+    setup = Setup()
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    many = [one + other for one in letters for other in letters]
+    await setup.ask(*many[:500])
+    await setup.ask(*many[:501])
+    counts = [len(sent.params["symbols"].split(",")) for sent in setup.requests.sent]
+    assert counts == [500, 500, 1]
+    assert options_endpoint(gate(HandClock())).most == 100
+
+
+async def test_a_group_and_a_reason_are_the_endpoints_own() -> None:
+    """Contracts are asked at the group of options, and one that is not listed is CONTRACT_UNKNOWN."""
+    setup = Setup("option")
+    setup.listed = {CONTRACT}
+    other = CONTRACT.replace("C", "P")
+    answers = await setup.ask(CONTRACT, other)
+    (sent,) = setup.requests.sent
+    assert (sent.upstream, sent.group) == (Upstream.DATA, Group.OPTIONS)
+    assert sent.path == "/v1beta1/options/snapshots"
+    assert [reason(answers[symbol]) for symbol in (CONTRACT, other)] == [
+        Reason.NO_DATA,
+        Reason.CONTRACT_UNKNOWN,
+    ]
+    assert setup.looked_up_for == [[CONTRACT, other]]
+
+
 async def test_an_unknown_symbol_is_told_from_a_silent_one() -> None:
     """What Alpaca leaves out is unknown if no list has it, and NO_DATA if one has."""
     setup = Setup(AAPL=QUOTE)
@@ -116,7 +172,7 @@ async def test_an_unknown_symbol_is_told_from_a_silent_one() -> None:
     assert isinstance(answers["AAPL"], Answer)
     assert reason(answers["IBM"]) is Reason.NO_DATA
     assert reason(answers["ZZZZ"]) is Reason.SYMBOL_UNKNOWN
-    assert setup.looked_up == 1
+    assert setup.looked_up_for == [["IBM", "ZZZZ"]]
 
 
 async def test_without_a_list_nothing_is_called_unknown() -> None:
@@ -462,6 +518,9 @@ async def test_the_clock() -> None:
         (CodeKind.EXCHANGE, "", "/v2/stocks/meta/exchanges", {}),
         (CodeKind.TRADE_CONDITION, "A", "/v2/stocks/meta/conditions/trade", {"tape": "A"}),
         (CodeKind.QUOTE_CONDITION, "C", "/v2/stocks/meta/conditions/quote", {"tape": "C"}),
+        (CodeKind.OPTION_EXCHANGE, "", "/v1beta1/options/meta/exchanges", {}),
+        (CodeKind.OPTION_TRADE_CONDITION, "", "/v1beta1/options/meta/conditions/trade", {}),
+        (CodeKind.OPTION_QUOTE_CONDITION, "", "/v1beta1/options/meta/conditions/quote", {}),
     ],
 )
 async def test_tables_of_codes(

@@ -80,13 +80,23 @@ async def test_the_connection_outlasts_the_last_follower() -> None:
         assert len(upstream.handshakes) == 1
 
 
-async def test_the_handshake_asks_for_msgpack_of_one_feed() -> None:
+@pytest.mark.parametrize(
+    ("feed", "symbol", "path"),
+    [
+        (Feed.DELAYED_SIP, "AAPL", "/v2/delayed_sip"),
+        (Feed.OPRA, "SPY220715C00380000", "/v1beta1/opra"),
+        (Feed.INDICATIVE, "SPY220715C00380000", "/v1beta1/indicative"),
+    ],
+)
+async def test_the_handshake_asks_for_msgpack_of_one_feed(
+    feed: Feed, symbol: str, path: str
+) -> None:
     """The feed stands in the path, the encoding in the head, and no key in either."""
-    async with scripted() as upstream, held(upstream.url, feed=Feed.DELAYED_SIP) as live:
-        live.feed.follow(QUOTES, ["AAPL"])
+    async with scripted() as upstream, held(upstream.url, feed=feed) as live:
+        live.feed.follow(QUOTES, [symbol])
         peer = await upstream.following()
 
-        assert peer.request.path == "/v2/delayed_sip"
+        assert peer.request.path == path
         assert peer.request.headers["Content-Type"] == "application/msgpack"
         assert peer.request.headers["User-Agent"] == "tests"
         assert not any(secret in str(peer.request.headers) for secret in KEYS)
@@ -953,9 +963,10 @@ def test_only_alpacas_own_stream_is_the_market(url: str, source: DataSource) -> 
     assert source_of(url) is source
 
 
-def test_a_feed_that_is_not_streamed_is_no_feed() -> None:
-    """Options and feeds of the night have other addresses, and are refused when the feed is made."""
-    with pytest.raises(ValueError, match="opra"):
+@pytest.mark.parametrize("feed", [Feed.BOATS, Feed.OVERNIGHT, Feed.OTC])
+def test_a_feed_that_is_not_streamed_is_no_feed(feed: Feed) -> None:
+    """Feeds of the night and over the counter have other addresses, and are refused when the feed is made."""
+    with pytest.raises(ValueError, match=feed.value):
         AlpacaFeed(
-            Feed.OPRA, "ws://x", KEYS, gate(HandClock()), Listener(), HandClock(), POLICY, FeedCounts()
+            feed, "ws://x", KEYS, gate(HandClock()), Listener(), HandClock(), POLICY, FeedCounts()
         )  # fmt: skip

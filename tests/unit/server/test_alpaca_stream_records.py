@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tickgate_server.market.bar import Bar
 from tickgate_server.market.live import (
@@ -37,12 +38,13 @@ from ...support.live_feed import Listener, packed, quote, stamp, trade
 
 Ext = msgspec.msgpack.Ext
 ORIGIN = Provenance(DataSource.SANDBOX, Feed.IEX, NOW, NOW, "")
+CONTRACT = "SPY261218C00380000"
 
 
 class Desk:
     """A reader of frames, and all that it tells and counts."""
 
-    def __init__(self) -> None:
+    def __init__(self, feed: Feed = Feed.IEX) -> None:
         self.clock = HandClock()
         self.listener = Listener()
         self.refused: dict[str, int] = {}
@@ -50,7 +52,7 @@ class Desk:
         self.records = Records(
             gate(self.clock, self.refused),
             DataSource.SANDBOX,
-            Feed.IEX,
+            feed,
             self.listener,
             self.clock,
             self.counts,
@@ -91,6 +93,36 @@ def test_a_trade() -> None:
     """Everything that a trade holds is in the value; what arrives live was not amended yet."""
     assert Desk().value(trade()) == Trade(
         "AAPL", Decimal("10.01"), 50, "V", ("@",), 7, "C", None, ORIGIN
+    )
+
+
+def test_a_quote_of_a_contract() -> None:
+    """Options have no tape, and one text for their condition; a price of nought is an empty side of theirs too."""
+    sent = {"T": "q", "S": CONTRACT, "bx": "C", "bp": 1.05, "bs": 12, "ax": "X", "ap": 0, "as": 0,
+            "c": "A", "t": stamp(NOW)}  # fmt: skip
+    assert Desk(Feed.OPRA).value(sent) == Quote(
+        CONTRACT,
+        QuoteSide(Decimal("1.05"), 12, "C"),
+        None,
+        ("A",),
+        None,
+        replace(ORIGIN, feed=Feed.OPRA),
+    )
+
+
+def test_a_trade_of_a_contract() -> None:
+    """A trade of a contract has no id and no tape."""
+    sent = {"T": "t", "S": CONTRACT, "x": "C", "p": 1.07, "s": 3, "c": "g", "t": stamp(NOW)}
+    assert Desk(Feed.INDICATIVE).value(sent) == Trade(
+        CONTRACT,
+        Decimal("1.07"),
+        3,
+        "C",
+        ("g",),
+        None,
+        None,
+        None,
+        replace(ORIGIN, feed=Feed.INDICATIVE),
     )
 
 
@@ -290,6 +322,8 @@ BANDS = {"T": "l", "S": "AAPL", "u": 3.24, "d": 2.65, "t": stamp(NOW)}
         (quote(bid="10"), RecordKind.QUOTE, "wrong_type", "field 'bp' is '10'"),
         (quote(bs=1.5), RecordKind.QUOTE, "wrong_type", "field 'bs' is 1.5"),
         (quote(c="R"), RecordKind.QUOTE, "wrong_type", "field 'c' is 'R'"),
+        (quote(c=7), RecordKind.QUOTE, "wrong_type", "field 'c' is 7"),
+        (quote(c=["R", 7]), RecordKind.QUOTE, "wrong_type", "field 'c' is ['R', 7]"),
         (quote(bid=float("nan")), RecordKind.QUOTE, "wrong_type", "price nan"),
         (trade(price=float("inf")), RecordKind.TRADE, "wrong_type", "price inf"),
         (quote(bid=-1.0), RecordKind.QUOTE, "negative_price", "bid -1"),
@@ -360,6 +394,23 @@ def test_a_symbol_that_is_none_is_counted(symbol: str) -> None:
     assert desk.take(quote(symbol), quote(symbol)) == []
     assert desk.take(quote(symbol, bid="x")) == []
     assert desk.refused == {"malformed_symbol": 3}
+
+
+@pytest.mark.parametrize(
+    ("feed", "symbol"),
+    [
+        (Feed.OPRA, "AAPL"),
+        (Feed.OPRA, "SPY220715X00380000"),
+        (Feed.INDICATIVE, "SPY221315C00380000"),
+        (Feed.INDICATIVE, "SPY220715C00000000"),
+        (Feed.SIP, CONTRACT),
+    ],
+)
+def test_a_symbol_that_the_feed_does_not_carry_is_none(feed: Feed, symbol: str) -> None:
+    """On an option feed a symbol is a contract's and on a stock feed a stock's, and any other is told to nobody."""
+    desk = Desk(feed)
+    assert desk.take(quote(symbol)) == []
+    assert desk.refused == {"malformed_symbol": 1}
 
 
 @given(st.binary(max_size=200))

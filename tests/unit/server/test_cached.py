@@ -259,6 +259,7 @@ async def check_what_is_left(
     assert outcome.reason is reason
     upstream = {
         Reason.SYMBOL_UNKNOWN: EMPTY,
+        Reason.CONTRACT_UNKNOWN: EMPTY,
         Reason.NO_DATA: EMPTY,
         Reason.INVALID_DATA: REFUSED,
         Reason.RULE_VIOLATION: REFUSED,
@@ -303,9 +304,12 @@ async def test_after_an_outage_the_upstream_answers_again() -> None:
 # ---------------------------------------------------------------------------- nothing, and worse
 
 
-@pytest.mark.parametrize(("reason", "kept"), [(Reason.SYMBOL_UNKNOWN, 10.0), (Reason.NO_DATA, 5.0)])
+@pytest.mark.parametrize(
+    ("reason", "kept"),
+    [(Reason.SYMBOL_UNKNOWN, 10.0), (Reason.CONTRACT_UNKNOWN, 10.0), (Reason.NO_DATA, 5.0)],
+)
 async def test_nothing_is_remembered_briefly(reason: Reason, kept: float) -> None:
-    """An unknown symbol is remembered for a while, a lack of data no longer than a value would be."""
+    """An unknown symbol or contract is remembered for a while, a lack of data no longer than a value would be."""
     setup = Setup()
     setup.source.reasons["AAPL"] = unavailable(reason, last_event_time=5)
     assert tiers(await setup.why()) == [(BOOK, EMPTY), (MEMORY, EMPTY), (UPSTREAM, EMPTY)]
@@ -348,7 +352,13 @@ async def test_a_symbol_that_appears_is_no_longer_nothing() -> None:
 
 @pytest.mark.parametrize(
     "reason",
-    [Reason.INVALID_DATA, Reason.RULE_VIOLATION, Reason.NO_DATA, Reason.SYMBOL_UNKNOWN],
+    [
+        Reason.INVALID_DATA,
+        Reason.RULE_VIOLATION,
+        Reason.NO_DATA,
+        Reason.SYMBOL_UNKNOWN,
+        Reason.CONTRACT_UNKNOWN,
+    ],
 )
 async def test_what_is_superseded_is_dropped(reason: Reason) -> None:
     """After an invalid record, or word that there is none, the value from before is never served again."""

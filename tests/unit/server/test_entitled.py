@@ -21,9 +21,11 @@ from tickgate_server.errors import (
 )
 from tickgate_server.guards.entitled import AskedEntitlements, EntitledRequests, Entitlements
 from tickgate_server.guards.prioritised import PrioritisedRequests
+from tickgate_server.market.answer import Question
 from tickgate_server.market.entitlement import Entitlement, Standing
-from tickgate_server.market.provenance import STOCK_FEEDS, DataSource, Feed
+from tickgate_server.market.provenance import OPTION_FEEDS, DataSource, Feed
 from tickgate_server.ports import Group, Priority, Request, Upstream
+from tickgate_server.upstream.alpaca.options import AlpacaChains
 from tickgate_server.upstream.alpaca.rest import AlpacaLatest, quotes_endpoint
 
 from ...support.entitled import SAID, PlanRequests
@@ -41,12 +43,22 @@ class Account:
         self.known = Entitlements(self.clock, keep_denied=60.0)
         self.requests = EntitledRequests(self.plan, self.known)
 
-        async def listed(_: float) -> None:
+        async def listed(_: object, __: float) -> None:
             return None
 
         lowly = PrioritisedRequests(self.requests, Priority.BACKFILL)
-        source = AlpacaLatest(lowly, DataSource.SANDBOX, quotes_endpoint(gate(self.clock)), listed)
-        self.asked = AskedEntitlements(self.known, source, "AAPL", self.clock, cap=5.0)
+        through, sandbox = gate(self.clock), DataSource.SANDBOX
+        quotes = AlpacaLatest(lowly, sandbox, quotes_endpoint(through), listed)
+        chains = AlpacaChains(lowly, sandbox, through, self.clock)
+
+        async def ask(feed: Feed, deadline: float) -> None:
+            if feed in OPTION_FEEDS:
+                with contextlib.suppress(UpstreamFailure):
+                    await chains.peek("AAPL", feed, deadline)
+            else:
+                await quotes.latest(Question(("AAPL",), feed, deadline))
+
+        self.asked = AskedEntitlements(self.known, ask, self.clock, cap=5.0)
 
     async def send(self, feed: str, group: Group = Group.LATEST) -> None:
         """Ask for something on a feed; a failure is the asker's own affair."""
@@ -59,7 +71,7 @@ class Account:
     async def learn(self, patience: float = 10.0) -> dict[Feed, Entitlement]:
         """Return what the port says of each feed."""
         entries = await self.asked.entitlements(self.clock.monotonic() + patience)
-        assert len(entries) == len(STOCK_FEEDS)
+        assert [entry.feed for entry in entries] == list(Feed)
         return {entry.feed: entry for entry in entries}
 
 
@@ -129,40 +141,70 @@ async def test_other_failures_tell_nothing(failure: UpstreamFailure) -> None:
     assert account.known.of(Feed.IEX).standing is Standing.UNKNOWN
 
 
-async def test_only_latest_values_of_stocks_tell() -> None:
-    """Options have feeds of their own, and other endpoints other rules: their answers say nothing of a stock feed."""
+async def test_only_market_data_of_a_feed_as_it_is_now_tells() -> None:
+    """Other endpoints have other rules: their answers say nothing of a feed that they name."""
     account = Account()
-    account.plan.covered = {Feed.OPRA, Feed.SIP}
-    await account.send("opra")
+    account.plan.covered = set(Feed)
     await account.send("sip", Group.REFERENCE)
+    await account.send("opra", Group.REFERENCE)
     assert all(account.known.of(feed).standing is Standing.UNKNOWN for feed in Feed)
 
 
+async def test_what_options_are_answered_tells_of_their_feed() -> None:
+    """An answer about options grants the option feed that was asked, and says nothing of any other feed."""
+    account = Account()
+    account.plan.covered = {Feed.INDICATIVE}
+    await account.send("indicative", Group.OPTIONS)
+    assert account.known.of(Feed.INDICATIVE) == Entitlement(Feed.INDICATIVE, Standing.GRANTED, NOW)
+    others = set(Feed) - {Feed.INDICATIVE}
+    assert {account.known.of(feed).standing for feed in others} == {Standing.UNKNOWN}
+
+
+async def test_who_may_not_read_opra_is_told_what_he_may() -> None:
+    """The refusal of OPRA names the feed that needs no agreement; that of another feed has none to name."""
+    account = Account()
+    account.plan.covered = set()
+    for feed in (Feed.OPRA, Feed.INDICATIVE):
+        await account.send(feed.value, Group.OPTIONS)
+    refusals = [account.known.refusal(feed) for feed in (Feed.OPRA, Feed.INDICATIVE)]
+    said = [refusal.message for refusal in refusals if refusal is not None]
+    assert said[0].startswith(
+        f"the account may not read feed opra: {SAID}; feed indicative is open to every account ("
+    )
+    assert said[1].startswith(f"the account may not read feed indicative: {SAID} (")
+    assert account.known.of(Feed.OPRA).said == SAID
+
+
 async def test_what_nobody_has_asked_yet_is_asked() -> None:
-    """Every stock feed has its entry; those that nothing is known of are asked, by the least urgent class."""
+    """Every feed has its entry; those that nothing is known of are asked, by the least urgent class."""
     account = Account()
     await account.send("iex")
     entries = await account.learn()
 
     assert {feed for feed in entries if entries[feed].standing is Standing.GRANTED} == {Feed.IEX}
-    assert {entries[feed].said for feed in STOCK_FEEDS - {Feed.IEX}} == {SAID}
-    assert sorted(account.plan.feeds_asked) == sorted(STOCK_FEEDS)
+    assert {entries[feed].said for feed in set(Feed) - {Feed.IEX}} == {SAID}
+    assert sorted(account.plan.feeds_asked) == sorted(Feed)
     asked = account.plan.sent[1:]
     assert {request.priority for request in asked} == {Priority.BACKFILL}
-    assert {request.params["symbols"] for request in asked} == {"AAPL"}
+    stocks = [request for request in asked if request.group is Group.LATEST]
+    assert {request.params["symbols"] for request in stocks} == {"AAPL"}
+    options = [request for request in asked if request.group is Group.OPTIONS]
+    assert {Feed(request.params["feed"]) for request in options} == OPTION_FEEDS
+    assert {request.path.rpartition("/")[2] for request in options} == {"AAPL"}
+    assert len(stocks) + len(options) == len(asked)
 
 
 async def test_simultaneous_askers_share_the_questions() -> None:
     """However many want to know at once, each feed is asked once, and all feeds are asked at the same time."""
     account = Account()
-    account.plan.silent = set(STOCK_FEEDS)
+    account.plan.silent = set(Feed)
     askers = [asyncio.create_task(account.learn()) for _ in range(20)]
-    await settle(lambda: len(account.plan.sent) == len(STOCK_FEEDS))
+    await settle(lambda: len(account.plan.sent) == len(Feed))
     account.plan.open.set()
     answers = await asyncio.gather(*askers)
 
     assert all(answer == answers[0] for answer in answers)
-    assert len(account.plan.sent) == len(STOCK_FEEDS)
+    assert len(account.plan.sent) == len(Feed)
 
 
 async def test_what_was_learned_long_ago_is_asked_anew() -> None:
@@ -176,7 +218,7 @@ async def test_what_was_learned_long_ago_is_asked_anew() -> None:
     account.clock.advance(1)
     entries = await account.learn()
 
-    assert asked_within_the_hour == len(STOCK_FEEDS)
+    assert asked_within_the_hour == len(Feed)
     assert entries[Feed.SIP].standing is Standing.GRANTED
     assert entries[Feed.IEX].standing is Standing.DENIED
 
@@ -187,7 +229,7 @@ async def test_what_cannot_be_asked_stays_as_it_was() -> None:
     await account.learn()
     learned = account.known.of(Feed.IEX)
     account.clock.advance(3601)
-    account.plan.outages = dict.fromkeys(STOCK_FEEDS, UpstreamBroken("answered 500"))
+    account.plan.outages = dict.fromkeys(Feed, UpstreamBroken("answered 500"))
     entries = await account.learn()
     account.clock.advance(4.9)
     await account.learn()
@@ -196,8 +238,8 @@ async def test_what_cannot_be_asked_stays_as_it_was() -> None:
     await account.learn()
 
     assert entries[Feed.IEX] == learned
-    assert asked_meanwhile == 2 * len(STOCK_FEEDS)
-    assert len(account.plan.sent) == 3 * len(STOCK_FEEDS)
+    assert asked_meanwhile == 2 * len(Feed)
+    assert len(account.plan.sent) == 3 * len(Feed)
 
 
 async def test_a_silent_feed_stays_unknown() -> None:

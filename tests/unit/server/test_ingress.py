@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import asdict, replace
 
+import tickgate_server
 from tickgate_server.ingress.context import Verdict
 from tickgate_server.ingress.gate import Gate, Policy
 from tickgate_server.ingress.records import (
@@ -41,6 +44,7 @@ from tickgate_server.market.unavailable import Reason, Refusal, Unavailable
 from ...support.context import OFF, Desk, policy
 from ...support.fakes import NOW, HandClock, gate
 
+SOURCES = Path(tickgate_server.__file__).parent
 RECEIPT = Receipt(DataSource.SANDBOX, Feed.IEX, NOW + 3, "up-1")
 QUOTE = RawQuote("AAPL", NOW, Decimal("10.00"), 100, "V", Decimal("10.02"), 200, "Q", ("R",), "C")
 TRADE = RawTrade("AAPL", NOW, Decimal("10.01"), 50, "V", ("@", "F"), 7, "C", "corrected")
@@ -108,6 +112,25 @@ def test_a_good_bar_passes_whole() -> None:
     kept = asdict(value)
     del kept["provenance"], kept["rule_flags"]
     assert kept == {key: item for key, item in asdict(BAR).items() if key != "event_time"}
+
+
+def test_every_rule_is_explained() -> None:
+    """Each rule that refuses what the upstream sent has its row in docs/errors.md."""
+    sources = [path.read_text(encoding="utf-8") for path in SOURCES.rglob("*.py")]
+    named = {rule for text in sources for rule in re.findall(r'Refusal\(\s*"(\w+)"', text)}
+    judged = (SOURCES / "ingress/rules.py").read_text(encoding="utf-8")
+    named |= {
+        rule for line in re.findall(r'"""(`.+?):', judged) for rule in re.findall(r"`(\w+)`", line)
+    }
+    page = (Path(__file__).parents[3] / "docs/errors.md").read_text(encoding="utf-8")
+    rows = {
+        rule
+        for row in re.findall(r"^\| (`.+?) \|", page, re.MULTILINE)
+        for rule in re.findall(r"`(\w+)`", row)
+    }
+
+    assert {"negative_size", "wrong_type", "contract_mismatch"} < named
+    assert named <= rows, named - rows
 
 
 @pytest.mark.parametrize("raw", [QUOTE, TRADE, BAR])

@@ -171,6 +171,21 @@ async def test_quotes_and_trades_of_a_symbol_count_once() -> None:
 
 
 @in_steered_time
+async def test_only_channels_that_a_plan_counts_are_limited() -> None:
+    """Where a plan counts quotes alone, trades of any number of symbols are followed, and make no room when they go."""
+    desk = Desk(symbol_limit=1, counted=[QUOTES])
+    assert rejected(desk, desk.follow("A", "B", "C", of=terms(TRADES))) == []
+    assert desk.counts.symbols == 0
+    box = desk.follow("A", "B", of=BOTH)
+    assert rejected(desk, box) == ["B"]
+    assert desk.counts.symbols == 1
+    desk.hub.leave(box, ["A"])
+    desk.feed.take_said()
+    assert rejected(desk, desk.follow("B")) == []
+    assert desk.feed.take_said() == [("unfollow", QUOTES, ("A",)), ("follow", QUOTES, ("B",))]
+
+
+@in_steered_time
 async def test_what_somebody_follows_is_never_evicted() -> None:
     """At the limit a follower of a symbol that is followed comes in, and a new symbol throws nobody out."""
     desk = Desk(symbol_limit=1)

@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 from msgspec.structs import replace
 
-from tickgate_server.market.session import Calendar, MarketSession, Span, joined
+from tickgate_server.market.session import Calendar, MarketSession, Span, TradingDay, joined
 from tickgate_server.market.time import parse_rfc3339
 
 from ...support.fakes import provenance, trading_day
@@ -102,3 +102,21 @@ def test_joined_calendars_are_as_old_as_the_oldest() -> None:
     whole = joined([Calendar([THURSDAY], late), Calendar([HALF_DAY], early)])
     assert whole.days == (THURSDAY, HALF_DAY)
     assert whole.provenance == early
+
+
+@pytest.mark.parametrize(
+    ("asked", "last"),
+    [
+        (date(2026, 9, 30), None),
+        (date(2026, 10, 1), THURSDAY),
+        (date(2026, 10, 2), HALF_DAY),
+        (date(2026, 10, 3), HALF_DAY),
+        (date(2026, 10, 4), HALF_DAY),
+        (date(2026, 10, 5), MONDAY),
+        (date(2026, 10, 6), None),
+    ],
+)
+def test_the_last_trading_day_up_to_a_date(asked: date, last: TradingDay | None) -> None:
+    """A date is a trading day itself or has one before it, and outside of what is known nobody knows which."""
+    assert CALENDAR.last_day(asked) == last
+    assert Calendar([], provenance(None)).last_day(asked) is None

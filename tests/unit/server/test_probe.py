@@ -11,14 +11,21 @@ from structlog.testing import capture_logs
 from tickgate_server.errors import CircuitOpen, KeyRefused, UpstreamBroken
 from tickgate_server.guards.breaker import BreakerPolicy, BreakerRequests, Breakers
 from tickgate_server.guards.counted import CountedRequests
-from tickgate_server.jobs.probe import Probe, clock_inquiry, codes_inquiry, quote_inquiry
+from tickgate_server.jobs.probe import (
+    Finding,
+    Probe,
+    clock_inquiry,
+    codes_inquiry,
+    options_inquiry,
+    quote_inquiry,
+)
 from tickgate_server.market.asset import CodeKind
 from tickgate_server.market.provenance import DataSource, Feed
 from tickgate_server.market.quote import Quote
 from tickgate_server.market.session import MarketSession
 from tickgate_server.market.unavailable import Reason
 from tickgate_server.observe.counters import Counters, ProbeCounts, UpstreamCounts
-from tickgate_server.ports import Upstream
+from tickgate_server.ports import Group, Upstream
 from tickgate_server.upstream.alpaca.rest import AlpacaReference
 
 from ...support.fakes import (
@@ -156,6 +163,24 @@ async def test_the_question_is_a_cheap_one() -> None:
     assert watch.quotes.symbols_asked == [("AAPL",)]
     assert [question.feed for question in watch.quotes.asked] == [Feed.IEX]
     assert watch.reference.asked == ["codes exchange", "clock"]
+
+
+@pytest.mark.parametrize("upstream", list(Upstream))
+async def test_a_question_about_options_is_a_peek(upstream: Upstream) -> None:
+    """Either upstream's options are asked for something small, whose answer is of no interest and whose failure is."""
+    peeked: list[float] = []
+
+    async def peek(deadline: float) -> None:
+        peeked.append(deadline)
+        if len(peeked) > 1:
+            raise UpstreamBroken("answered 500")
+
+    inquiry = options_inquiry(upstream, peek)
+    assert (inquiry.upstream, inquiry.group) == (upstream, Group.OPTIONS)
+    assert await inquiry.ask(1010.0) == Finding()
+    with pytest.raises(UpstreamBroken):
+        await inquiry.ask(1011.0)
+    assert peeked == [1010.0, 1011.0]
 
 
 async def test_the_outcome_stands_in_the_counters() -> None:

@@ -14,6 +14,7 @@ from msgspec import Struct, defstruct, msgpack
 from msgspec.structs import replace
 
 from tickgate_server.market.bar import Bar
+from tickgate_server.market.option import OptionQuote
 from tickgate_server.market.provenance import Provenance
 from tickgate_server.market.quote import Quote
 from tickgate_server.market.snapshot import Snapshot
@@ -22,7 +23,7 @@ from tickgate_server.stores.redis.codec import Codec, version_of
 
 from ...support.fakes import quote, side
 
-KINDS: list[type[Struct]] = [Quote, Trade, Bar, Snapshot, Provenance]
+KINDS: list[type[Struct]] = [Quote, Trade, Bar, Snapshot, OptionQuote, Provenance]
 NAME = b"tg:1:sandbox:iex:quote:AAPL"
 
 st.register_type_strategy(Decimal, st.decimals(allow_nan=False, allow_infinity=False))

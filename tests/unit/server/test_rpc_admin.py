@@ -19,6 +19,7 @@ from tickgate.v1 import provenance_pb2
 from tickgate_server.errors import InvalidRequest
 from tickgate_server.market.provenance import Feed
 from tickgate_server.market.time import NANOS
+from tickgate_server.market.value_kind import ValueKind
 from tickgate_server.ports import ErrorEntry, ErrorPlace
 from tickgate_server.rpc import admin
 from tickgate_server.rpc.admin import AdminServicer
@@ -28,6 +29,7 @@ from ...support.admin import ABOUT, FakeCaches, Parts
 from ...support.fakes import NOW
 
 CALL = Call("AdminService/ListErrors", "id", 1010.0, "unix:", 1000.0)
+CONTRACT = "SPY220715C00380000"
 NO_DATA, INTERNAL = reasons.ERROR_REASON_NO_DATA, reasons.ERROR_REASON_INTERNAL
 
 
@@ -70,21 +72,23 @@ async def dropped(parts: Parts, **request: Any) -> pb.InvalidateCacheResponse:
 @pytest.mark.parametrize(
     ("request_", "gone"),
     [
-        ({}, 12),
-        ({"symbols": ["AAPL"]}, 6),
-        ({"symbols": ["AAPL", "IBM"], "feed": provenance_pb2.FEED_SIP}, 6),
-        ({"kinds": [pb.VALUE_KIND_TRADE]}, 4),
-        ({"symbols": ["IBM"], "feed": provenance_pb2.FEED_IEX, "kinds": [1, 3]}, 2),
+        ({}, 30),
+        ({"symbols": ["AAPL"]}, 15),
+        ({"symbols": ["AAPL", CONTRACT], "feed": provenance_pb2.FEED_SIP}, 10),
+        ({"kinds": [pb.VALUE_KIND_TRADE]}, 6),
+        ({"symbols": ["AAPL"], "feed": provenance_pb2.FEED_IEX, "kinds": [1, 3]}, 2),
+        ({"symbols": [CONTRACT], "feed": provenance_pb2.FEED_OPRA}, 5),
+        ({"kinds": [pb.VALUE_KIND_OPTION_QUOTE, pb.VALUE_KIND_OPTION_CHAIN]}, 12),
         ({"symbols": ["TSLA"]}, 0),
     ],
 )  # fmt: skip
 async def test_what_passes_every_filter_is_dropped(request_: dict[str, Any], gone: int) -> None:
     """Values that pass all filters are dropped and counted in both places; a filter left out lets all pass."""
-    parts = Parts(caches=FakeCaches([Feed.IEX, Feed.SIP], ["AAPL", "IBM"]))
+    parts = Parts(caches=FakeCaches([Feed.IEX, Feed.SIP, Feed.OPRA], ["AAPL", CONTRACT]))
     answer = await dropped(parts, **request_)
     assert (answer.memory_entries, answer.redis_entries) == (gone, gone)
     assert answer.serve_time.ToNanoseconds() == NOW
-    assert len(parts.caches.held) == 12 - gone
+    assert len(parts.caches.held) == 30 - gone
 
 
 async def test_a_cache_that_is_not_there_drops_nothing() -> None:
@@ -100,7 +104,10 @@ async def test_a_wrong_invalidation_drops_nothing() -> None:
     parts = Parts(caches=FakeCaches([Feed.IEX], ["AAPL"]))
     with pytest.raises(InvalidRequest) as failed:
         await dropped(
-            parts, symbols=["AAPL", "aapl", "AAPL"], feed=provenance_pb2.FEED_OPRA, kinds=[1, 0, 1]
+            parts,
+            symbols=["AAPL", "aapl", "AAPL"],
+            feed=provenance_pb2.FEED_UNSPECIFIED,
+            kinds=[1, 0, 1],
         )
     assert [field for field, _ in failed.value.violations] == [
         "symbols[1]",
@@ -109,7 +116,7 @@ async def test_a_wrong_invalidation_drops_nothing() -> None:
         "kinds[1]",
         "kinds[2]",
     ]
-    assert len(parts.caches.held) == 3
+    assert len(parts.caches.held) == len(ValueKind)
 
 
 # ----------------------------------------------------------------------------------- ListErrors

@@ -17,10 +17,11 @@ from tickgate.v1.market_session_pb2 import MARKET_SESSION_OPEN
 from tickgate_server.errors import InvalidRequest
 from tickgate_server.market.entitlement import Entitlement, Standing
 from tickgate_server.market.live import Channel, FeedState, Gap, GapCause, GapRepair
-from tickgate_server.market.provenance import FEED_DELAY, STOCK_FEEDS, Feed, Tier
+from tickgate_server.market.provenance import FEED_DELAY, Feed, Tier
 from tickgate_server.market.time import NANOS
 from tickgate_server.observe.counters import (
     BudgetCounts,
+    ChainCounts,
     CircuitCounts,
     ErrorLogCounts,
     FeedCounts,
@@ -38,6 +39,7 @@ from ...support.admin import ABOUT, FakeEntitlements, Parts
 from ...support.fakes import NOW
 
 CALL = Call("StatusService/GetStatus", "id", 1010.0, "unix:", 1000.0)
+CONTRACT = "SPY220715C00380000"
 REMAINING = {Upstream.DATA: 29, Upstream.TRADING: 150}
 
 
@@ -75,6 +77,9 @@ async def test_a_gateway_that_saw_nothing_tells_nothing() -> None:
     status = await told(Parts())
     assert (status.version, status.environment) == ("1.2.3", "sandbox")
     assert status.start_time.ToNanoseconds() == status.serve_time.ToNanoseconds() == NOW
+    assert status.default_stock_feed == provenance_pb2.FEED_IEX
+    assert status.default_option_feed == provenance_pb2.FEED_INDICATIVE
+    assert status.option_chains == pb.OptionChainsStatus()
     assert not status.upstreams
     assert not status.budgets
     assert [(tier.tier, tier.state) for tier in status.tiers] == [
@@ -322,7 +327,7 @@ async def test_entitlements_are_told_as_they_were_learned() -> None:
     assert parts.entitlements.deadlines == [CALL.deadline]
 
 
-@pytest.mark.parametrize("feed", sorted(STOCK_FEEDS))
+@pytest.mark.parametrize("feed", list(Feed))
 @pytest.mark.parametrize("standing", list(Standing))
 async def test_every_feed_and_standing_has_a_number(feed: Feed, standing: Standing) -> None:
     """Whatever is known of whatever feed can be told."""
@@ -437,6 +442,22 @@ async def test_streams_are_summed_up() -> None:
     )
 
 
+async def test_chains_are_summed_up() -> None:
+    """What the chains that all callers share hold, cost and save is told as it was counted."""
+    parts = Parts()
+    parts.counters.chains = ChainCounts(1, 2, 3, 4, 5, 6, 7, 8)
+    assert (await told(parts)).option_chains == pb.OptionChainsStatus(
+        chains=1,
+        contracts=2,
+        capacity=3,
+        hits=4,
+        loads=5,
+        refreshes=6,
+        failures=7,
+        evictions=8,
+    )
+
+
 # ---------------------------------------------------------------------------------------- gaps
 
 
@@ -526,9 +547,11 @@ async def test_gaps_are_filtered() -> None:
     parts = Parts()
     missed(parts, 0, 10)
     missed(parts, 20, 30, ["AAPL", "MSFT"])
-    missed(parts, 40, None, ["IBM"], Feed.SIP)
+    missed(parts, 40, None, ["IBM", CONTRACT], Feed.SIP)
     assert await numbers(parts) == [3, 2, 1]
     assert await numbers(parts, feed=provenance_pb2.FEED_IEX) == [2, 1]
+    assert await numbers(parts, feed=provenance_pb2.FEED_OPRA) == []
+    assert await numbers(parts, symbol=CONTRACT) == [3]
     assert await numbers(parts, symbol="MSFT") == [2]
     assert await numbers(parts, symbol="TSLA") == []
     assert await numbers(parts, start_time=stamp(10)) == [3, 2, 1]
@@ -585,7 +608,7 @@ async def test_wrong_filters_of_gaps_are_refused_together() -> None:
     """Each filter that breaks a rule is named, all at once."""
     found = await refused(
         Parts(),
-        feed=provenance_pb2.FEED_OPRA,
+        feed=provenance_pb2.FEED_UNSPECIFIED,
         symbol="aapl",
         start_time=stamp(1),
         end_time=stamp(1),

@@ -24,22 +24,31 @@ from tickgate_server.fanout import tokens
 from tickgate_server.market.answer import Freshness
 from tickgate_server.market.asset import AssetQuery, AssetStatus, CodeKind
 from tickgate_server.market.live import Channel
-from tickgate_server.market.provenance import STOCK_FEEDS, Feed, Tier
+from tickgate_server.market.occ import OCC_SYMBOL_RULE, is_occ_symbol
+from tickgate_server.market.provenance import OPTION_FEEDS, STOCK_FEEDS, Feed, Tier
 from tickgate_server.market.symbol import STOCK_SYMBOL_RULE, is_stock_symbol
 from tickgate_server.market.time import NANOS
+from tickgate_server.market.trade import Trade
 from tickgate_server.market.value_kind import ValueKind
 from tickgate_server.ports import ErrorPlace, ErrorQuery
 from tickgate_server.rpc import convert, requests
 from tickgate_server.rpc.paging import (
     AssetPosition,
+    ChainPosition,
+    ContractPosition,
     ErrorPosition,
     decode_token,
     encode_token,
 )
 from tickgate_server.rpc.requests import Reader
 
+from ...support.fakes import trade
+
 INT32 = st.integers(-1, 9) | st.integers(-(2**31), 2**31 - 1)
 TEN_YEARS = 3660 * 24 * 3600
+CONTRACT = "SPY220715C00380000"
+OCC_LIKE = st.from_regex(r"[A-Z]{1,6}[0-9]?[0-9]{6}[CPX][0-9]{8}", fullmatch=True)
+"""Many of them name a day that no month has."""
 
 
 def broken(read: Callable[[Reader], object]) -> dict[str, str]:
@@ -224,14 +233,17 @@ def test_a_page_has_a_size(size: int) -> None:
 
 @given(INT32, st.sampled_from(["", "A", "B", "C", "D", "a", "AB"]))
 def test_codes_have_a_kind_and_the_tape_it_needs(kind: int, tape: str) -> None:
-    """Exchanges have no tape, conditions have one of three, and other kinds are refused."""
+    """Conditions of stocks are of one of three tapes, all other tables have none, and other kinds are refused."""
     found = set(broken(lambda reader: reader.codes(kind, tape)))
-    if kind not in (1, 2, 3):
+    by_tape = [
+        convert.CODE_KINDS[kind] for kind in (CodeKind.TRADE_CONDITION, CodeKind.QUOTE_CONDITION)
+    ]
+    if kind not in range(1, 7):
         assert found == {"kind"}
-    elif kind == convert.CODE_KINDS[CodeKind.EXCHANGE]:
-        assert found == ({"tape"} if tape else set())
-    else:
+    elif kind in by_tape:
         assert found == (set() if tape in ("A", "B", "C") else {"tape"})
+    else:
+        assert found == ({"tape"} if tape else set())
     if not found:
         read, _ = Reader().codes(kind, tape)
         assert convert.CODE_KINDS[read] == kind
@@ -290,7 +302,7 @@ def test_members_are_known_and_named_once(
 ) -> None:
     """Kinds and reasons that are unknown, unspecified or repeated are refused by their place, too many as a whole."""
     field = read.__name__
-    known = {"kinds": range(1, 4), "reasons": range(1, 23)}[field]
+    known = {"kinds": range(1, 6), "reasons": range(1, 23)}[field]
     found = broken(lambda reader: read(reader, numbers))
     if len(numbers) > len(known):
         assert set(found) == {field}
@@ -317,12 +329,32 @@ def test_kinds_and_symbols_left_out_mean_all() -> None:
     assert Reader().kinds([2]) == frozenset([ValueKind.TRADE])
     assert Reader().some_symbols([]) is None
     assert Reader().some_symbols(["AAPL", "BRK.B"]) == frozenset(["AAPL", "BRK.B"])
+    assert Reader().some_symbols(["AAPL", CONTRACT]) == frozenset(["AAPL", CONTRACT])
     assert set(broken(lambda reader: reader.some_symbols(["AAPL", "AAPL"]))) == {"symbols[1]"}
+    wrong = broken(lambda reader: reader.some_symbols(["AAPL", CONTRACT, "aapl"]))
+    assert wrong == {"symbols[2]": requests.ANY_SYMBOL_RULE}
 
 
-def test_a_feed_may_be_left_out_for_all() -> None:
-    """Where no feed means every feed, none is read as none."""
-    assert Reader().stock_feed(None, None) is None
+@given(st.text(max_size=12) | st.text("AZ.", max_size=12) | OCC_LIKE)
+def test_any_symbol_is_of_a_stock_or_of_a_contract(text: str) -> None:
+    """Where both are meant, `symbol` is refused exactly when it is neither, with both grammars' sentences."""
+    fine = is_stock_symbol(text) or is_occ_symbol(text)
+    assert broken(lambda reader: reader.any_symbol(text)) == (
+        {} if fine else {"symbol": f"{STOCK_SYMBOL_RULE}; {OCC_SYMBOL_RULE}"}
+    )
+    assert Reader().any_symbol(text) == text
+
+
+@given(INT32)
+def test_a_feed_may_be_left_out_for_all(number: int) -> None:
+    """Where no feed means every feed, none is read as none, and a feed of stocks or options as itself."""
+    known = {convert.FEEDS[feed]: feed for feed in Feed}
+    assert Reader().some_feed(None) is None
+    assert Reader().some_feed(number) is known.get(number)
+    found = broken(lambda reader: reader.some_feed(number))
+    assert set(found) == (set() if number in known else {"feed"})
+    if found:
+        assert all(f"FEED_{feed.name}" in found["feed"] for feed in Feed)
 
 
 @given(st.text(max_size=140) | st.text("abc-1", min_size=120, max_size=140))
@@ -400,6 +432,22 @@ def test_a_token_of_errors_names_their_place(place: ErrorPlace, born: int, befor
     """A token of errors leads back to the place that it was made at."""
     position = ErrorPosition(place, born, before)
     assert decode_token(encode_token(ERRORS, position), ERRORS, ErrorPosition) == position
+
+
+@given(NUMBERS, NUMBERS)
+def test_a_token_of_contracts_names_their_list(list_time: int, offset: int) -> None:
+    """A token of contracts leads back to the list that it was made of, and to its place there."""
+    position = ContractPosition(list_time, offset)
+    assert decode_token(encode_token(QUERY, position), QUERY, ContractPosition) == position
+
+
+@pytest.mark.parametrize("price", [None, trade("SPY", "380.1250"), trade("SPY", at=None)])
+def test_a_token_of_a_chain_keeps_its_price(price: Trade | None) -> None:
+    """A token of a chain leads back to the contract behind which it goes on, and to the price of the first page."""
+    position = ChainPosition(CONTRACT, price)
+    read = decode_token(encode_token(QUERY, position), QUERY, ChainPosition)
+    assert read == position
+    assert repr(read) == repr(position)
 
 
 @pytest.mark.parametrize(
@@ -482,7 +530,7 @@ def test_a_subscription_has_a_short_printable_id(text: str) -> None:
 @given(st.lists(st.integers(-1, 8) | INT32, max_size=9))
 def test_channels_are_known_and_named_once(numbers: list[int]) -> None:
     """Channels come in the contract's order; unknown, unspecified and repeated ones are refused by their place."""
-    found = broken(lambda reader: reader.channels(numbers))
+    found = broken(lambda reader: reader.channels(numbers, Feed.IEX))
     if len(numbers) > 6:
         assert found == {"channels": "there are 6 channels, each named once"}
         return
@@ -492,14 +540,30 @@ def test_channels_are_known_and_named_once(numbers: list[int]) -> None:
         if not 1 <= number <= 6 or number in numbers[:index]
     }
     if not found:
-        read = Reader().channels(numbers)
+        read = Reader().channels(numbers, Feed.IEX)
         assert [convert.CHANNELS[channel] for channel in read] == (sorted(numbers) or [1])
+
+
+@given(st.lists(st.sampled_from(Channel), unique=True), st.sampled_from(sorted(OPTION_FEEDS)))
+def test_an_option_feed_has_quotes_and_trades(channels: list[Channel], feed: Feed) -> None:
+    """What stock feeds have beyond quotes and trades is refused on an option feed, in words that name it."""
+    numbers = [convert.CHANNELS[channel] for channel in channels]
+    fine = {Channel.QUOTES, Channel.TRADES}.issuperset(channels)
+    found = broken(lambda reader: reader.channels(numbers, feed))
+    assert set(found) == (set() if fine else {"channels"})
+    if found:
+        assert found["channels"].startswith(
+            f"FEED_{feed.name} has CHANNEL_QUOTES and CHANNEL_TRADES only"
+        )
+    else:
+        assert Reader().channels(numbers, feed) == Reader().channels(numbers, Feed.IEX)
 
 
 @given(INT32 | st.integers(0, 9))
 def test_a_feed_that_is_followed_is_live(number: int) -> None:
-    """IEX, SIP and the delayed SIP can be followed; any other number is refused, and none means the default."""
-    followed = {convert.FEEDS[feed]: feed for feed in (Feed.IEX, Feed.SIP, Feed.DELAYED_SIP)}
+    """IEX, SIP, delayed SIP and the option feeds can be followed; others are refused, and none means the default."""
+    live = (Feed.IEX, Feed.SIP, Feed.DELAYED_SIP, Feed.OPRA, Feed.INDICATIVE)
+    followed = {convert.FEEDS[feed]: feed for feed in live}
     found = broken(lambda reader: reader.live_feed(number, Feed.IEX))
     assert set(found) == (set() if number in followed else {"feed"})
     if number in followed:
@@ -512,7 +576,7 @@ def test_a_feed_that_is_followed_is_live(number: int) -> None:
     [
         (None, Feed.OTC, "the default feed cannot be followed"),
         (0, Feed.IEX, "FEED_UNSPECIFIED cannot be followed"),
-        (7, Feed.IEX, "FEED_OPRA cannot be followed"),
+        (convert.FEEDS[Feed.BOATS], Feed.OPRA, "FEED_BOATS cannot be followed"),
         (99, Feed.IEX, "99 cannot be followed"),
     ],
 )
@@ -521,7 +585,8 @@ def test_a_feed_that_cannot_be_followed_is_named(
 ) -> None:
     """The sentence names the feed, also where it is only the default, and those that can be followed."""
     found = broken(lambda reader: reader.live_feed(number, default))
-    assert found == {"feed": f"{said}; FEED_DELAYED_SIP, FEED_IEX, FEED_SIP can"}
+    live = "FEED_DELAYED_SIP, FEED_IEX, FEED_INDICATIVE, FEED_OPRA, FEED_SIP"
+    assert found == {"feed": f"{said}; {live} can"}
 
 
 @given(st.lists(st.sampled_from(["A", "*", "aapl", "x" * 64, "x" * 65, ""]), max_size=6))

@@ -13,13 +13,16 @@ from google.rpc import error_details_pb2, status_pb2
 from tickgate.v1 import stream_service_pb2 as pb
 from tickgate_server.errors import GatewayError, InvalidRequest, NotFeedHolder, TooManyStreams
 from tickgate_server.fanout.mailbox import Closing
+from tickgate_server.market.provenance import Feed
 from tickgate_server.market.unavailable import Reason
+from tickgate_server.rpc.answers import miss
 from tickgate_server.rpc.call import Call
 from tickgate_server.rpc.calls import Calls, Read, StreamMethod, decoder
 from tickgate_server.rpc.status import StreamClosed
 
 from ...support.admin import FakeContext, Parts
-from ...support.fakes import settle
+from ...support.fakes import settle, unavailable
+from ...support.fanning import in_steered_time
 
 
 async def three(_: object, call: Call) -> AsyncGenerator[bytes, None]:
@@ -34,9 +37,11 @@ async def run(
     context: FakeContext,
     method: StreamMethod[Any] = three,
     read: Read[Any] | None = None,
+    *,
+    ends: bool = False,
 ) -> bool:
     """Put a call through a handler, and tell whether it ended well."""
-    handler = calls.streaming("StreamService/Try", read, method)
+    handler = calls.streaming("StreamService/Try", read, method, ends=ends)
     handle: Any = handler.stream_stream if read is None else handler.unary_stream
     try:
         await handle(b"", context)
@@ -63,11 +68,11 @@ class Watched:
 
 
 async def test_messages_are_sent_in_order() -> None:
-    """Each message is written when it is there, and trailers with the request id end the stream."""
+    """Each message is written when it is there, and trailers with the request id and the budget end the stream."""
     parts, context = Parts(), FakeContext(metadata=[("x-request-id", "order-1")])
     assert await run(parts.calls(), context)
     assert context.written == [b"1", b"2", b"3"]
-    assert context.trailers == {"x-request-id": "order-1"}
+    assert context.trailers == {"x-request-id": "order-1", "x-upstream-remaining": "190"}
     assert not context.initial_metadata_sent
     (call,) = parts.finished
     assert (call.method, call.code, call.given) == ("StreamService/Try", "OK", 3)
@@ -176,7 +181,8 @@ async def test_a_stopping_gateway_opens_no_stream() -> None:
 async def test_a_request_that_cannot_be_read_is_refused() -> None:
     """Bytes that are no request of the method are INVALID_ARGUMENT, and so is a request id that is too long."""
     parts, context = Parts(), FakeContext()
-    handle: Any = parts.calls().streaming("S/Watch", decoder(pb.WatchRequest), three).unary_stream
+    read = decoder(pb.WatchRequest)
+    handle: Any = parts.calls().streaming("S/Watch", read, three, ends=False).unary_stream
     with pytest.raises(grpc.aio.AbortError):
         await handle(b"\xff", context)
     assert context.code is grpc.StatusCode.INVALID_ARGUMENT
@@ -195,3 +201,45 @@ async def test_a_stream_is_not_under_way_as_a_call() -> None:
     assert parts.counters.calls_in_flight == 0
     running.cancel()
     await settle(running.done)
+
+
+@in_steered_time
+async def test_a_stream_that_ends_by_itself_is_under_way_as_a_call() -> None:
+    """What waits for calls to end waits for a stream that comes to its own end, or whose caller leaves."""
+    parts, watched = Parts(), Watched()
+    calls = parts.calls()
+    running = asyncio.ensure_future(run(calls, FakeContext(), watched.method, ends=True))
+    await watched.waiting.wait()
+    settling = asyncio.ensure_future(calls.settle())
+    assert parts.counters.calls_in_flight == 1
+    assert await run(calls, FakeContext(), ends=True)
+    assert parts.counters.calls_in_flight == 1
+    await asyncio.sleep(60)
+    assert not settling.done()
+    running.cancel()
+    await settling
+    assert running.cancelled()
+    assert parts.counters.calls_in_flight == 0
+
+
+@pytest.mark.parametrize("strict", [True, False])
+async def test_a_stream_notes_what_it_misses(strict: bool) -> None:
+    """A stream without an answer notes the reason once, and fails with it where the request is strict."""
+    why = unavailable(Reason.NO_DATA)
+
+    async def missing(_: object, call: Call) -> AsyncGenerator[bytes, None]:
+        miss(why, call, strict=strict, symbol="SPY", feed=Feed.OPRA)
+        yield b"1"
+
+    parts, context = Parts(), FakeContext()
+    assert await run(parts.calls(), context, missing, ends=True) is not strict
+    assert context.written == ([] if strict else [b"1"])
+    assert context.code is (grpc.StatusCode.NOT_FOUND if strict else None)
+    (noted,) = parts.errors.entries
+    assert (noted.reason, noted.context["symbols"], noted.context["feed"]) == (
+        "NO_DATA",
+        ["SPY"],
+        "opra",
+    )
+    (call,) = parts.finished
+    assert (call.asked, call.given, call.reason) == (1, 0, "NO_DATA")

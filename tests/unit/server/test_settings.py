@@ -60,6 +60,7 @@ def test_without_settings_it_is_a_sandbox() -> None:
     assert (settings.data_url, settings.trading_url) == (SANDBOX_URL, SANDBOX_URL)
     assert settings.stream_url == "ws://127.0.0.1:50080"
     assert settings.alpaca.stock_feed is Feed.IEX
+    assert settings.alpaca.option_feed is Feed.INDICATIVE
     assert all(settings.keys)
 
 
@@ -134,11 +135,20 @@ def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch, var
         ('environment = "production"', "environment"),
         ("[memory]\ncapacity = 0", "memory.capacity"),
         ("[freshness]\nmax_age = -0.1", "freshness.max_age"),
+        ("[options]\nmax_age = -1", "options.max_age"),
+        ("[options]\nload_every = 0", "options.load_every"),
+        ("[options]\npatience = 0", "options.patience"),
+        ("[options]\ncontracts = 0", "options.contracts"),
+        ("[options]\nkeep_contracts = 0", "options.keep_contracts"),
+        ('[options]\nlate_close = ["spx"]', "options.late_close"),
+        ("[redis.ttl]\noption_quote = 0", "redis.ttl.option_quote"),
         ("[reference]\nkeep = 0", "reference.keep"),
         ("[alpaca.http]\nconnections = 1001", "alpaca.http.connections"),
         ('[alpaca.http]\nuser_agent = "a\\nb"', "alpaca.http.user_agent"),
         ('[alpaca]\nstock_feed = "opra"', "alpaca.stock_feed"),
         ('[alpaca]\nstock_feed = "nyse"', "alpaca.stock_feed"),
+        ('[alpaca]\noption_feed = "sip"', "alpaca.option_feed"),
+        ('[alpaca]\noption_feed = "cboe"', "alpaca.option_feed"),
         ('[alpaca]\ndata_url = "ftp://data"', "alpaca.data_url"),
         ('[alpaca]\ndata_url = "https://"', "alpaca.data_url"),
         ('[alpaca]\ntrading_url = "https://me:very-secret-value@host"', "alpaca.trading_url"),
@@ -152,6 +162,7 @@ def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch, var
         ("[stream]\nsymbols = 0", "stream.symbols"),
         ("[stream]\nsubscriptions = 0", "stream.subscriptions"),
         ("[stream]\nsymbol_limit = -1", "stream.symbol_limit"),
+        ("[stream]\noption_limit = -1", "stream.option_limit"),
         ("[stream]\nlinger = -1", "stream.linger"),
         ("[stream]\nstale_after = 0.9", "stream.stale_after"),
         ("[stream]\nstale_after = 3601", "stream.stale_after"),
@@ -339,7 +350,14 @@ def leaves(model: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
         if isinstance(value, BaseModel):
             yield from leaves(value, f"{prefix}{name}.")
         elif name not in ("key_id", "secret_key", "redis_url", "postgres_url"):
-            yield prefix + name, value.value if isinstance(value, Feed) else value
+            yield prefix + name, plain(value)
+
+
+def plain(value: Any) -> Any:
+    """A default as TOML has it."""
+    if isinstance(value, frozenset):
+        return sorted(value)
+    return value.value if isinstance(value, Feed) else value
 
 
 def flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -353,6 +371,9 @@ def flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def as_text(value: Any) -> str:
     """A default as it stands in the environment."""
+    if isinstance(value, list):
+        # JSON's quotes would be lost in a shell that loads the file, and kept by Docker.
+        return ",".join(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

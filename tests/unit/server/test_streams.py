@@ -20,7 +20,7 @@ from tickgate_server.fanout.mailbox import Closing, Delivery, Statuses, Updates
 from tickgate_server.fanout.recall import Recall, RecallSources
 from tickgate_server.fanout.streams import Follower, LiveHub, Order, StreamPolicy, Streams
 from tickgate_server.market.live import Channel, FeedState, RecordKind, SymbolState
-from tickgate_server.market.provenance import Feed
+from tickgate_server.market.provenance import OPTION_FEEDS, Feed
 from tickgate_server.market.quote import Quote
 from tickgate_server.market.session import MarketSession
 from tickgate_server.market.trade import Trade
@@ -33,6 +33,7 @@ from ...support.fanning import Desk, LoopClock, PlainEncode, in_steered_time, te
 QUOTES, TRADES = Channel.QUOTES, Channel.TRADES
 GOODBYE = Closing(Reason.SHUTTING_DOWN, "the gateway stops", 1.0)
 GRACE = 10.0
+CONTRACT = "AAPL261218C00200000"
 SOON = 0.1
 POLICY = StreamPolicy(
     enabled=True,
@@ -58,6 +59,9 @@ class House:
         """Whether a symbol exists is answered once it is set, as it is from the start."""
 
         self.known.set()
+        self.looked_up: list[tuple[Feed, list[str]]] = []
+        """Symbols that were looked up, and on which feed."""
+
         self.holding: list[bool] = []
         first = Desk()
         self.desks[Feed.IEX] = first
@@ -75,7 +79,8 @@ class House:
         sources = RecallSources({QUOTES: quotes, TRADES: trades}, quotes)
         return LiveHub(desk.hub, Recall(desk.hub, sources, self.clock, 5.0))
 
-    async def _unknown(self, symbols: Collection[str]) -> Mapping[str, Unavailable]:
+    async def _unknown(self, feed: Feed, symbols: Collection[str]) -> Mapping[str, Unavailable]:
+        self.looked_up.append((feed, list(symbols)))
         await self.known.wait()
         why = unavailable(Reason.SYMBOL_UNKNOWN)
         return {symbol: why for symbol in symbols if symbol in self.missing}
@@ -278,7 +283,7 @@ async def test_a_subscription_is_answered_symbol_by_symbol() -> None:
     house = House()
     house.missing = {"ZZZZ"}
     reader = house.open()
-    await reader.subscribe("AAPL", "ZZZZ", "aapl!", "*", "AAPL261218C00200000")
+    await reader.subscribe("AAPL", "ZZZZ", "aapl!", "*", CONTRACT)
     assert sorted(await reader.told()) == [
         "* REJECTED INVALID_REQUEST",
         "AAPL PENDING",
@@ -287,6 +292,27 @@ async def test_a_subscription_is_answered_symbol_by_symbol() -> None:
         "aapl! REJECTED INVALID_REQUEST",
     ]
     assert house.desk.feed.take_said() == [("follow", QUOTES, ("AAPL",))]
+
+
+@pytest.mark.parametrize("feed", sorted(OPTION_FEEDS))
+@in_steered_time
+async def test_an_option_feed_has_contracts_alone(feed: Feed) -> None:
+    """There a stock, a symbol that is none, and "*" whatever is allowed are REJECTED, unlike contracts that exist."""
+    house = House(all_symbols=True)
+    unlisted = CONTRACT.replace("C", "P")
+    house.missing = {unlisted}
+    reader = house.open()
+    symbols = ("AAPL", CONTRACT, "*", unlisted, "AAPL261318C00200000")
+    await reader.subscribe(*symbols, feed=feed)
+    assert sorted(await reader.told()) == [
+        "* REJECTED INVALID_REQUEST",
+        "AAPL REJECTED INVALID_REQUEST",
+        f"{CONTRACT} PENDING",
+        f"{unlisted} REJECTED SYMBOL_UNKNOWN",
+        "AAPL261318C00200000 REJECTED INVALID_REQUEST",
+    ]
+    assert house.looked_up == [(feed, [CONTRACT, unlisted])]
+    assert house.desks[feed].feed.take_said() == [("follow", QUOTES, (CONTRACT,))]
 
 
 @in_steered_time

@@ -514,11 +514,13 @@ class Hub:
             self._note_halt(topic.entry.symbol, halted=False)
 
     def _full(self, symbol: str) -> Unavailable:
+        counted = " and ".join(channel.value for channel in self._interest.counted)
+        together = " together" if len(self._interest.counted) > 1 else ""
         return Unavailable(
             reason=Reason.SUBSCRIPTION_LIMIT,
             message=(
-                f"{symbol}: the plan allows {self._interest.limit} symbols on quotes and trades of"
-                f" {self.book.feed.value} together, and all are followed"
+                f"{symbol}: the plan allows {self._interest.limit} symbols on {counted} of"
+                f" {self.book.feed.value}{together}, and all are followed"
             ),
         )
 

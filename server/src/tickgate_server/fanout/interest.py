@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -87,6 +87,8 @@ class Interest:
         self._counts = counts
         self._clock = clock
         self._feed: LiveFeed | None = None
+        # In the order of the contract: a set has another one in each process.
+        self._counted_channels = [channel for channel in Channel if channel in policy.counted]
         self._topics: dict[Channel, dict[str, Topic]] = {channel: {} for channel in Channel}
         self._counted: dict[str, int] = {}
         self._lingering: dict[Topic, None] = {}
@@ -101,6 +103,11 @@ class Interest:
     def limit(self) -> int | None:
         """Symbols that the plan allows on the channels that it counts; None is no limit."""
         return self._policy.symbol_limit
+
+    @property
+    def counted(self) -> Sequence[Channel]:
+        """Channels on which the plan limits the number of symbols."""
+        return self._counted_channels
 
     def on(self, channel: Channel) -> Mapping[str, Topic]:
         """Return the topics of *channel* by symbol."""
@@ -225,7 +232,7 @@ class Interest:
         # Who left first makes room first, and somebody who wants to come now goes before one who may come back.
         for topic in self._lingering:
             symbol = topic.entry.symbol
-            topics = [self._topics[channel].get(symbol) for channel in self._policy.counted]
+            topics = [self._topics[channel].get(symbol) for channel in self._counted_channels]
             counted = [topic for topic in topics if topic is not None]
             if counted and all(topic in self._lingering for topic in counted):
                 self._unwant(counted)

@@ -47,8 +47,8 @@ class RememberedContracts:
 
         return await self._lists.get(scope, load, deadline)
 
-    async def contract(self, symbol: str, deadline: float) -> OptionContract | None:
-        """Return the contract *symbol*, or None when there is none."""
+    async def contract(self, symbol: str, deadline: float) -> OptionContract | Unavailable | None:
+        """Return the contract *symbol*, why its terms cannot be told, or None when there is none."""
         return await self._source.contract(symbol, deadline)
 
     async def listed(self, symbols: Sequence[str], deadline: float) -> Collection[str] | None:
@@ -82,7 +82,7 @@ class RememberedContracts:
             scope = ContractScope(min(dates), max(dates), root=root)
             contracts = await self.contracts(scope, deadline)
             if isinstance(contracts, ContractList):
-                known.update(symbol for symbol in asked if contracts.get(symbol) is not None)
+                known.update(symbol for symbol in asked if symbol in contracts)
         return frozenset(known)
 
 

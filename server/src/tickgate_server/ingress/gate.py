@@ -25,6 +25,7 @@ from ..ports import Clock, ErrorEntry
 from . import rules
 from .context import Context, Odd
 from .records import (
+    UNDATED,
     RawBands,
     RawBar,
     RawCancellation,
@@ -34,6 +35,7 @@ from .records import (
     RawStatus,
     RawTrade,
     Receipt,
+    stamp_of,
 )
 
 _MOST_NOTED: Final = 20
@@ -284,7 +286,7 @@ class Gate:
         return Unavailable(
             reason=reason,
             message=message,
-            last_event_time=refusal.event_time or None,
+            last_event_time=_stamp(refusal),
             refusal=refusal,
         )
 
@@ -297,13 +299,15 @@ class Gate:
         if self._note is None:
             return
         context = {"origin": "record", "rule": refusal.rule, "evidence": refusal.evidence, **known}
-        if refusal.event_time:
+        if (stamp := _stamp(refusal)) is not None:
             # As text: readers of JSON take numbers for doubles, which do not hold nanoseconds.
-            context["event_time"] = format_rfc3339(refusal.event_time)
+            context["event_time"] = format_rfc3339(stamp)
         self._note(ErrorEntry(self._clock.wall(), request_id, reason.name, message, context))
 
     def check_time(self, event_time: int) -> Refusal | None:
-        """Return what is wrong with the stamp of a record, nanoseconds, if anything."""
+        """Return what is wrong with the stamp of a record, nanoseconds, if anything; with none nothing is."""
+        if event_time == UNDATED:
+            return None
         now, policy = self._clock.market(), self._policy
         return rules.check_time(event_time, now, policy.future_tolerance) or rules.check_past(
             event_time, now, policy.past_tolerance
@@ -445,6 +449,10 @@ def _corrected(raw: RawExecution) -> CorrectedTrade:
     return CorrectedTrade(raw.id, raw.price, raw.size, raw.conditions)
 
 
+def _stamp(refusal: Refusal) -> int | None:
+    return None if refusal.event_time is None else stamp_of(refusal.event_time)
+
+
 def _said(refusal: Refusal) -> str:
     return f"refused by rule {refusal.rule}, {refusal.evidence}"
 
@@ -457,12 +465,16 @@ def _both_sides_empty(symbol: str, event_time: int) -> Unavailable:
     return Unavailable(
         reason=Reason.NO_DATA,
         message=f"{symbol}: the latest quote has no order on either side",
-        last_event_time=event_time or None,
+        last_event_time=stamp_of(event_time),
     )
 
 
 def provenance_of(receipt: Receipt, event_time: int) -> Provenance:
     """Return the origin of a value of *receipt* that is stamped *event_time*."""
     return Provenance(
-        receipt.source, receipt.feed, event_time or None, receipt.receive_time, receipt.request_id
+        receipt.source,
+        receipt.feed,
+        stamp_of(event_time),
+        receipt.receive_time,
+        receipt.request_id,
     )

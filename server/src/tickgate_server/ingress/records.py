@@ -13,9 +13,14 @@ from ..market.option import ContractStatus, Deliverable, Greeks, OptionStyle
 from ..market.provenance import DataSource, Feed
 from ..market.unavailable import Refusal
 
-UNDATED: Final = 0
-"""Event time of a part of an option that bears no stamp. It is the latest one all the same, since it was asked for: no
-rule for such records minds this instant, at which nothing was traded, and it leaves the gate as None."""
+UNDATED: Final = -(2**80)
+"""Event time of a part of an option that bears no stamp: an instant that no text can name. The part is the latest one
+all the same, since it was asked for, and leaves the gate without a time."""
+
+
+def stamp_of(event_time: int) -> int | None:
+    """Return *event_time* as it leaves the gate: None when there was no stamp."""
+    return None if event_time == UNDATED else event_time
 
 
 class Receipt(Struct, frozen=True, gc=False):

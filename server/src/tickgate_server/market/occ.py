@@ -13,7 +13,7 @@ from msgspec import Struct
 
 OCC_SYMBOL_RULE: Final = (
     "an OCC symbol is a root of 1 to 5 capital letters and at most one digit, a date as YYMMDD, C or P, and the strike"
-    " times 1000 in 8 digits, without blanks, such as SPY220715C00380000"
+    " times 1000 in 8 digits, such as SPY220715C00380000"
 )
 """The rule in the words a caller gets."""
 

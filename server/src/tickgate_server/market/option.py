@@ -207,11 +207,23 @@ class ContractList:
     """What the upstream listed for one scope, in the order of a desk."""
 
     def __init__(
-        self, contracts: Sequence[OptionContract], provenance: Provenance, refused: int = 0
+        self,
+        contracts: Sequence[OptionContract],
+        provenance: Provenance,
+        refused: Mapping[str, Unavailable] | None = None,
+        unreadable: int = 0,
     ) -> None:
-        """Keep *contracts*; *refused* entries of the list were none."""
+        """Keep *contracts*.
+
+        Args:
+            contracts: those whose terms can be what they say.
+            provenance: origin of the list.
+            refused: why terms of others were refused, by symbol: they are listed all the same.
+            unreadable: entries that do not even say which contract they are about.
+        """
         self.provenance = provenance
-        self.refused = refused
+        self.refused = refused or {}
+        self.refusals = len(self.refused) + unreadable
         self._contracts = sorted(contracts, key=lambda contract: contract.occ.order)
         self._by_symbol = {contract.symbol: contract for contract in self._contracts}
         # A caller who walks the pages asks the same for each.
@@ -219,6 +231,9 @@ class ContractList:
 
     def __len__(self) -> int:
         return len(self._contracts)
+
+    def __contains__(self, symbol: object) -> bool:
+        return symbol in self._by_symbol or symbol in self.refused
 
     def get(self, symbol: str) -> OptionContract | None:
         """Return the contract *symbol*, or None."""

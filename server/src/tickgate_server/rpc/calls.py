@@ -205,6 +205,8 @@ class Calls:
             failure = status.of_error(error, call.request_id)
         except Exception:  # noqa: BLE001 - the last line: no exception's text may reach a caller
             _log.exception("call_failed", request_id=call.request_id, endpoint=call.method)
+            # What it would have missed is not why it failed.
+            call.missing = ()
             failure = status.of_error(None, call.request_id)
         else:
             return None

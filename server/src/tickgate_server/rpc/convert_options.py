@@ -68,7 +68,7 @@ class TermsBook(Struct, frozen=True):
         value = self.listed.get(symbol)
         if value is not None:
             return self.terms(value)
-        return Unavailable(
+        return self.listed.refused.get(symbol) or Unavailable(
             reason=Reason.NO_DATA, message=f"{symbol}: not in the upstream's list of contracts"
         )
 

@@ -411,7 +411,7 @@ def _contract_page(
     page = option_pb2.OptionContractPage(
         contracts=[to.contract(book.terms(one), moment) for one in found[offset : offset + size]],
         total_size=len(found),
-        refused=listed.refused,
+        refused=listed.refusals,
         provenance=convert.served_provenance(listed.provenance, moment),
     )
     if offset + size < len(found):

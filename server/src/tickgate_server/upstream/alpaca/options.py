@@ -9,10 +9,10 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from ...errors import UpstreamRejected
+from ...errors import UpstreamRejected, UpstreamUnreadable
 from ...ingress.gate import Gate
 from ...ingress.options import OptionGate
-from ...ingress.records import RawContract, RawOption, Receipt
+from ...ingress.records import RawOption, Receipt
 from ...market.answer import Held
 from ...market.expiry import market_date
 from ...market.option import (
@@ -167,7 +167,8 @@ class AlpacaContracts:
     async def contracts(self, scope: ContractScope, deadline: float) -> ContractList | Unavailable:
         """Return the contracts of *scope*, or that the underlying does not exist."""
         found: list[OptionContract] = []
-        refused, effort = 0, Effort()
+        refused: dict[str, Unavailable] = {}
+        unreadable, effort = 0, Effort()
         params = _scope_params(scope)
         while True:
             try:
@@ -180,17 +181,23 @@ class AlpacaContracts:
                 # Nine thousand entries take a tenth of a second, in which no call would be answered.
                 entries, token = await asyncio.to_thread(parse_options.contracts_page, reply.body)
             for some in _slices(entries):
-                terms = [self._admit(entry, reply) for entry in some]
-                kept = [one for one in terms if isinstance(one, OptionContract)]
-                found += kept
-                refused += len(terms) - len(kept)
+                for entry in some:
+                    if isinstance(entry, Refusal):
+                        self._gate.refuse_answer([entry], "option contracts", reply.request_id)
+                        unreadable += 1
+                        continue
+                    terms = self._options.contract(entry, reply.request_id)
+                    if isinstance(terms, Unavailable):
+                        refused[entry.symbol] = terms
+                    else:
+                        found.append(terms)
                 await asyncio.sleep(0)
             if token is None:
-                return ContractList(found, self._provenance(reply), refused)
+                return ContractList(found, self._provenance(reply), refused, unreadable)
             params = params | {"page_token": token}
 
-    async def contract(self, symbol: str, deadline: float) -> OptionContract | None:
-        """Return the contract *symbol*, or None when there is none."""
+    async def contract(self, symbol: str, deadline: float) -> OptionContract | Unavailable | None:
+        """Return the contract *symbol*, why its terms cannot be told, or None when there is none."""
         try:
             reply = await self._ask(f"{_CONTRACTS}/{symbol}", {}, deadline, Effort())
         except UpstreamRejected as failure:
@@ -199,8 +206,9 @@ class AlpacaContracts:
             raise
         with noted(self._gate, "option contract", reply):
             entry = parse_options.contract(reply.body)
-        terms = self._admit(entry, reply)
-        return terms if isinstance(terms, OptionContract) else None
+            if isinstance(entry, Refusal):
+                raise UpstreamUnreadable(entry, "option contract")
+        return self._options.contract(entry, reply.request_id)
 
     async def peek(self, underlying: str, deadline: float) -> None:
         """Ask for one contract of *underlying*, only to see whether there is an answer.
@@ -217,12 +225,6 @@ class AlpacaContracts:
         return await self._requests.send(
             Request(Upstream.TRADING, Group.OPTIONS, path, params, deadline, effort=effort)
         )
-
-    def _admit(self, entry: RawContract | Refusal, reply: Reply) -> OptionContract | Unavailable:
-        if isinstance(entry, Refusal):
-            self._gate.refuse_answer([entry], "option contracts", reply.request_id)
-            return Unavailable(reason=Reason.INVALID_DATA, message="no contract", refusal=entry)
-        return self._options.contract(entry, reply.request_id)
 
     def _provenance(self, reply: Reply) -> Provenance:
         return Provenance(

@@ -375,10 +375,20 @@ class Records:
             prices[sent.ap],
             sent.as_,
             sent.ax,
-            _conditions(sent.c),
+            self._conditions(sent.c),
             sent.z,
         )
         return self._gate.quote(raw, symbol, receipt)
+
+    def _conditions(self, sent: tuple[str, ...] | str | None) -> tuple[str, ...]:
+        # Stocks have a list of them, options one text.
+        if sent is None:
+            return ()
+        if not isinstance(sent, str):
+            return sent
+        if self._feed in OPTION_FEEDS:
+            return (sent,)
+        raise Unfit(Refusal("wrong_type", f"field 'c' is {sent[:_SHOWN]!r}"))
 
     def _trade(self, sent: _Trade, at: int, receipt: Receipt) -> LiveValue | Unavailable:
         raw = RawTrade(
@@ -387,7 +397,7 @@ class Records:
             price=self._prices[sent.p],
             size=sent.s,
             exchange=sent.x,
-            conditions=_conditions(sent.c),
+            conditions=self._conditions(sent.c),
             id=sent.i,
             tape=sent.z,
             amendment=None,
@@ -483,13 +493,6 @@ class Records:
     def _miss(self, frame: Frame, records: int, message: str) -> None:
         since = frame.received_at if self.last_received is None else self.last_received
         self._listener.missed(GapCause.UNREADABLE, since, message, records=records or None)
-
-
-def _conditions(sent: tuple[str, ...] | str | None) -> tuple[str, ...]:
-    # Stocks have a list of them, options one text.
-    if sent is None:
-        return ()
-    return (sent,) if isinstance(sent, str) else sent
 
 
 def _name(kind: RecordKind) -> str:
