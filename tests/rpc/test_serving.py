@@ -16,14 +16,14 @@ from tickgate.v1 import freshness_pb2, market_session_pb2, provenance_pb2
 from tickgate.v1 import quote_service_pb2 as pb
 from tickgate.v1 import status_service_pb2 as status_pb
 from tickgate.v1.stream_service_pb2_grpc import StreamServiceStub
-from tickgate_sandbox import faults, sandbox, stream_faults
+from tickgate_sandbox import faults, sandbox
 from tickgate_server import __version__
 from tickgate_server.app import gateway
 from tickgate_server.rpc.serving import SERVICES
 
 from ..support.following import following
+from ..support.proxy import fault_proxy
 from ..support.running import FROZEN, running, settings_for
-from ..support.waiting import until
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
@@ -162,8 +162,12 @@ async def test_leaving_answers_what_is_under_way() -> None:
 
 async def test_leaving_is_said_before_anything_ends() -> None:
     """A stopping gateway says NOT_SERVING at once, also while its upstream takes its time to say goodbye."""
-    async with sandbox(replace(FROZEN, listen="127.0.0.1:0")) as upstream:
-        entered = gateway(settings_for(upstream.url))
+    async with (
+        sandbox(replace(FROZEN, listen="127.0.0.1:0")) as upstream,
+        fault_proxy(int(upstream.url.rpartition(":")[2])) as proxy,
+    ):
+        stream_url = f"ws://127.0.0.1:{proxy.port}"
+        entered = gateway(settings_for(upstream.url, alpaca={"stream_url": stream_url}))
         served = await entered.__aenter__()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{served.port}") as channel:
             health: Any = health_pb2_grpc.HealthStub(channel)
@@ -171,18 +175,15 @@ async def test_leaving_is_said_before_anything_ends() -> None:
             assert (await watching_.read()).status == SERVING
             async with following(StreamServiceStub(channel), "AAPL") as follower:
                 await follower.until_state("AAPL", "LIVE")
-                upstream.stream.faults.add(stream_faults.Mute(pings=False))
+                # The upstream never hears the goodbye, so that the gateway waits for its answer.
+                proxy.blackhole()
                 leaving = asyncio.create_task(entered.__aexit__(None, None, None))
-                freed = asyncio.create_task(until(lambda: not upstream.stream.clients("iex")))
                 told = asyncio.create_task(watching_.read())
-                first, _ = await asyncio.wait({told, freed}, return_when=asyncio.FIRST_COMPLETED)
-                status = (await told).status
-                await freed
-            upstream.stream.faults.clear()
+                first, _ = await asyncio.wait({told, leaving}, return_when=asyncio.FIRST_COMPLETED)
             await leaving
 
-    assert told in first
-    assert status == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert first == {told}
+    assert told.result().status == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 async def test_deadline_of_the_call_bounds_the_upstream() -> None:
