@@ -77,7 +77,7 @@ class ChainRead(Struct, frozen=True):
     """When the first page was asked for, nanoseconds of the market's time."""
 
     read_at: float
-    """When the last page came, seconds of the monotonic clock."""
+    """When the first page came, seconds of the monotonic clock: nothing of it is older."""
 
     read_time: int
     """The same moment, nanoseconds of the wall clock."""

@@ -25,7 +25,7 @@ from ..guards.remembered import RememberedReference
 from ..guards.shared import SharedTier
 from ..ingress.context import Context
 from ..ingress.gate import Gate, Policy
-from ..ingress.sparing import SparingNotes
+from ..ingress.sparing import ALL_TOGETHER, SparingNotes
 from ..jobs.market_clock import MarketClock, MarketClockKeeper
 from ..jobs.probe import Probe, clock_inquiry, codes_inquiry, options_inquiry, quote_inquiry
 from ..market.answer import Question
@@ -72,6 +72,9 @@ _LIST_PATIENCE = 0.1
 """Seconds that a symbol without a value waits for the list of assets, if a job has not loaded it yet: the others of its
 batch wait with it."""
 
+_MOST_ALIKE = 20
+"""Refusals of parts of contracts by one rule that are kept as evidence in a minute."""
+
 _BELIEVE = 0.25
 """Seconds for which Redis is believed to hold nothing newer than it just did."""
 
@@ -116,7 +119,8 @@ class Questions:
         self._context = Context(policies.context(settings), clock.span_at, counters.rule_flags)
         self._gate = self._build_gate(policies.gate(settings), stores.errors.note, self._context)
         # The business rules are about stocks: an option may trade once a week, and at half of its last price.
-        self._option_gate = self._build_gate(policies.gate(settings), stores.errors.note, None)
+        notes = SparingNotes(stores.errors.note, clock, ALL_TOGETHER, _MOST_ALIKE)
+        self._option_gate = self._build_gate(policies.gate(settings), notes, None)
         sparing = SparingNotes(stores.errors.note, clock)
         live = policies.live_gate(settings)
         self._live_gate = self._build_gate(live, sparing, self._context)

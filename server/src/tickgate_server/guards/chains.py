@@ -147,6 +147,9 @@ class SharedChains:
         self._kept: Weighed[ChainKey, _Kept] = Weighed(policy.capacity, _weight, self._evicted)
         self._nothing: Newest[tuple[float, Unavailable]] = Newest(_MOST_NOTHING)
         self._flights: Flights[ChainKey, Chain | Unavailable] = Flights(policy.cap, clock.monotonic)
+        self._forgotten = 0
+        """Times that something was to be forgotten: what was asked for before is not to be kept."""
+
         counts.capacity = policy.capacity
 
     async def chain(self, question: ChainQuestion) -> tuple[Chain, Tier] | Unavailable:
@@ -166,6 +169,7 @@ class SharedChains:
 
     def forget(self, feeds: Collection[Feed] | None, underlyings: Collection[str] | None) -> int:
         """Forget chains, None standing for all; return how many."""
+        self._forgotten += 1
         count = 0
         for held in (self._kept, self._nothing):
             keys = [
@@ -192,7 +196,12 @@ class SharedChains:
         if kept is None or now - kept.chain.confirmed_at >= max_age or not self._is_todays(kept):
             return None
         if kept.expires_at is not None and self._clock.market() > kept.expires_at:
-            kept = self._keep(key, kept.sent, kept, await self._expiries.get(deadline))
+            expiries = await self._expiries.get(deadline)
+            # Somebody may have refreshed or forgotten it meanwhile.
+            kept = self._kept.get(key)
+            if kept is None:
+                return None
+            kept = self._keep(key, kept.sent, kept, expiries)
         self._counts.hits += 1
         return kept.chain, Tier.MEMORY
 
@@ -209,7 +218,7 @@ class SharedChains:
 
     async def _refreshed(self, key: ChainKey, deadline: float) -> Chain | Unavailable:
         feed, underlying = key
-        kept = self._kept.get(key)
+        kept, forgotten = self._kept.get(key), self._forgotten
         if kept is None or self._is_to_be_loaded(kept):
             sent = _loaded(await self._pages.read(underlying, feed, None, deadline))
             self._counts.loads += 1
@@ -217,11 +226,11 @@ class SharedChains:
             since = kept.sent.asked_at - _OVERLAP[feed]
             sent = kept.sent.moved(await self._pages.read(underlying, feed, since, deadline))
             self._counts.refreshes += 1
-        expiries = await self._expiries.get(deadline)
-        chain = self._keep(key, sent, kept, expiries).chain
+        chain = self._keep(key, sent, kept, await self._expiries.get(deadline)).chain
+        if forgotten != self._forgotten or not (chain.entries or chain.refused):
+            self._drop(key)
         if chain.entries or chain.refused:
             return chain
-        self._drop(key)
         why = await self._explain(key, expired=chain.expired, deadline=deadline)
         if not why.passing:
             self._nothing.put(key, (self._clock.monotonic(), why))
@@ -260,6 +269,7 @@ class SharedChains:
             confirm_time=sent.confirm_time,
         )
         alive = [moment for moment in moments if moment >= now]
+        self._nothing.pop(key, None)
         kept = self._kept[key] = _Kept(sent, order, chain, min(alive, default=None))
         self._count()
         return kept

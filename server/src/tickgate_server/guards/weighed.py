@@ -46,7 +46,8 @@ class Weighed(MutableMapping[K, T]):
         self.weight -= self._weigh(self._held.pop(key))
 
     def __iter__(self) -> Iterator[K]:
-        return iter(self._held)
+        # Reading an entry moves it.
+        return iter(tuple(self._held))
 
     def __len__(self) -> int:
         return len(self._held)

@@ -35,6 +35,9 @@ _MOST_CONDITIONS: Final = 32
 _LONGEST_TEXT: Final = 256
 """Characters of a message for people, such as why trading was halted; the longest that Alpaca documents has 80."""
 
+_LEGIBLE: Final = 256
+"""Bits of a bad number that is shown as it is."""
+
 _SHOWN: Final = 40
 """Characters of a bad number or code that are shown as evidence."""
 
@@ -126,7 +129,9 @@ def check_count(name: str, count: int | None, event_time: int) -> Refusal | None
     if count is None or 0 <= count <= LARGEST_COUNT:
         return None
     rule = "negative_size" if count < 0 else "size_out_of_range"
-    return Refusal(rule, f"{name} {str(count)[:30]}", event_time)
+    # Python writes out no numbers of thousands of digits, and nobody would read them.
+    shown = str(count)[:30] if count.bit_length() < _LEGIBLE else f"of {count.bit_length()} bits"
+    return Refusal(rule, f"{name} {shown}", event_time)
 
 
 def check_codes(name: str, codes: Sequence[str | None], event_time: int) -> Refusal | None:

@@ -109,11 +109,12 @@ class Chain(Struct, frozen=True):
         entries: Sequence[Entry] = self.entries
         if wanted.contracts != ContractFilter():
             entries = [entry for entry in entries if wanted.contracts.matches(entry.occ)]
+        # Before what has moved: strikes are near or far whether they have or not.
+        if wanted.around is not None and price is not None:
+            entries = around_the_money(entries, wanted.around, price.price)
         if wanted.updated_since is not None:
             since = wanted.updated_since
             entries = [entry for entry in entries if (entry.quote.event_time or 0) > since]
-        if wanted.around is not None and price is not None:
-            entries = around_the_money(entries, wanted.around, price.price)
         without_delta = 0
         if wanted.delta is not None:
             known = [entry for entry in entries if _delta(entry) is not None]

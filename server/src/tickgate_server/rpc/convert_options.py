@@ -64,10 +64,15 @@ class TermsBook(Struct, frozen=True):
         return Terms(value, self.listed.provenance, self.expiries.known_moment(value.occ))
 
     def find(self, symbol: str) -> Terms | Unavailable:
-        """Return the terms of the contract *symbol*, or that it is not listed."""
+        """Return the terms of the contract *symbol*, or why there are none."""
         value = self.listed.get(symbol)
-        if value is not None:
-            return self.terms(value)
+        return self.terms(value) if value is not None else self._unlisted(symbol)
+
+    def why_missing(self, symbol: str) -> Unavailable | None:
+        """Return why there are no terms of the contract *symbol*; None where there are."""
+        return None if self.listed.get(symbol) is not None else self._unlisted(symbol)
+
+    def _unlisted(self, symbol: str) -> Unavailable:
         return self.listed.refused.get(symbol) or Unavailable(
             reason=Reason.NO_DATA, message=f"{symbol}: not in the upstream's list of contracts"
         )
@@ -158,7 +163,7 @@ def add_bars(message: pb.OptionQuote, value: OptionQuote, serve: Serve | None = 
 
 def missing_parts(value: OptionQuote, moment: Moment) -> list[pb.MissingOptionPart]:
     """Return why parts that were sent are unset."""
-    return [_missing(part, why, moment) for part, why in value.missing.items()]
+    return [missing_part(part, why, moment) for part, why in value.missing.items()]
 
 
 def contract(terms: Terms, moment: Moment | None = None) -> pb.OptionContract:
@@ -243,10 +248,11 @@ def _add_terms(message: pb.OptionQuote, terms: Terms | Unavailable | None, momen
         if interest is not None:
             message.open_interest.CopyFrom(interest)
     elif terms is not None:
-        message.missing_parts.append(_missing(OptionPart.CONTRACT, terms, moment))
+        message.missing_parts.append(missing_part(OptionPart.CONTRACT, terms, moment))
 
 
-def _missing(part: OptionPart, why: Unavailable, moment: Moment) -> pb.MissingOptionPart:
+def missing_part(part: OptionPart, why: Unavailable, moment: Moment) -> pb.MissingOptionPart:
+    """Return why *part* is unset, as it is told to one caller."""
     return pb.MissingOptionPart(part=PARTS[part], unavailable=convert.unavailable(why, moment))
 
 

@@ -10,7 +10,7 @@ from tickgate.v1 import option_pb2, option_service_pb2
 
 from ..market.chain import Entry
 from ..market.expiry import market_date
-from ..market.option import OptionContract, OptionQuote
+from ..market.option import OptionContract, OptionPart, OptionQuote
 from . import convert
 from . import convert_options as to
 from .convert import Moment
@@ -36,7 +36,15 @@ Encoded = Iterator[bytes]
 class Kept:
     """What one contract of a chain is made of, encoded."""
 
-    __slots__ = ("_bars", "_basic", "_contract", "_terms", "_today", "_underlying")
+    __slots__ = (
+        "_bars",
+        "_basic",
+        "_contract",
+        "_last_trading",
+        "_terms",
+        "_today",
+        "_underlying",
+    )
 
     def __init__(self) -> None:
         self._basic = b""
@@ -44,6 +52,7 @@ class Kept:
         self._underlying = ""
         self._bars: bytes | None = None
         self._contract: OptionContract | None = None
+        self._last_trading: int | None = None
         self._terms = b""
 
     def basic(self, entry: Entry, underlying: str, today: datetime.date) -> bytes:
@@ -62,8 +71,11 @@ class Kept:
         contract = None if book is None else book.listed.get(value.symbol)
         if book is None or contract is None:
             return self._bars
-        if contract is not self._contract:
-            self._contract, self._terms = contract, _terms(book.terms(contract))
+        terms = book.terms(contract)
+        # That a contract closes late may be learned after its terms were.
+        if contract is not self._contract or terms.last_trading != self._last_trading:
+            self._contract, self._last_trading = contract, terms.last_trading
+            self._terms = _terms(terms)
         return self._bars + self._terms
 
 
@@ -85,9 +97,11 @@ def option_quotes(
         encoded = kept.basic(entry, underlying, today)
         if full:
             encoded += kept.full(held.value, book)
-        if held.value.missing:
+        missing = to.missing_parts(held.value, moment) if held.value.missing else []
+        if full and book is not None and (why := book.why_missing(held.value.symbol)) is not None:
+            missing.append(to.missing_part(OptionPart.CONTRACT, why, moment))
+        if missing:
             # Why a part is missing names the call it is told to, so it cannot be kept.
-            missing = to.missing_parts(held.value, moment)
             encoded += option_pb2.OptionQuote(missing_parts=missing).SerializeToString()
         yield encoded
 

@@ -17,10 +17,11 @@ from tickgate.v1 import option_pb2, option_service_pb2, provenance_pb2
 
 from ..market.answer import Freshness
 from ..market.chain import Around, ChainFilter, DeltaBand
-from ..market.occ import OptionType, is_root, parse_occ
+from ..market.occ import OptionType, is_occ_symbol, is_root, parse_occ
 from ..market.option import ContractFilter, ContractStatus
 from ..market.provenance import OPTION_FEEDS, Feed
 from .convert_options import STATUSES, TYPES
+from .paging import ChainPosition
 from .requests import FEED_OF, Reader, enum_name
 
 MOST_CONTRACTS: Final = 100
@@ -121,6 +122,17 @@ class OptionReader(Reader):
             filter=self._chain_filter(request.filter),
             max_age=self.max_age(request.max_age if request.HasField("max_age") else None),
         )
+
+    def chain_position(self, token: str, wanted: ChainWanted) -> ChainPosition | None:
+        """Read `page_token` of a chain: a contract, and a price that a share can have; None without one."""
+        position = self.page_token(token, wanted, ChainPosition)
+        if position is None:
+            return None
+        price = None if position.price is None else position.price.price
+        priced = price is None or (price.is_finite() and price > 0)
+        if not (is_occ_symbol(position.after) and priced):
+            self.refuse("page_token", "not a page token of this method")
+        return position
 
     def underlying(self, text: str) -> str:
         """Read `underlying_symbol`."""

@@ -172,7 +172,7 @@ class OptionServicer:
         reader = OptionReader()
         wanted = reader.chain(request, self._option_feed)
         size = reader.page_size(request.page_size)
-        position = reader.page_token(request.page_token, wanted, ChainPosition)
+        position = reader.chain_position(request.page_token, wanted)
         reader.done()
         found = await self._find(wanted, call, position.price if position is not None else None)
         moment = self._moment(call.request_id)

@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from ...errors import UpstreamRejected, UpstreamUnreadable
+from ...ingress import rules
 from ...ingress.gate import Gate
 from ...ingress.options import OptionGate
 from ...ingress.records import RawOption, Receipt
@@ -93,7 +94,7 @@ class AlpacaChains:
         """Return all contracts of *underlying*, or those whose quote or trade has moved *since* (nanoseconds)."""
         quotes: dict[str, Held[OptionQuote]] = {}
         refused: set[str] = set()
-        effort, asked_at = Effort(), self._clock.market()
+        effort, asked_at, first = Effort(), self._clock.market(), None
         params = self._params(feed, since, asked_at)
         while True:
             reply = await self._requests.send(
@@ -108,10 +109,11 @@ class AlpacaChains:
             )
             with noted(self._gate, "option chain", reply):
                 records, token = parse_options.page(reply.body)
+            first = first or reply
             receipt = Receipt(self._source, feed, reply.receive_time, reply.request_id)
             await self._take(records, receipt, reply.received_at, quotes, refused)
             if token is None:
-                return ChainRead(quotes, refused, asked_at, reply.received_at, reply.receive_time)
+                return ChainRead(quotes, refused, asked_at, first.received_at, first.receive_time)
             params = params | {"page_token": token}
 
     async def peek(self, underlying: str, feed: Feed, deadline: float) -> None:
@@ -180,11 +182,12 @@ class AlpacaContracts:
             with noted(self._gate, "option contracts", reply):
                 # Nine thousand entries take a tenth of a second, in which no call would be answered.
                 entries, token = await asyncio.to_thread(parse_options.contracts_page, reply.body)
+            nameless = [entry for entry in entries if isinstance(entry, Refusal)]
+            self._gate.refuse_answer(nameless, "option contracts", reply.request_id)
+            unreadable += len(nameless)
             for some in _slices(entries):
                 for entry in some:
                     if isinstance(entry, Refusal):
-                        self._gate.refuse_answer([entry], "option contracts", reply.request_id)
-                        unreadable += 1
                         continue
                     terms = self._options.contract(entry, reply.request_id)
                     if isinstance(terms, Unavailable):
@@ -208,6 +211,9 @@ class AlpacaContracts:
             entry = parse_options.contract(reply.body)
             if isinstance(entry, Refusal):
                 raise UpstreamUnreadable(entry, "option contract")
+            stranger = rules.check_symbol(entry.symbol, symbol)
+            if stranger is not None:
+                raise UpstreamUnreadable(stranger, "option contract")
         return self._options.contract(entry, reply.request_id)
 
     async def peek(self, underlying: str, deadline: float) -> None:

@@ -289,7 +289,7 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes, subject: str) -> T:
 
 
 def read_record(
-    decoder: msgspec.json.Decoder[Any], record: msgspec.Raw, build: Callable[[Any], T]
+    decoder: msgspec.json.Decoder[Any], record: msgspec.Raw, build: Callable[[Any], T | None]
 ) -> T | Refusal | None:
     """Return what *build* makes of *record*, why it cannot be read, or None when it is null or empty."""
     if is_null(record) or bytes(record) == b"{}":

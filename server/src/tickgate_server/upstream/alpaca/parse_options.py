@@ -7,6 +7,7 @@ sends are asked for leniently all the same: what is not there is unset, and cost
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, TypeVar
@@ -17,11 +18,14 @@ from ...ingress.records import UNDATED, RawContract, RawOption, RawOptionBar, Ra
 from ...market.occ import OptionType
 from ...market.option import ContractStatus, Deliverable, Greeks, OptionStyle
 from ...market.unavailable import Refusal
-from .parse import SHOWN, decode, instant_of, price_of, read_record
+from .parse import SHOWN, Unfit, decode, instant_of, price_of, read_record, shown
 
 T = TypeVar("T")
 
 _NOTHING: Final = msgspec.Raw()
+_MOST_DIGITS: Final = 10_000
+"""Digits of a whole number beyond which it is none. Whether it can be what it says is for the rules."""
+
 _EMPTY: Final = Decimal(0)
 """How Alpaca writes the price of a side without an order."""
 
@@ -66,6 +70,14 @@ class _Bar(msgspec.Struct):
     vw: msgspec.Raw = _NOTHING
 
 
+class _Greeks(msgspec.Struct):
+    delta: msgspec.Raw = _NOTHING
+    gamma: msgspec.Raw = _NOTHING
+    theta: msgspec.Raw = _NOTHING
+    vega: msgspec.Raw = _NOTHING
+    rho: msgspec.Raw = _NOTHING
+
+
 class _Page(msgspec.Struct):
     snapshots: dict[str, msgspec.Raw] | None
     next_page_token: str | None = None
@@ -76,6 +88,8 @@ class _ContractsPage(msgspec.Struct):
     next_page_token: str | None = None
 
 
+_NO_GREEKS: Final = Greeks()
+
 _as_page = msgspec.json.Decoder(_Page)
 _as_contracts = msgspec.json.Decoder(_ContractsPage)
 _as_contract = msgspec.json.Decoder(dict[str, Any])
@@ -83,8 +97,8 @@ _as_snapshot = msgspec.json.Decoder(_Snapshot)
 _as_quote = msgspec.json.Decoder(_Quote)
 _as_trade = msgspec.json.Decoder(_Trade)
 _as_bar = msgspec.json.Decoder(_Bar)
-_as_greeks = msgspec.json.Decoder(Greeks)
-_as_number = msgspec.json.Decoder(float)
+_as_greeks = msgspec.json.Decoder(_Greeks)
+_as_number = msgspec.json.Decoder(msgspec.Raw)
 
 
 def page(body: bytes) -> tuple[dict[str, msgspec.Raw], str | None]:
@@ -127,8 +141,8 @@ def _option(symbol: str, seen: _Snapshot) -> RawOption:
         symbol=symbol,
         quote=_part(seen.quote, _as_quote, lambda sent: _raw_quote(symbol, sent)),
         latest_trade=_part(seen.trade, _as_trade, lambda sent: _raw_trade(symbol, sent)),
-        greeks=_part(seen.greeks, _as_greeks, _same),
-        implied_volatility=_part(seen.volatility, _as_number, _same),
+        greeks=_part(seen.greeks, _as_greeks, _raw_greeks),
+        implied_volatility=_part(seen.volatility, _as_number, _volatility),
         minute_bar=_part(seen.minute_bar, _as_bar, _raw_bar),
         daily_bar=_part(seen.daily_bar, _as_bar, _raw_bar),
         previous_daily_bar=_part(seen.previous_daily_bar, _as_bar, _raw_bar),
@@ -136,13 +150,35 @@ def _option(symbol: str, seen: _Snapshot) -> RawOption:
 
 
 def _part(
-    sent: msgspec.Raw, decoder: msgspec.json.Decoder[Any], build: Callable[[Any], T]
+    sent: msgspec.Raw, decoder: msgspec.json.Decoder[Any], build: Callable[[Any], T | None]
 ) -> T | Refusal | None:
     return read_record(decoder, sent, build) if bytes(sent) else None
 
 
-def _same(sent: T) -> T:
-    return sent
+def _raw_greeks(sent: _Greeks) -> Greeks | None:
+    greeks = Greeks(
+        delta=_double("delta", sent.delta),
+        gamma=_double("gamma", sent.gamma),
+        theta=_double("theta", sent.theta),
+        vega=_double("vega", sent.vega),
+        rho=_double("rho", sent.rho),
+    )
+    return None if greeks == _NO_GREEKS else greeks
+
+
+def _volatility(sent: msgspec.Raw) -> float | None:
+    return _double("impliedVolatility", sent)
+
+
+def _double(name: str, sent: msgspec.Raw) -> float | None:
+    """Return the double that a text stands for, the sign of zero included."""
+    text = bytes(sent)
+    if text in (b"", b"null"):
+        return None
+    # JSON has been checked by now: what starts like a number is one.
+    if text[:1] not in b"-0123456789" or not math.isfinite(number := float(text)):
+        raise Unfit(Refusal("wrong_type", f"field {name!r} is {shown(text)}"))
+    return number
 
 
 def _raw_quote(symbol: str, sent: _Quote) -> RawQuote:
@@ -270,7 +306,10 @@ class _Fields:
 
     def count(self, key: str) -> int | None:
         number = self.number(key)
-        return int(number) if number is not None and number == number.to_integral_value() else None
+        # Few digits can stand for millions, which are not written out.
+        if number is None or number.adjusted() > _MOST_DIGITS:
+            return None
+        return int(number) if number == number.to_integral_value() else None
 
     def date(self, key: str) -> datetime.date | None:
         try:
