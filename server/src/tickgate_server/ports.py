@@ -87,9 +87,21 @@ class ChainPages(Protocol):
     """Reads option chains page by page."""
 
     async def read(
-        self, underlying: str, feed: Feed, since: int | None, deadline: float
+        self,
+        underlying: str,
+        feed: Feed,
+        since: int | None,
+        deadline: float,
+        wanted_until: float | None = None,
     ) -> ChainRead:
         """Return all contracts of *underlying*, or those whose quote or trade has moved *since* (nanoseconds).
+
+        Args:
+            underlying: whose chain.
+            feed: on which feed.
+            since: None reads the whole chain.
+            deadline: when it is of no more use, seconds of the monotonic clock.
+            wanted_until: when the last who waits for it has gone, as far as is known; None is *deadline*.
 
         Raises:
             UpstreamFailure: a page could not be had.

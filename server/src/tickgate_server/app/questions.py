@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -71,6 +71,10 @@ V = TypeVar("V", Quote, Trade, Snapshot, OptionQuote)
 _LIST_PATIENCE = 0.1
 """Seconds that a symbol without a value waits for the list of assets, if a job has not loaded it yet: the others of its
 batch wait with it."""
+
+_CONTRACTS_PATIENCE = 1.5
+"""Seconds that a contract without a value waits for the word whether it is listed: the others of its batch wait with
+it."""
 
 _MOST_ALIKE = 20
 """Refusals of parts of contracts by one rule that are kept as evidence in a minute."""
@@ -209,6 +213,7 @@ class Questions:
             AlpacaContracts(wire.requests, wire.sources[Upstream.TRADING], gate),
             clock,
             ttl=settings.options.keep_contracts,
+            keep_single=settings.memory.keep_unknown,
             retry_after=settings.reference.retry_after,
             cap=settings.options.patience,
             capacity=settings.options.contracts,
@@ -288,8 +293,14 @@ class Questions:
     def _asking_options(self, requests: Requests) -> AlpacaLatest[OptionQuote]:
         source = self._wire.sources[Upstream.DATA]
         return AlpacaLatest(
-            requests, source, options_endpoint(self._option_gate), self.contracts.listed
+            requests, source, options_endpoint(self._option_gate), self._listed_contracts
         )
+
+    async def _listed_contracts(
+        self, symbols: Sequence[str], deadline: float
+    ) -> Container[str] | None:
+        patience = self._clock.monotonic() + _CONTRACTS_PATIENCE
+        return await self.contracts.listed(symbols, min(deadline, patience))
 
     async def _listed(self, _symbols: Sequence[str], deadline: float) -> AssetList | None:
         return await self.assets(deadline)

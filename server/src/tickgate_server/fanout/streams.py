@@ -368,8 +368,10 @@ class Follower:
         feed = hub.book.feed
         misfit = _misfit_on_options if feed in OPTION_FEEDS else self._misfit
         rejected = {symbol: why for symbol in symbols if (why := misfit(symbol)) is not None}
-        fit = [one for one in symbols if one not in rejected]
-        rejected |= await self._streams.unknown(feed, fit)
+        # Who asks again for what he follows wants its snapshot; it is followed on, whatever has become of it.
+        new = [one for one in symbols if one not in rejected and one not in _symbols(box)]
+        if new:
+            rejected |= await self._streams.unknown(feed, new)
         if self._gone:
             return []
         rejected |= self._beyond_limit(box, [one for one in symbols if one not in rejected])

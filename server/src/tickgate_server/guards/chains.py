@@ -219,12 +219,14 @@ class SharedChains:
     async def _refreshed(self, key: ChainKey, deadline: float) -> Chain | Unavailable:
         feed, underlying = key
         kept, forgotten = self._kept.get(key), self._forgotten
+        wanted_until = self._flights.wanted_until(key)
         if kept is None or self._is_to_be_loaded(kept):
-            sent = _loaded(await self._pages.read(underlying, feed, None, deadline))
+            sent = _loaded(await self._pages.read(underlying, feed, None, deadline, wanted_until))
             self._counts.loads += 1
         else:
             since = kept.sent.asked_at - _OVERLAP[feed]
-            sent = kept.sent.moved(await self._pages.read(underlying, feed, since, deadline))
+            read = await self._pages.read(underlying, feed, since, deadline, wanted_until)
+            sent = kept.sent.moved(read)
             self._counts.refreshes += 1
         chain = self._keep(key, sent, kept, await self._expiries.get(deadline)).chain
         if forgotten != self._forgotten or not (chain.entries or chain.refused):

@@ -12,6 +12,9 @@ from ..ports import Clock, ContractSource
 from .remembered import Shelf
 from .weighed import Weighed
 
+_MOST_SINGLE = 10_000
+"""Single contracts of which it is remembered whether they exist."""
+
 _MOST_ROOTS = 8
 """Lists that one batch may cost to tell unknown contracts from quiet ones."""
 
@@ -28,15 +31,30 @@ class RememberedContracts:
         clock: Clock,
         *,
         ttl: float,
+        keep_single: float,
         retry_after: float,
         cap: float,
         capacity: int,
     ) -> None:
-        """Wrap *source*; times in seconds as in `Shelf`, and *capacity* contracts are kept at most."""
+        """Wrap *source*.
+
+        Args:
+            source: is asked.
+            clock: measures.
+            ttl: seconds that a list is kept.
+            keep_single: seconds that it is remembered what became of a single contract.
+            retry_after: seconds of pause after a failure.
+            cap: seconds that one reading may take.
+            capacity: contracts that are kept at most.
+        """
         self._source = source
         self._clock = clock
         self._lists: Shelf[ContractScope, ContractList | Unavailable] = Shelf(
             ttl, retry_after, cap, clock, Weighed(capacity, _weight)
+        )
+
+        self._single: Shelf[str, OptionContract | Unavailable | None] = Shelf(
+            keep_single, retry_after, cap, clock, Weighed(_MOST_SINGLE, lambda _: 1)
         )
 
     async def contracts(self, scope: ContractScope, deadline: float) -> ContractList | Unavailable:
@@ -49,7 +67,11 @@ class RememberedContracts:
 
     async def contract(self, symbol: str, deadline: float) -> OptionContract | Unavailable | None:
         """Return the contract *symbol*, why its terms cannot be told, or None when there is none."""
-        return await self._source.contract(symbol, deadline)
+
+        async def load(cap: float) -> OptionContract | Unavailable | None:
+            return await self._source.contract(symbol, cap)
+
+        return await self._single.get(symbol, load, deadline)
 
     async def listed(self, symbols: Sequence[str], deadline: float) -> Collection[str] | None:
         """Return those of *symbols* that the upstream lists, or None where that cannot be had.
@@ -58,7 +80,7 @@ class RememberedContracts:
         """
         try:
             if len(symbols) == 1:
-                found = await self._source.contract(symbols[0], deadline)
+                found = await self.contract(symbols[0], deadline)
                 return frozenset(symbols if found is not None else ())
             return await self._look_up(symbols, deadline)
         except UpstreamFailure:

@@ -76,14 +76,19 @@ class OptionGate:
         refused = [why for why in missing.values() if why.refusal is not None]
         return next(iter((*refused, *missing.values())), None)
 
-    def contract(self, raw: RawContract, request_id: str) -> OptionContract | Unavailable:
+    def contract(
+        self, raw: RawContract, request_id: str, underlying: str = ""
+    ) -> OptionContract | Unavailable:
         """Return the terms of a contract, or why they are none. What the symbol says they must not deny.
 
         Args:
             raw: what was sent.
             request_id: the upstream's id of the answer.
+            underlying: whose contracts were asked for; empty when the question did not say.
         """
-        refusal = rules.check_occ_symbol(raw.symbol) or _check_terms(raw, parse_occ(raw.symbol))
+        refusal = rules.check_occ_symbol(raw.symbol) or _check_terms(
+            raw, parse_occ(raw.symbol), underlying
+        )
         if refusal is not None:
             return self._gate.refuse_terms(refusal, raw.symbol[:_SHOWN], request_id)
         occ = parse_occ(raw.symbol)
@@ -163,7 +168,7 @@ class OptionGate:
         )
 
 
-def _check_terms(raw: RawContract, occ: Occ) -> Refusal | None:
+def _check_terms(raw: RawContract, occ: Occ, underlying: str) -> Refusal | None:
     said = {
         "expiration_date": (raw.expiry, occ.expiry),
         "strike_price": (raw.strike, occ.strike),
@@ -173,6 +178,9 @@ def _check_terms(raw: RawContract, occ: Occ) -> Refusal | None:
     for name, (seen, symbol) in said.items():
         if seen is not None and (refusal := rules.check_terms(name, seen, symbol)):
             return refusal
+    if underlying and raw.underlying and raw.underlying != underlying:
+        evidence = f"underlying_symbol {raw.underlying[:_SHOWN]}, asked {underlying}"
+        return Refusal("contract_mismatch", evidence)
     for name, price in (("close price", raw.close_price), ("multiplier", raw.multiplier)):
         if price is not None and (refusal := rules.check_price(name, price, UNDATED)):
             return refusal

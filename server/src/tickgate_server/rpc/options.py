@@ -41,6 +41,9 @@ from .paging import ChainPosition, ContractPosition, encode_token
 
 _A_YEAR: Final = timedelta(days=366)
 
+_TERMS_SHARE: Final = 0.5
+"""Share of a caller's time that terms may take."""
+
 _CHUNK: Final = 500
 """Contracts of one chunk at most."""
 
@@ -136,10 +139,11 @@ class OptionServicer:
         )
         reader.done()
         question = Question(symbols, feed, call.deadline, freshness)
-        roots = _roots(symbols) if view == option_pb2.OPTION_VIEW_FULL else ()
+        full = view == option_pb2.OPTION_VIEW_FULL
+        roots = await self._roots(symbols, call.deadline) if full else ()
         answers, books = await asyncio.gather(
             self._sources.quotes.latest(question),
-            self._books([self._active(root=root) for root in roots], call.deadline),
+            self._books([self._active(root=root) for root in roots], call),
         )
         settle(call, symbols, feed, answers, strict=request.strict)
         book_of = dict(zip(roots, books, strict=True))
@@ -149,10 +153,19 @@ class OptionServicer:
             for symbol in symbols
         ]
 
+    async def _roots(self, symbols: Sequence[str], deadline: float) -> tuple[str, ...]:
+        """Return the roots of those of *symbols* that still trade: of the others no terms are told."""
+        expiries, now = await self._sources.expiries(deadline), self._moment("").market
+        alive = [occ for occ in map(parse_occ, symbols) if not expiries.has_expired(occ, now)]
+        return tuple(sorted({occ.root for occ in alive}))
+
     async def _books(
-        self, scopes: Sequence[ContractScope], deadline: float
+        self, scopes: Sequence[ContractScope], call: Call
     ) -> list[TermsBook | Unavailable]:
-        return await asyncio.gather(*(self._book(scope, deadline) for scope in scopes))
+        # Terms come beside values, which are not to be late because a list is.
+        now = self._moment("").monotonic
+        patience = now + _TERMS_SHARE * max(0.0, call.deadline - now)
+        return await asyncio.gather(*(self._book(scope, patience) for scope in scopes))
 
     async def _book(self, scope: ContractScope, deadline: float) -> TermsBook | Unavailable:
         try:
@@ -232,7 +245,7 @@ class OptionServicer:
         answer, priced, books = await asyncio.gather(
             self._sources.chains.chain(question),
             self._price(wanted, price, call.deadline),
-            self._books(scopes, call.deadline),
+            self._books(scopes, call),
         )
         if isinstance(answer, Unavailable):
             return answer
@@ -329,10 +342,6 @@ class OptionServicer:
 
     def _today(self) -> date:
         return market_date(self._moment("").market)
-
-
-def _roots(symbols: Sequence[str]) -> tuple[str, ...]:
-    return tuple(sorted({parse_occ(symbol).root for symbol in symbols}))
 
 
 def _result(

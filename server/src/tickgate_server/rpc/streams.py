@@ -49,6 +49,10 @@ _SERVE_TIME: Final = tag(pb.SubscribeResponse, "serve_time")
 _UPDATES: Final = tag(pb.SubscribeResponse, "updates")
 
 
+_MOST_WORDS: Final = 100
+"""Requests of a follower that wait for those before them; beyond that he is not heard for a while."""
+
+
 class StreamDefaults(Struct, frozen=True):
     """What a subscription gets that does not say."""
 
@@ -115,28 +119,48 @@ class StreamServicer:
     # ---------------------------------------------------------------------------- what he says
 
     async def _heed(self, requests: AsyncIterator[bytes], follower: Follower) -> None:
+        words: asyncio.Queue[pb.SubscribeRequest] = asyncio.Queue(_MOST_WORDS)
+        doing = asyncio.create_task(self._do_each(words, follower))
+        doing.add_done_callback(lambda _: follower.mailbox.end())
         try:
             async for body in requests:
-                await self._heed_one(body, follower)
+                await self._hear(body, words, follower)
+            await words.join()
         finally:
             # Who says nothing any more acknowledges nothing any more.
-            follower.mailbox.end()
+            doing.cancel()
+            with suppress(asyncio.CancelledError):
+                await doing
 
-    async def _heed_one(self, body: bytes, follower: Follower) -> None:
-        named = ""
+    async def _hear(
+        self, body: bytes, words: asyncio.Queue[pb.SubscribeRequest], follower: Follower
+    ) -> None:
         try:
             request = _decoded(body)
-            named = _subscription_of(request)
-            await self._do(request, named, follower)
+            if request.HasField("ack"):
+                # At once: to follow may take a question to the upstream, and all that he follows already would wait.
+                follower.mailbox.ack(request.ack.delivery_sequence)
+                return
         except InvalidRequest as error:
-            # The answer may wait to be read, and a request can break ten thousand rules.
-            follower.mailbox.refuse(named, status.in_short(error))
+            follower.mailbox.refuse("", status.in_short(error))
+            return
+        await words.put(request)
+
+    async def _do_each(self, words: asyncio.Queue[pb.SubscribeRequest], follower: Follower) -> None:
+        while True:
+            request = await words.get()
+            named = _subscription_of(request)
+            try:
+                await self._do(request, named, follower)
+            except InvalidRequest as error:
+                # The answer may wait to be read, and a request can break ten thousand rules.
+                follower.mailbox.refuse(named, status.in_short(error))
+            finally:
+                words.task_done()
 
     async def _do(self, request: pb.SubscribeRequest, named: str, follower: Follower) -> None:
         word = request.WhichOneof("request")
         match word:
-            case "ack":
-                follower.mailbox.ack(request.ack.delivery_sequence)
             case "subscribe":
                 await follower.subscribe(self._order(request.subscribe, word, watches=False))
             case "add":

@@ -89,7 +89,12 @@ class AlpacaChains:
         self._clock = clock
 
     async def read(
-        self, underlying: str, feed: Feed, since: int | None, deadline: float
+        self,
+        underlying: str,
+        feed: Feed,
+        since: int | None,
+        deadline: float,
+        wanted_until: float | None = None,
     ) -> ChainRead:
         """Return all contracts of *underlying*, or those whose quote or trade has moved *since* (nanoseconds)."""
         quotes: dict[str, Held[OptionQuote]] = {}
@@ -105,10 +110,12 @@ class AlpacaChains:
                     params=params,
                     deadline=deadline,
                     effort=effort,
+                    wanted_until=wanted_until,
                 )
             )
             with noted(self._gate, "option chain", reply):
                 records, token = parse_options.page(reply.body)
+                _check_token(token, params)
             first = first or reply
             receipt = Receipt(self._source, feed, reply.receive_time, reply.request_id)
             await self._take(records, receipt, reply.received_at, quotes, refused)
@@ -182,6 +189,7 @@ class AlpacaContracts:
             with noted(self._gate, "option contracts", reply):
                 # Nine thousand entries take a tenth of a second, in which no call would be answered.
                 entries, token = await asyncio.to_thread(parse_options.contracts_page, reply.body)
+                _check_token(token, params)
             nameless = [entry for entry in entries if isinstance(entry, Refusal)]
             self._gate.refuse_answer(nameless, "option contracts", reply.request_id)
             unreadable += len(nameless)
@@ -189,7 +197,7 @@ class AlpacaContracts:
                 for entry in some:
                     if isinstance(entry, Refusal):
                         continue
-                    terms = self._options.contract(entry, reply.request_id)
+                    terms = self._options.contract(entry, reply.request_id, scope.underlying)
                     if isinstance(terms, Unavailable):
                         refused[entry.symbol] = terms
                     else:
@@ -265,6 +273,16 @@ def _scope_params(scope: ContractScope) -> dict[str, str]:
     if scope.deliverables:
         params["show_deliverables"] = "true"
     return params
+
+
+def _check_token(token: str | None, params: Mapping[str, str]) -> None:
+    """Let no page lead to itself: the walk would not end before it had spent everybody's budget.
+
+    Raises:
+        UpstreamUnreadable: *token*, of the page that *params* asked for, is the one that led there.
+    """
+    if token is not None and token == params.get("page_token"):
+        raise UpstreamUnreadable(Refusal("repeated_page", f"token {token[:SHOWN]!r}"), "paging")
 
 
 def _slices(items: Iterable[T]) -> Iterator[list[T]]:

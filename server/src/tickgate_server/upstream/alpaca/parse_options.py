@@ -23,6 +23,9 @@ from .parse import SHOWN, Unfit, decode, instant_of, price_of, read_record, show
 T = TypeVar("T")
 
 _NOTHING: Final = msgspec.Raw()
+_MOST_PLACES: Final = 20
+"""Digits before and behind the point of a number of a contract's terms, beyond which it is none."""
+
 _MOST_DIGITS: Final = 10_000
 """Digits of a whole number beyond which it is none. Whether it can be what it says is for the rules."""
 
@@ -298,18 +301,26 @@ class _Fields:
         return value if isinstance(value, bool) else None
 
     def number(self, key: str) -> Decimal | None:
+        number = self._decimal(key)
+        # A few digits can stand for millions, which nobody wants to be told.
+        if number is None or (number and not -_MOST_PLACES <= number.adjusted() <= _MOST_PLACES):
+            return None
+        exponent = number.as_tuple().exponent
+        # It is a letter for NaN and infinities, which are none by now.
+        return number if isinstance(exponent, int) and exponent >= -_MOST_PLACES else None
+
+    def count(self, key: str) -> int | None:
+        number = self._decimal(key)
+        if number is None or number.adjusted() > _MOST_DIGITS:
+            return None
+        return int(number) if number == number.to_integral_value() else None
+
+    def _decimal(self, key: str) -> Decimal | None:
         try:
             number = Decimal(self.text(key))
         except InvalidOperation:
             return None
         return number if number.is_finite() else None
-
-    def count(self, key: str) -> int | None:
-        number = self.number(key)
-        # Few digits can stand for millions, which are not written out.
-        if number is None or number.adjusted() > _MOST_DIGITS:
-            return None
-        return int(number) if number == number.to_integral_value() else None
 
     def date(self, key: str) -> datetime.date | None:
         try:
