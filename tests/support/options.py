@@ -261,6 +261,9 @@ class FakePages:
         self.failure: UpstreamFailure | None = None
         self.asked: list[tuple[str, Feed, int | None]] = []
         self.deadlines: list[float] = []
+        self.wanted: list[float | None] = []
+        """Until when each reading was wanted, as far as was known."""
+
         self.open = asyncio.Event()
         """Answers wait until it is set, as it is from the start."""
 
@@ -271,11 +274,17 @@ class FakePages:
         self.chains.setdefault(underlying, {}).update({value.symbol: value for value in values})
 
     async def read(
-        self, underlying: str, feed: Feed, since: int | None, deadline: float
+        self,
+        underlying: str,
+        feed: Feed,
+        since: int | None,
+        deadline: float,
+        wanted_until: float | None = None,
     ) -> ChainRead:
         """Send a chain, or what has moved in it."""
         self.asked.append((underlying, feed, since))
         self.deadlines.append(deadline)
+        self.wanted.append(wanted_until)
         asked_at = self._clock.market()
         await self.open.wait()
         if self.failure is not None:

@@ -183,6 +183,27 @@ async def test_contracts_of_a_chain_are_judged_one_by_one() -> None:
     assert {entry.request_id for entry in setup.desk.noted} == {"up-1"}
 
 
+async def test_every_page_tells_until_when_it_is_wanted() -> None:
+    """All requests of a reading say when the last who waits for it has gone, as far as that is known."""
+    setup = Setup(page({CALL: QUOTE}, "MQ=="), page({}), page({}))
+    await setup.chains.read("AAPL", Feed.OPRA, None, 1030.0, 1007.5)
+    await setup.read()
+    assert [sent.wanted_until for sent in setup.requests.sent] == [1007.5, 1007.5, None]
+
+
+async def test_pages_that_lead_to_themselves() -> None:
+    """A page whose token is the one that led to it is refused, before it spends everybody's budget."""
+    setup = Setup(*[page({CALL: QUOTE}, "MQ==")] * 3)
+    with pytest.raises(UpstreamUnreadable, match="repeated_page"):
+        await setup.read()
+    assert len(setup.requests.sent) == 2
+    assert setup.desk.refused == {"repeated_page": 1}
+    lists = Setup(*[contracts_page([CALL], "MQ==")] * 3)
+    with pytest.raises(UpstreamUnreadable, match="repeated_page"):
+        await lists.listing(SCOPE)
+    assert len(lists.requests.sent) == 2
+
+
 async def test_an_empty_chain_is_no_failure() -> None:
     """An underlying of which nothing is sent has an empty chain; why that is so is another question."""
     found = await Setup(b'{"snapshots":null,"next_page_token":null}').read()
@@ -298,6 +319,20 @@ async def test_entries_are_judged_one_by_one() -> None:
         "malformed_symbol": 1,
     }
     assert [entry.request_id for entry in setup.desk.noted] == ["up-1"] * 4 + ["up-2"]
+
+
+async def test_contracts_of_another_underlying_are_refused() -> None:
+    """A contract that names another underlying than was asked for is left out, and one that names none is taken."""
+    stranger = {"symbol": PUT, "underlying_symbol": "AAP" + "X" * 100}
+    mine = {"symbol": CALL, "underlying_symbol": "AAPL"}
+    setup = Setup(contracts_page([stranger, mine, symbol_of("260")]))
+    found = await setup.listing(SCOPE)
+    assert (len(found), found.refusals) == (2, 1)
+    assert setup.desk.refused == {"contract_mismatch": 1}
+    assert len(setup.desk.noted[0].message) < 200
+    by_root = Setup(contracts_page([stranger, mine]))
+    scope = ContractScope(date(2026, 10, 1), date(2036, 10, 8), root="AAPL")
+    assert len(await by_root.listing(scope)) == 2, "a root is not asked for by its underlying"
 
 
 async def test_a_number_beyond_all_reason_costs_its_entry() -> None:

@@ -50,6 +50,9 @@ NUMBERS = st.from_regex(
 )
 """Numbers as JSON may write them."""
 
+PLAIN_NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,11})(\.[0-9]{1,20})?", fullmatch=True)
+"""Numbers as the trading API writes them into texts."""
+
 
 def obj(fields: Fields) -> str:
     """An object of some fields."""
@@ -613,7 +616,28 @@ def test_a_number_that_is_none_is_unset(key: str, text: str) -> None:
     assert entry(**{key: text}) == replace(READ, **{UNSET[key][0]: None})
 
 
-@given(NUMBERS)
+@pytest.mark.parametrize("key", NUMBER_KEYS)
+@pytest.mark.parametrize(
+    ("text", "there"),
+    [
+        ("1e20", True),
+        ("1e21", False),
+        ("-1e21", False),
+        ("1e999999999999", False),
+        ("0." + "0" * 19 + "1", True),
+        ("0." + "0" * 20 + "1", False),
+        ("1." + "0" * 21, False),
+        ("0", True),
+        ("0e999999999", True),
+    ],
+)
+def test_a_number_has_room_for_its_digits(key: str, text: str, there: bool) -> None:
+    """A number has twenty places on each side of the point, and beyond that it is as if it had not been sent."""
+    found = getattr(entry(**{key: text}), UNSET[key][0])
+    assert found == (Decimal(text) if there else None)
+
+
+@given(PLAIN_NUMBERS)
 def test_a_number_of_a_contract_keeps_its_digits(text: str) -> None:
     """Strike, multiplier, size and close price are the decimals whose texts were sent."""
     found = entry(**dict.fromkeys(NUMBER_KEYS, text))

@@ -15,7 +15,7 @@ from tickgate_server.market.unavailable import Reason, Unavailable
 from ...support.fakes import HandClock, settle, unavailable
 from ...support.options import CALL, FakeListings, contract, symbol_of
 
-TTL, PAUSE, CAP = 3600.0, 5.0, 30.0
+TTL, KEEP_SINGLE, PAUSE, CAP = 3600.0, 60.0, 5.0, 30.0
 DOWN = UpstreamBroken("answered 500")
 START, END = date(2026, 10, 1), date(2036, 10, 8)
 SCOPE = ContractScope(START, END, underlying="AAPL")
@@ -33,7 +33,13 @@ class Setup:
         )
         self.source.underlyings.add("IBM")
         self.contracts = RememberedContracts(
-            self.source, self.clock, ttl=TTL, retry_after=PAUSE, cap=CAP, capacity=capacity
+            self.source,
+            self.clock,
+            ttl=TTL,
+            keep_single=KEEP_SINGLE,
+            retry_after=PAUSE,
+            cap=CAP,
+            capacity=capacity,
         )
 
     async def count(self, scope: ContractScope = SCOPE) -> int:
@@ -164,6 +170,29 @@ async def test_one_contract_is_asked_for_by_its_name() -> None:
     assert await setup.listed(symbol_of("999")) == set()
     assert setup.source.asked == [CALL, symbol_of("999")]
     assert await setup.contracts.contract(CALL, 1010) == contract(CALL)
+
+
+async def test_what_became_of_one_contract_is_remembered() -> None:
+    """Whether a single contract exists is asked once for a while, and once for all who ask at the same time."""
+    setup = Setup()
+    gone = symbol_of("999")
+    for symbol, there in ((CALL, {CALL}), (gone, set[str]())):
+        assert await asyncio.gather(*(setup.listed(symbol) for _ in range(5))) == [there] * 5
+    setup.clock.advance(KEEP_SINGLE - 0.001)
+    await setup.listed(gone)
+    assert setup.source.asked == [CALL, gone]
+    setup.source.contracts_held.append(contract(gone))
+    setup.clock.advance(0.001)
+    assert await setup.listed(gone) == {gone}
+
+
+async def test_what_became_of_one_contract_is_forgotten_with_the_lists() -> None:
+    """Operators who forget everything have single contracts asked for anew as well."""
+    setup = Setup()
+    await setup.listed(symbol_of("999"))
+    setup.contracts.forget(None)
+    await setup.listed(symbol_of("999"))
+    assert len(setup.source.asked) == 2
 
 
 async def test_several_contracts_are_looked_up_in_the_lists_of_their_roots() -> None:

@@ -56,6 +56,7 @@ from ...support.options import (
     PUT,
     TODAY,
     YESTERDAY,
+    FakeListings,
     bare_contract,
     calendar_of,
     chain_of,
@@ -1188,6 +1189,41 @@ async def test_terms_of_several_roots() -> None:
     scopes = {(scope.root, scope.underlying) for scope in desk.parts.contracts.asked}
     assert scopes == {("AAPL", ""), ("IBM", "")}
     assert len(desk.parts.contracts.asked) == 2
+
+
+async def test_nobody_asks_for_terms_of_what_has_expired() -> None:
+    """In the full view lists are asked of the roots that still trade alone."""
+    desk = Desk()
+    gone, alive = symbol_of(expiry="260930"), symbol_of(root="IBM")
+    desk.parts.options.values = {alive: quoted(alive)}
+    desk.parts.options.reasons[gone] = unavailable(Reason.CONTRACT_EXPIRED)
+    await desk.quotes(gone, alive, view=FULL)
+    assert [scope.root for scope in desk.parts.contracts.asked] == ["IBM"]
+
+
+async def test_the_full_view_is_full_whatever_becomes_of_terms() -> None:
+    """A value that is told although its contract was taken for expired has all its parts, and says that terms miss."""
+    desk = Desk()
+    gone = symbol_of(expiry="260930")
+    desk.parts.options.values = {gone: whole_option(gone)}
+    (one,) = await desk.quotes(gone, view=FULL)
+    assert one.option_quote.HasField("daily_bar")
+    assert [miss.part for miss in one.option_quote.missing_parts] == [
+        option_pb2.OPTION_PART_CONTRACT
+    ]
+
+
+async def test_terms_may_take_half_of_the_time() -> None:
+    """Values are not late because a list is: terms are waited for until half of the caller's time is over."""
+    desk, listings = Desk(), FakeListings(contract(CALL))
+    desk.parts.contracts.contracts = listings.contracts  # type: ignore[method-assign]  # with deadlines
+    desk.hold([quoted()])
+    desk.parts.options.values = {CALL: quoted()}
+    await desk.page(view=FULL)
+    await desk.quotes(CALL, view=FULL)
+    assert listings.deadlines == [1005.0, 1005.0]
+    await desk.listing()
+    assert listings.deadlines[-1] == 1010.0
 
 
 # ------------------------------------------------------------------------------ lists of contracts

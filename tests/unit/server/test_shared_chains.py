@@ -6,6 +6,8 @@ import asyncio
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tickgate_server.errors import (
     CircuitOpen,
@@ -188,6 +190,18 @@ async def test_a_reading_is_bounded_whatever_its_askers_would_wait() -> None:
     assert setup.pages.deadlines == [1000.0 + CAP] * 2
 
 
+async def test_a_reading_knows_until_when_it_is_wanted() -> None:
+    """A reading is told when the last of those who wait for it leaves, as far as that is known when it begins."""
+    setup = Setup()
+    await setup.chain(patience=5.0)
+    await setup.chain(max_age=0, patience=20.0)
+    first, second = setup.pages.wanted
+    assert first is not None
+    assert second is not None
+    assert 1004.5 < first <= 1005.0
+    assert 1019.5 < second <= 1020.0
+
+
 async def test_who_cannot_wait_leaves_alone() -> None:
     """An asker whose time is up is told so, and the reading goes on for the others."""
     setup = Setup()
@@ -353,6 +367,44 @@ async def test_all_pages_are_read_again_after_a_while() -> None:
     setup.clock.advance(LOAD_EVERY - 1)
     await setup.chain()
     assert setup.since[-1] is not None
+
+
+KNOWN = [FIRST, SECOND, THIRD, symbol_of("245"), symbol_of("250", letter="P")]
+STEPS = st.lists(
+    st.tuples(st.just("move"), st.sampled_from(KNOWN), st.integers(0, 15 * 60))
+    | st.tuples(st.sampled_from(["refuse", "mend"]), st.sampled_from(KNOWN), st.just(0))
+    | st.tuples(st.just("ask"), st.just(""), st.integers(0, 400)),
+    max_size=30,
+)
+"""A contract moves, and is stamped so many seconds before; its newest record is bad, or good again; somebody asks."""
+
+
+# Playing through so many questions takes long on a busy machine; that is no part of the law.
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(STEPS)
+async def test_a_refresh_is_as_good_as_reading_everything(
+    steps: list[tuple[str, str, int]],
+) -> None:
+    """Whatever moves, is refused and is mended between questions, who asks gets what the upstream holds by then."""
+    setup = Setup()
+    await setup.chain()
+    for number, (step, symbol, seconds) in enumerate(steps):
+        if step == "move":
+            at = setup.clock.market() - seconds * NANOS
+            setup.pages.hold(quoted(symbol, at=at, bid=f"0.{number + 10}"))
+        elif step == "refuse":
+            setup.pages.refused.add(symbol)
+        elif step == "mend" and symbol in setup.pages.refused:
+            setup.pages.refused.discard(symbol)
+            setup.pages.hold(quoted(symbol, at=setup.clock.market()))
+        elif step == "ask":
+            setup.clock.advance(seconds)
+            chain = await setup.chain(max_age=0)
+            there = setup.pages.chains["AAPL"]
+            good = {name: value for name, value in there.items() if name not in setup.pages.refused}
+            assert {name: one.value for name, one in held(chain).items()} == good
+            assert chain.refused == len(there) - len(good)
+            assert list(chain.entries) == sorted(chain.entries, key=lambda one: one.occ.order)
 
 
 # -------------------------------------------------------------------------------------- failures

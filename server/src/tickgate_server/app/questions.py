@@ -141,7 +141,8 @@ class Questions:
     ) -> int:
         """Forget chains and lists of contracts, None standing for all; return how many."""
         # A list of contracts is of no feed: who wants a feed's chains anew does not mean it.
-        lists = self.contracts.forget(underlyings) if feeds is None else 0
+        chosen = None if underlyings is None else frozenset(underlyings)
+        lists = self.contracts.forget(chosen) if feeds is None else 0
         return self.chains.forget(feeds, underlyings) + lists
 
     def repairs(self, feed: Feed) -> QuoteSource:

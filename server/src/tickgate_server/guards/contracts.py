@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from collections.abc import Set as AbstractSet
 
 from ..errors import UpstreamFailure
 from ..market.occ import parse_occ
@@ -86,11 +87,18 @@ class RememberedContracts:
         except UpstreamFailure:
             return None
 
-    def forget(self, underlyings: Collection[str] | None) -> int:
-        """Forget the lists of *underlyings*, None standing for all; return how many."""
-        return self._lists.forget(
-            lambda scope: underlyings is None or (scope.underlying or scope.root) in underlyings
-        )
+    def forget(self, underlyings: AbstractSet[str] | None) -> int:
+        """Forget lists and contracts of *underlyings*, None standing for all; return how many."""
+
+        def is_of_a_list(scope: ContractScope) -> bool:
+            return underlyings is None or (scope.underlying or scope.root) in underlyings
+
+        def is_of_a_contract(symbol: str) -> bool:
+            return underlyings is None or not underlyings.isdisjoint(
+                (symbol, parse_occ(symbol).root, parse_occ(symbol).underlying)
+            )
+
+        return self._lists.forget(is_of_a_list) + self._single.forget(is_of_a_contract)
 
     async def _look_up(self, symbols: Sequence[str], deadline: float) -> frozenset[str] | None:
         roots: dict[str, list[str]] = {}

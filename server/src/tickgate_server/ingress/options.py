@@ -105,7 +105,8 @@ class OptionGate:
             tradable=raw.tradable,
             open_interest=raw.open_interest,
             open_interest_date=raw.open_interest_date,
-            close_price=raw.close_price,
+            # Zero is how an upstream may write that there was no trade.
+            close_price=raw.close_price or None,
             close_price_date=raw.close_price_date,
             deliverables=raw.deliverables,
         )
@@ -181,7 +182,7 @@ def _check_terms(raw: RawContract, occ: Occ, underlying: str) -> Refusal | None:
     if underlying and raw.underlying and raw.underlying != underlying:
         evidence = f"underlying_symbol {raw.underlying[:_SHOWN]}, asked {underlying}"
         return Refusal("contract_mismatch", evidence)
-    for name, price in (("close price", raw.close_price), ("multiplier", raw.multiplier)):
+    for name, price in (("close price", raw.close_price or None), ("multiplier", raw.multiplier)):
         if price is not None and (refusal := rules.check_price(name, price, UNDATED)):
             return refusal
     return rules.check_count("open interest", raw.open_interest, UNDATED)

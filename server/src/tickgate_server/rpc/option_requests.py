@@ -209,7 +209,7 @@ class OptionReader(Reader):
         for field, bound in (("min", low), ("max", high)):
             if math.isnan(bound) or not -1 <= bound <= 1:
                 self.refuse(f"filter.delta.{field}", f"a delta is between -1 and 1, not {bound:g}")
-        if low > high:
+        if -1 <= high < low <= 1:
             self.refuse("filter.delta.max", "the highest delta is not below the lowest")
         return DeltaBand(low, high)
 

@@ -51,6 +51,13 @@ _FIRST_CHUNK: Final = 50
 """Contracts of the first, so that a reader has something to do at once."""
 
 
+_NOT_ASKED: Final = Unavailable(
+    reason=Reason.NO_DATA,
+    message="its terms were not asked for: it was taken for expired when the question came",
+)
+"""What is told of the terms of a contract about whose end the gateway has just learned otherwise."""
+
+
 class OptionSources(Struct, frozen=True):
     """Who answers."""
 
@@ -149,7 +156,12 @@ class OptionServicer:
         book_of = dict(zip(roots, books, strict=True))
         moment = self._moment(call.request_id)
         return [
-            _result(symbol, answers[symbol], moment, book_of.get(parse_occ(symbol).root))
+            _result(
+                symbol,
+                answers[symbol],
+                moment,
+                book_of.get(parse_occ(symbol).root, _NOT_ASKED) if full else None,
+            )
             for symbol in symbols
         ]
 
