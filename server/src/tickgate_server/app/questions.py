@@ -300,8 +300,10 @@ class Questions:
     async def _listed_contracts(
         self, symbols: Sequence[str], deadline: float
     ) -> Container[str] | None:
-        patience = self._clock.monotonic() + _CONTRACTS_PATIENCE
-        return await self.contracts.listed(symbols, min(deadline, patience))
+        now = self._clock.monotonic()
+        # Half of the callers' time: the values of others are there already, and must not be late.
+        patience = min(_CONTRACTS_PATIENCE, max(0.0, deadline - now) / 2)
+        return await self.contracts.listed(symbols, now + patience)
 
     async def _listed(self, _symbols: Sequence[str], deadline: float) -> AssetList | None:
         return await self.assets(deadline)

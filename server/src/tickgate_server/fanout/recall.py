@@ -44,7 +44,15 @@ _DOUBLED: Final = 3
 _KINDS: Final = {Channel.QUOTES: RecordKind.QUOTE, Channel.TRADES: RecordKind.TRADE}
 """Channels whose newest record can be asked for."""
 
-_NOTHING: Final = frozenset({Reason.SYMBOL_UNKNOWN, Reason.NO_DATA, Reason.NOT_ENTITLED})
+_NOTHING: Final = frozenset(
+    {
+        Reason.SYMBOL_UNKNOWN,
+        Reason.CONTRACT_UNKNOWN,
+        Reason.CONTRACT_EXPIRED,
+        Reason.NO_DATA,
+        Reason.NOT_ENTITLED,
+    }
+)
 """Reasons that asking again does not change."""
 
 _FAULT: Final = Unavailable(

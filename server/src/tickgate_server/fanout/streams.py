@@ -369,7 +369,8 @@ class Follower:
         misfit = _misfit_on_options if feed in OPTION_FEEDS else self._misfit
         rejected = {symbol: why for symbol in symbols if (why := misfit(symbol)) is not None}
         # Who asks again for what he follows wants its snapshot; it is followed on, whatever has become of it.
-        new = [one for one in symbols if one not in rejected and one not in _symbols(box)]
+        followed = _symbols(box)
+        new = [one for one in symbols if one not in rejected and one not in followed]
         if new:
             rejected |= await self._streams.unknown(feed, new)
         if self._gone:

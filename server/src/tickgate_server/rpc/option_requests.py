@@ -15,11 +15,14 @@ from msgspec import Struct
 
 from tickgate.v1 import option_pb2, option_service_pb2, provenance_pb2
 
+from ..ingress import rules
+from ..ingress.records import UNDATED
 from ..market.answer import Freshness
 from ..market.chain import Around, ChainFilter, DeltaBand
 from ..market.occ import OptionType, is_occ_symbol, is_root, parse_occ
 from ..market.option import ContractFilter, ContractStatus
 from ..market.provenance import OPTION_FEEDS, Feed
+from ..market.trade import Trade
 from .convert_options import STATUSES, TYPES
 from .paging import ChainPosition
 from .requests import FEED_OF, Reader, enum_name
@@ -128,9 +131,7 @@ class OptionReader(Reader):
         position = self.page_token(token, wanted, ChainPosition)
         if position is None:
             return None
-        price = None if position.price is None else position.price.price
-        priced = price is None or (price.is_finite() and price > 0)
-        if not (is_occ_symbol(position.after) and priced):
+        if not (is_occ_symbol(position.after) and _is_priced(position.price, wanted.underlying)):
             self.refuse("page_token", "not a page token of this method")
         return position
 
@@ -270,3 +271,14 @@ class OptionReader(Reader):
             parse_occ(text)
         except ValueError as error:
             self.refuse(field, str(error))
+
+
+def _is_priced(price: Trade | None, symbol: str) -> bool:
+    """Tell whether a token's *price* can be one of *symbol*: it may be forged, and is told to whoever shows it."""
+    if price is None:
+        return True
+    return (
+        price.symbol == symbol
+        and price.price.is_finite()
+        and rules.check_price("price", price.price, UNDATED) is None
+    )

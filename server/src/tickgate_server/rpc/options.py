@@ -51,11 +51,17 @@ _FIRST_CHUNK: Final = 50
 """Contracts of the first, so that a reader has something to do at once."""
 
 
+MOST_ROOTS: Final = 20
+"""Roots of whose contracts one call asks the terms."""
+
 _NOT_ASKED: Final = Unavailable(
     reason=Reason.NO_DATA,
-    message="its terms were not asked for: it was taken for expired when the question came",
+    message=(
+        f"its terms were not asked for: a call asks for those of {MOST_ROOTS} roots, and of none that has expired"
+    ),
 )
-"""What is told of the terms of a contract about whose end the gateway has just learned otherwise."""
+"""What is told of the terms of a contract of too many roots, or about whose end the gateway has just learned
+otherwise."""
 
 
 class OptionSources(Struct, frozen=True):
@@ -169,7 +175,8 @@ class OptionServicer:
         """Return the roots of those of *symbols* that still trade: of the others no terms are told."""
         expiries, now = await self._sources.expiries(deadline), self._moment("").market
         alive = [occ for occ in map(parse_occ, symbols) if not expiries.has_expired(occ, now)]
-        return tuple(sorted({occ.root for occ in alive}))
+        # Each root is a list, and a request for it: the first few are all that one call may cost.
+        return tuple(dict.fromkeys(occ.root for occ in alive))[:MOST_ROOTS]
 
     async def _books(
         self, scopes: Sequence[ContractScope], call: Call

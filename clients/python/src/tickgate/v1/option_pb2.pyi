@@ -115,7 +115,9 @@ class _OptionViewEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     OPTION_VIEW_BASIC: _OptionView.ValueType  # 1
     """Quote, latest trade, greeks, implied volatility and day volume."""
     OPTION_VIEW_FULL: _OptionView.ValueType  # 2
-    """Also bars, open interest and terms, for which the upstream's list of contracts is asked; it is kept for an hour."""
+    """Also bars, open interest and terms, for which the upstream's list of contracts of each root is asked; it is kept for an
+    hour. One call asks for those of 20 roots at most, and names the terms of others as missing.
+    """
 
 class OptionView(_OptionView, metaclass=_OptionViewEnumTypeWrapper):
     """OptionView says how much of an option quote to return."""
@@ -125,7 +127,9 @@ OPTION_VIEW_UNSPECIFIED: OptionView.ValueType  # 0
 OPTION_VIEW_BASIC: OptionView.ValueType  # 1
 """Quote, latest trade, greeks, implied volatility and day volume."""
 OPTION_VIEW_FULL: OptionView.ValueType  # 2
-"""Also bars, open interest and terms, for which the upstream's list of contracts is asked; it is kept for an hour."""
+"""Also bars, open interest and terms, for which the upstream's list of contracts of each root is asked; it is kept for an
+hour. One call asks for those of 20 roots at most, and names the terms of others as missing.
+"""
 Global___OptionView: typing_extensions.TypeAlias = OptionView
 
 class _OptionStyle:

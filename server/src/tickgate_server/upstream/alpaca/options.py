@@ -100,14 +100,14 @@ class AlpacaChains:
         quotes: dict[str, Held[OptionQuote]] = {}
         refused: set[str] = set()
         effort, asked_at, first = Effort(), self._clock.market(), None
-        params = self._params(feed, since, asked_at)
+        walk = _Walk(self._params(feed, since, asked_at))
         while True:
             reply = await self._requests.send(
                 Request(
                     upstream=Upstream.DATA,
                     group=Group.OPTIONS,
                     path=f"{_SNAPSHOTS}/{underlying}",
-                    params=params,
+                    params=walk.params,
                     deadline=deadline,
                     effort=effort,
                     wanted_until=wanted_until,
@@ -115,13 +115,12 @@ class AlpacaChains:
             )
             with noted(self._gate, "option chain", reply):
                 records, token = parse_options.page(reply.body)
-                _check_token(token, params)
+                more = walk.goes_on(token)
             first = first or reply
             receipt = Receipt(self._source, feed, reply.receive_time, reply.request_id)
             await self._take(records, receipt, reply.received_at, quotes, refused)
-            if token is None:
+            if not more:
                 return ChainRead(quotes, refused, asked_at, first.received_at, first.receive_time)
-            params = params | {"page_token": token}
 
     async def peek(self, underlying: str, feed: Feed, deadline: float) -> None:
         """Ask for one contract of *underlying*, only to see whether *feed* answers.
@@ -178,10 +177,10 @@ class AlpacaContracts:
         found: list[OptionContract] = []
         refused: dict[str, Unavailable] = {}
         unreadable, effort = 0, Effort()
-        params = _scope_params(scope)
+        walk = _Walk(_scope_params(scope))
         while True:
             try:
-                reply = await self._ask(_CONTRACTS, params, deadline, effort)
+                reply = await self._ask(_CONTRACTS, walk.params, deadline, effort)
             except UpstreamRejected as failure:
                 if scope.underlying and failure.said.startswith("invalid underlying symbols"):
                     return unknown_underlying(scope.underlying)
@@ -189,7 +188,7 @@ class AlpacaContracts:
             with noted(self._gate, "option contracts", reply):
                 # Nine thousand entries take a tenth of a second, in which no call would be answered.
                 entries, token = await asyncio.to_thread(parse_options.contracts_page, reply.body)
-                _check_token(token, params)
+                more = walk.goes_on(token)
             nameless = [entry for entry in entries if isinstance(entry, Refusal)]
             self._gate.refuse_answer(nameless, "option contracts", reply.request_id)
             unreadable += len(nameless)
@@ -203,9 +202,8 @@ class AlpacaContracts:
                     else:
                         found.append(terms)
                 await asyncio.sleep(0)
-            if token is None:
+            if not more:
                 return ContractList(found, self._provenance(reply), refused, unreadable)
-            params = params | {"page_token": token}
 
     async def contract(self, symbol: str, deadline: float) -> OptionContract | Unavailable | None:
         """Return the contract *symbol*, why its terms cannot be told, or None when there is none."""
@@ -275,14 +273,28 @@ def _scope_params(scope: ContractScope) -> dict[str, str]:
     return params
 
 
-def _check_token(token: str | None, params: Mapping[str, str]) -> None:
-    """Let no page lead to itself: the walk would not end before it had spent everybody's budget.
+class _Walk:
+    """The pages of one answer, none of which may lead to one before: the walk would spend everybody's budget."""
 
-    Raises:
-        UpstreamUnreadable: *token*, of the page that *params* asked for, is the one that led there.
-    """
-    if token is not None and token == params.get("page_token"):
-        raise UpstreamUnreadable(Refusal("repeated_page", f"token {token[:SHOWN]!r}"), "paging")
+    def __init__(self, params: dict[str, str]) -> None:
+        self.params = params
+        """Of the page to be asked for."""
+
+        self._seen: set[str] = set()
+
+    def goes_on(self, token: str | None) -> bool:
+        """Turn to the page of *token*; tell whether there is one.
+
+        Raises:
+            UpstreamUnreadable: it has been turned to before.
+        """
+        if token is None:
+            return False
+        if token in self._seen:
+            raise UpstreamUnreadable(Refusal("repeated_page", f"token {token[:SHOWN]!r}"), "paging")
+        self._seen.add(token)
+        self.params = self.params | {"page_token": token}
+        return True
 
 
 def _slices(items: Iterable[T]) -> Iterator[list[T]]:

@@ -96,7 +96,7 @@ class AlpacaLatest(Generic[V]):
                 symbol = _rejected_symbol(failure, rest)
                 if symbol is None or len(rejected) >= _MOST_REJECTED:
                     return {**rejected, **dict.fromkeys(rest, failure.unavailable())}
-                listed = await self._listed(rest, question.deadline)
+                listed = await self._listed(rest, _patience(question))
                 rejected[symbol] = self._missing(symbol, failure.message, listed)
                 if len(rejected) == _MOST_REJECTED and listed is not None:
                     # Others may have asked for the rest. Those that the list vouches for get one more request.
@@ -107,7 +107,7 @@ class AlpacaLatest(Generic[V]):
             except UpstreamFailure as failure:
                 return {**rejected, **dict.fromkeys(rest, failure.unavailable())}
             else:
-                return {**rejected, **await self._complete(answers, question.deadline)}
+                return {**rejected, **await self._complete(answers, _patience(question))}
 
     def _request(self, symbols: Sequence[str], question: Question, effort: Effort) -> Request:
         return Request(
@@ -161,6 +161,13 @@ class AlpacaLatest(Generic[V]):
         return Unavailable(
             reason=Reason.NO_DATA, message=f"{symbol}: {why}", passing=listed is None
         )
+
+
+def _patience(question: Question) -> float:
+    """Return until when somebody waits for the answer, as far as is known, seconds of the monotonic clock."""
+    if question.wanted_until is None:
+        return question.deadline
+    return min(question.deadline, question.wanted_until)
 
 
 def unknown_symbol(symbol: str) -> Unavailable:
