@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from functools import cached_property
 from itertools import groupby
 
 from msgspec import Struct
@@ -78,7 +79,7 @@ class Selection(Struct, frozen=True):
     """Contracts that pass every other filter and have no delta to be judged by."""
 
 
-class Chain(Struct, frozen=True):
+class Chain(Struct, frozen=True, dict=True):
     """All contracts of an underlying on a feed that have not expired, as they stood at one moment."""
 
     underlying: str
@@ -106,6 +107,8 @@ class Chain(Struct, frozen=True):
 
     def select(self, wanted: ChainFilter, price: Trade | None) -> Selection:
         """Return the contracts that *wanted* lets pass; *price* is the underlying's, needed for strikes around it."""
+        if wanted == ChainFilter():
+            return self._whole
         entries: Sequence[Entry] = self.entries
         if wanted.contracts != ContractFilter():
             entries = [entry for entry in entries if wanted.contracts.matches(entry.occ)]
@@ -121,6 +124,11 @@ class Chain(Struct, frozen=True):
             without_delta = len(entries) - len(known)
             entries = [entry for entry in known if _is_in(wanted.delta, entry)]
         return Selection(entries, _gaps(entries), without_delta)
+
+    @cached_property
+    def _whole(self) -> Selection:
+        """All of it, which most ask for: counted once for all of them."""
+        return Selection(self.entries, _gaps(self.entries), without_delta=0)
 
 
 def in_order(symbols: Iterable[str]) -> list[tuple[str, Occ]]:

@@ -99,28 +99,41 @@ class AlpacaChains:
         """Return all contracts of *underlying*, or those whose quote or trade has moved *since* (nanoseconds)."""
         quotes: dict[str, Held[OptionQuote]] = {}
         refused: set[str] = set()
-        effort, asked_at, first = Effort(), self._clock.market(), None
+        asked_at = self._clock.market()
         walk = _Walk(self._params(feed, since, asked_at))
-        while True:
-            reply = await self._requests.send(
-                Request(
-                    upstream=Upstream.DATA,
-                    group=Group.OPTIONS,
-                    path=f"{_SNAPSHOTS}/{underlying}",
-                    params=walk.params,
-                    deadline=deadline,
-                    effort=effort,
-                    wanted_until=wanted_until,
-                )
+        effort = Effort()
+
+        def ask() -> asyncio.Task[Reply]:
+            request = Request(
+                upstream=Upstream.DATA,
+                group=Group.OPTIONS,
+                path=f"{_SNAPSHOTS}/{underlying}",
+                params=walk.params,
+                deadline=deadline,
+                effort=effort,
+                wanted_until=wanted_until,
             )
-            with noted(self._gate, "option chain", reply):
-                records, token = parse_options.page(reply.body)
-                more = walk.goes_on(token)
-            first = first or reply
-            receipt = Receipt(self._source, feed, reply.receive_time, reply.request_id)
-            await self._take(records, receipt, reply.received_at, quotes, refused)
-            if not more:
-                return ChainRead(quotes, refused, asked_at, first.received_at, first.receive_time)
+            return asyncio.create_task(self._requests.send(request))
+
+        asked = ask()
+        try:
+            first = reply = await asked
+            while True:
+                with noted(self._gate, "option chain", reply):
+                    records, token = parse_options.page(reply.body)
+                    more = walk.goes_on(token)
+                if more:
+                    # Before this one is judged: the upstream takes longer for a page than we do.
+                    asked = ask()
+                receipt = Receipt(self._source, feed, reply.receive_time, reply.request_id)
+                await self._take(records, receipt, reply.received_at, quotes, refused)
+                if not more:
+                    return ChainRead(
+                        quotes, refused, asked_at, first.received_at, first.receive_time
+                    )
+                reply = await asked
+        finally:
+            asked.cancel()
 
     async def peek(self, underlying: str, feed: Feed, deadline: float) -> None:
         """Ask for one contract of *underlying*, only to see whether *feed* answers.
