@@ -217,7 +217,7 @@ class Client:
             self._note(error.trailing_metadata())
             raise question.failure(error) from error
         self._note(await call.trailing_metadata())
-        # Thousands of contracts take a second to read, and nobody else in the loop is to wait for it.
+        # Thousands of contracts take some ten milliseconds, and nobody else in the loop is to wait for them.
         return await asyncio.to_thread(question.answer, parts)
 
     def _note(self, trailers: Trailers | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from dataclasses import replace
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
@@ -45,6 +46,7 @@ from ._enums import (
     ValueKind,
     View,
 )
+from ._errors import GatewayError
 from ._rules import check_length
 from ._time import nanoseconds
 from .v1 import (
@@ -69,7 +71,7 @@ from .v1 import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from enum import StrEnum
 
     from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
@@ -77,12 +79,24 @@ if TYPE_CHECKING:
     from google.protobuf.struct_pb2 import Struct
     from google.protobuf.struct_pb2 import Value as JsonValue
 
+    Origin = Callable[[provenance_pb2.Provenance], models.Provenance]
+    """Reads the provenance of a part of an answer."""
+    Fields = Mapping[str, Callable[[Any, Any], Any]]
+    """How each field is read of a message, and of what is said around it."""
+
 Member = TypeVar("Member", bound="StrEnum")
 Value = TypeVar("Value")
+
+_SECOND_NS = 1_000_000_000
 
 
 class BrokenContract(Exception):
     """An answer lacks what the contract promises, or holds it in another form."""
+
+
+def broken(error: BrokenContract, request_id: str | None) -> GatewayError:
+    """The error of ours to raise from *error*."""
+    return GatewayError(f"the gateway's answer breaks the contract: {error}", request_id=request_id)
 
 
 # ---------------------------------------------------------------------------------------- enums
@@ -162,9 +176,11 @@ def _optional(message: Message, field: str) -> Any:
     return getattr(message, field) if message.HasField(field) else None
 
 
-def _part(message: Message, field: str, read: Callable[[Any], Value]) -> Value | None:
-    """A field with presence as what *read* makes of it, None when unset."""
-    return read(getattr(message, field)) if message.HasField(field) else None
+def _part(
+    message: Message, field: str, read: Callable[..., Value], *beside: object
+) -> Value | None:
+    """A field with presence as what *read* makes of it and of what it is given *beside*, None when unset."""
+    return read(getattr(message, field), *beside) if message.HasField(field) else None
 
 
 def _required(message: Message, field: str) -> Any:
@@ -175,13 +191,17 @@ def _required(message: Message, field: str) -> Any:
     return getattr(message, field)
 
 
+def _nanoseconds(message: Timestamp | Duration) -> int:
+    # As ToNanoseconds, whose checks take longer than all else that is done with most instants.
+    return message.seconds * _SECOND_NS + message.nanos
+
+
 def _ns(message: Message, field: str) -> int:
-    value: int = _required(message, field).ToNanoseconds()
-    return value
+    return _nanoseconds(_required(message, field))
 
 
 def _optional_ns(message: Message, field: str) -> int | None:
-    return _part(message, field, lambda value: value.ToNanoseconds())
+    return _part(message, field, _nanoseconds)
 
 
 def _number(message: DecimalMessage) -> Decimal:
@@ -264,21 +284,25 @@ def _rule_flags(messages: Iterable[rule_flag_pb2.RuleFlag]) -> tuple[models.Rule
     return tuple(models.RuleFlag(rule=each.rule, evidence=each.evidence) for each in messages)
 
 
+_TRADE: Fields = {
+    "symbol": lambda message, _: message.symbol,
+    "price": lambda message, _: _decimal(message, "price"),
+    "size": lambda message, _: _optional(message, "size"),
+    "exchange": lambda message, _: _optional(message, "exchange"),
+    "conditions": lambda message, _: tuple(message.conditions),
+    "id": lambda message, _: _optional(message, "id"),
+    "tape": lambda message, _: _optional(message, "tape"),
+    "amendment": lambda message, _: _optional(message, "amendment"),
+    "provenance": lambda message, around: around.confirmed(_required(message, "provenance")),
+    "market_session": lambda message, _: _part(message, "market_session", MARKET_SESSION.member),
+    "rule_flags": lambda message, _: _rule_flags(message.rule_flags),
+}
+"""How each field of a Trade is read."""
+
+
 def trade(message: trade_pb2.Trade) -> models.Trade:
     """Read a Trade."""
-    return models.Trade(
-        symbol=message.symbol,
-        price=_decimal(message, "price"),
-        size=_optional(message, "size"),
-        exchange=_optional(message, "exchange"),
-        conditions=tuple(message.conditions),
-        id=_optional(message, "id"),
-        tape=_optional(message, "tape"),
-        amendment=_optional(message, "amendment"),
-        provenance=provenance(_required(message, "provenance")),
-        market_session=_part(message, "market_session", MARKET_SESSION.member),
-        rule_flags=_rule_flags(message.rule_flags),
-    )
+    return models.Trade(**_every(_TRADE, message))
 
 
 def _side(message: quote_pb2.QuoteSide) -> models.QuoteSide:
@@ -298,24 +322,28 @@ def _quality(message: quote_pb2.QuoteQuality) -> models.QuoteQuality:
     return models.QuoteQuality(score=message.score, flags=flags)
 
 
+_QUOTE: Fields = {
+    "symbol": lambda message, _: message.symbol,
+    "bid": lambda message, _: _part(message, "bid", _side),
+    "ask": lambda message, _: _part(message, "ask", _side),
+    "conditions": lambda message, _: tuple(message.conditions),
+    "tape": lambda message, _: _optional(message, "tape"),
+    "provenance": lambda message, around: around.confirmed(_required(message, "provenance")),
+    "market_session": lambda message, _: _part(message, "market_session", MARKET_SESSION.member),
+    "derived": lambda message, _: _part(message, "derived", _derived),
+    "quality": lambda message, _: _part(message, "quality", _quality),
+    "latest_trade": lambda message, around: _part(message, "latest_trade", around.trade),
+    "latest_trade_unavailable": lambda message, _: _part(
+        message, "latest_trade_unavailable", unavailable, message.symbol
+    ),
+    "rule_flags": lambda message, _: _rule_flags(message.rule_flags),
+}
+"""How each field of a Quote is read."""
+
+
 def quote(message: quote_pb2.Quote) -> models.Quote:
     """Read a Quote."""
-    return models.Quote(
-        symbol=message.symbol,
-        bid=_part(message, "bid", _side),
-        ask=_part(message, "ask", _side),
-        conditions=tuple(message.conditions),
-        tape=_optional(message, "tape"),
-        provenance=provenance(_required(message, "provenance")),
-        market_session=_part(message, "market_session", MARKET_SESSION.member),
-        derived=_part(message, "derived", _derived),
-        quality=_part(message, "quality", _quality),
-        latest_trade=_part(message, "latest_trade", trade),
-        latest_trade_unavailable=_part(
-            message, "latest_trade_unavailable", lambda why: unavailable(why, message.symbol)
-        ),
-        rule_flags=_rule_flags(message.rule_flags),
-    )
+    return models.Quote(**_every(_QUOTE, message))
 
 
 def bar(message: bar_pb2.Bar) -> models.Bar:
@@ -355,35 +383,70 @@ def snapshot(message: snapshot_pb2.Snapshot) -> models.Snapshot:
     )
 
 
+class _Alone:
+    """Reads the parts of an answer that says all by itself."""
+
+    market_session = None
+    quote = staticmethod(quote)
+    trade = staticmethod(trade)
+    provenance = staticmethod(provenance)
+    confirmed = provenance
+
+
+def _every(fields: Fields, message: Message) -> dict[str, Any]:
+    """Read all fields of a message that says all by itself."""
+    return {field: read(message, _Alone) for field, read in fields.items()}
+
+
+_OPTION_QUOTE: Fields = {
+    "symbol": lambda message, _: message.symbol,
+    "underlying_symbol": lambda message, _: message.underlying_symbol,
+    "root_symbol": lambda message, _: message.root_symbol,
+    "expiry_date": lambda message, _: _date(_required(message, "expiry_date")),
+    "type": lambda message, _: OPTION_TYPE.member(message.type),
+    "strike_price": lambda message, _: _decimal(message, "strike_price"),
+    "quote": lambda message, around: _part(message, "quote", around.quote),
+    "latest_trade": lambda message, around: _part(message, "latest_trade", around.trade),
+    "greeks": lambda message, _: _part(message, "greeks", _greeks),
+    "implied_volatility": lambda message, _: _optional(message, "implied_volatility"),
+    "model_provenance": lambda message, around: _part(
+        message, "model_provenance", around.provenance
+    ),
+    "day_volume": lambda message, _: _optional(message, "day_volume"),
+    "open_interest": lambda message, around: _part(
+        message, "open_interest", _open_interest, around.provenance
+    ),
+    "minute_bar": lambda message, around: _part(
+        message, "minute_bar", _option_bar, around.provenance
+    ),
+    "daily_bar": lambda message, around: _part(
+        message, "daily_bar", _option_bar, around.provenance
+    ),
+    "previous_daily_bar": lambda message, around: _part(
+        message, "previous_daily_bar", _option_bar, around.provenance
+    ),
+    "contract": lambda message, around: _part(
+        message, "contract", option_contract, None, around.provenance
+    ),
+    "missing_parts": lambda message, _: tuple(
+        models.MissingOptionPart(
+            part=OPTION_PART.member(missing.part),
+            unavailable=unavailable(missing.unavailable, message.symbol),
+        )
+        for missing in message.missing_parts
+    ),
+    "market_session": lambda message, around: (
+        MARKET_SESSION.member(message.market_session)
+        if message.HasField("market_session")
+        else around.market_session
+    ),
+}
+"""How each field of an OptionQuote is read."""
+
+
 def option_quote(message: option_pb2.OptionQuote) -> models.OptionQuote:
     """Read an OptionQuote."""
-    return models.OptionQuote(
-        symbol=message.symbol,
-        underlying_symbol=message.underlying_symbol,
-        root_symbol=message.root_symbol,
-        expiry_date=_date(_required(message, "expiry_date")),
-        type=OPTION_TYPE.member(message.type),
-        strike_price=_decimal(message, "strike_price"),
-        quote=_part(message, "quote", quote),
-        latest_trade=_part(message, "latest_trade", trade),
-        greeks=_part(message, "greeks", _greeks),
-        implied_volatility=_optional(message, "implied_volatility"),
-        model_provenance=_part(message, "model_provenance", provenance),
-        day_volume=_optional(message, "day_volume"),
-        open_interest=_part(message, "open_interest", _open_interest),
-        minute_bar=_part(message, "minute_bar", _option_bar),
-        daily_bar=_part(message, "daily_bar", _option_bar),
-        previous_daily_bar=_part(message, "previous_daily_bar", _option_bar),
-        contract=_part(message, "contract", option_contract),
-        missing_parts=tuple(
-            models.MissingOptionPart(
-                part=OPTION_PART.member(missing.part),
-                unavailable=unavailable(missing.unavailable, message.symbol),
-            )
-            for missing in message.missing_parts
-        ),
-        market_session=_part(message, "market_session", MARKET_SESSION.member),
-    )
+    return models.OptionQuote(**_every(_OPTION_QUOTE, message))
 
 
 def _greeks(message: option_pb2.OptionGreeks) -> models.OptionGreeks:
@@ -396,7 +459,7 @@ def _greeks(message: option_pb2.OptionGreeks) -> models.OptionGreeks:
     )
 
 
-def _option_bar(message: option_pb2.OptionBar) -> models.OptionBar:
+def _option_bar(message: option_pb2.OptionBar, origin: Origin) -> models.OptionBar:
     return models.OptionBar(
         start_time_ns=_optional_ns(message, "start_time"),
         open=_part(message, "open", _number),
@@ -406,22 +469,27 @@ def _option_bar(message: option_pb2.OptionBar) -> models.OptionBar:
         volume=_optional(message, "volume"),
         trade_count=_optional(message, "trade_count"),
         vwap=_part(message, "vwap", _number),
-        provenance=provenance(_required(message, "provenance")),
+        provenance=origin(_required(message, "provenance")),
     )
 
 
-def _open_interest(message: option_pb2.OpenInterest) -> models.OpenInterest:
+def _open_interest(message: option_pb2.OpenInterest, origin: Origin) -> models.OpenInterest:
     return models.OpenInterest(
         contracts=message.contracts,
         date=_part(message, "date", _date),
-        provenance=provenance(_required(message, "provenance")),
+        provenance=origin(_required(message, "provenance")),
     )
 
 
 def option_contract(
-    message: option_pb2.OptionContract, origin: models.Provenance | None = None
+    message: option_pb2.OptionContract,
+    listed: models.Provenance | None,
+    origin: Origin = provenance,
 ) -> models.OptionContract:
-    """Read an OptionContract of the list that came from *origin*, or of an option quote."""
+    """Read an OptionContract: of the list that came from *listed*, or of an option quote.
+
+    The provenance of its open interest is read with *origin*.
+    """
     return models.OptionContract(
         symbol=message.symbol,
         id=message.id or None,
@@ -437,11 +505,11 @@ def option_contract(
         size=_part(message, "size", _number),
         status=_part(message, "status", OPTION_CONTRACT_STATUS.member),
         tradable=_optional(message, "tradable"),
-        open_interest=_part(message, "open_interest", _open_interest),
+        open_interest=_part(message, "open_interest", _open_interest, origin),
         close_price=_part(message, "close_price", _number),
         close_price_date=_part(message, "close_price_date", _date),
         deliverables=tuple(map(_deliverable, message.deliverables)),
-        provenance=origin,
+        provenance=listed,
     )
 
 
@@ -457,18 +525,111 @@ def _deliverable(message: option_pb2.OptionDeliverable) -> models.OptionDelivera
     )
 
 
+class _Chain:
+    """Makes what a chain holds of its contracts: values whose fields are read when they are looked at.
+
+    What the chain says once for all of them is added then.
+    """
+
+    def __init__(self, header: option_pb2.OptionChainHeader, request_id: str | None) -> None:
+        self._request_id = request_id
+        self.served_from = TIER.member(header.served_from)
+        self.confirm_time_ns = _ns(header, "confirm_time")
+        self.serve_time_ns = _ns(header, "serve_time")
+        self.market_time_ns = _ns(header, "market_time")
+        self.market_session = _part(header, "market_session", MARKET_SESSION.member)
+        # Made once: there are thousands of contracts.
+        self._option_quote = partial(self._read, _OPTION_QUOTE)
+        self._quote = partial(self._read, _QUOTE)
+        self._trade = partial(self._read, _TRADE)
+        self._provenance = partial(self._read, _PROVENANCE)
+        self._confirmed = partial(self._read, _CONFIRMED)
+
+    def option_quote(self, message: option_pb2.OptionQuote) -> models.OptionQuote:
+        """Return a contract."""
+        return models.lazy(models.OptionQuote, self._option_quote, message, shared=True)
+
+    def quote(self, message: quote_pb2.Quote) -> models.Quote:
+        """Return the quote of a contract."""
+        return models.lazy(models.Quote, self._quote, message)
+
+    def trade(self, message: trade_pb2.Trade) -> models.Trade:
+        """Return the latest trade of a contract."""
+        return models.lazy(models.Trade, self._trade, message)
+
+    def underlying_price(self, message: trade_pb2.Trade) -> models.Trade:
+        """Return the trade of the underlying, which no refresh of its chain confirms."""
+        origin = self.provenance(_required(message, "provenance"))
+        return replace(self.trade(message), provenance=origin)
+
+    def provenance(self, message: provenance_pb2.Provenance) -> models.Provenance:
+        """Return the origin of a part that is as old as its receipt."""
+        return models.lazy(models.Provenance, self._provenance, message)
+
+    def confirmed(self, message: provenance_pb2.Provenance) -> models.Provenance:
+        """Return the origin of a quote or a trade, which the chain's refresh has confirmed."""
+        return models.lazy(models.Provenance, self._confirmed, message)
+
+    def _read(self, fields: Fields, message: Message, name: str) -> Any:
+        try:
+            return fields[name](message, self)
+        except BrokenContract as error:
+            raise broken(error, self._request_id) from error
+
+
+def _served_ns(message: provenance_pb2.Provenance, chain: _Chain) -> int:
+    return _ns(message, "serve_time") if message.HasField("serve_time") else chain.serve_time_ns
+
+
+def _event_age_ns(message: provenance_pb2.Provenance, chain: _Chain) -> int | None:
+    if message.HasField("event_time") and not message.HasField("event_age"):
+        return chain.market_time_ns - _ns(message, "event_time")
+    return _optional_ns(message, "event_age")
+
+
+def _receive_age_ns(message: provenance_pb2.Provenance, chain: _Chain, since_ns: int) -> int:
+    if message.HasField("receive_age"):
+        return _ns(message, "receive_age")
+    return _served_ns(message, chain) - max(since_ns, _ns(message, "receive_time"))
+
+
+_PROVENANCE: Fields = {
+    "source": lambda message, _: DATA_SOURCE.member(message.source),
+    "feed": lambda message, _: FEED.member(message.feed) if message.feed else None,
+    "served_from": lambda message, chain: (
+        TIER.member(message.served_from) if message.served_from else chain.served_from
+    ),
+    "event_time_ns": lambda message, _: _optional_ns(message, "event_time"),
+    "receive_time_ns": lambda message, _: _ns(message, "receive_time"),
+    "serve_time_ns": _served_ns,
+    "feed_delay_ns": lambda message, _: _optional_ns(message, "feed_delay"),
+    "upstream_request_id": lambda message, _: message.upstream_request_id or None,
+    "stale": lambda message, _: message.stale,
+    "event_age_ns": _event_age_ns,
+    "receive_age_ns": lambda message, chain: _receive_age_ns(message, chain, 0),
+}
+"""As `provenance`, in a chain, to which is left what is the same for all, and ages."""
+
+_CONFIRMED: Fields = {
+    **_PROVENANCE,
+    # What was received after the refresh is younger than it.
+    "receive_age_ns": lambda message, chain: _receive_age_ns(message, chain, chain.confirm_time_ns),
+}
+"""The same of what a refresh confirms."""
+
+
 def option_chain(
     header: option_pb2.OptionChainHeader,
     quotes: Iterable[option_pb2.OptionQuote],
     next_page_token: str | None,
+    request_id: str | None = None,
 ) -> models.OptionChain:
-    """Read a chain, or a page of one."""
-    if header.HasField("underlying_price"):
-        _complete_in_chain(header.underlying_price.provenance, header)
+    """Read a chain, or a page of one, that was the answer to the call *request_id*."""
+    chain = _Chain(header, request_id)
     return models.OptionChain(
         underlying_symbol=header.underlying_symbol,
         feed=FEED.member(header.feed),
-        option_quotes=tuple(_option_quote_in_chain(each, header) for each in quotes),
+        option_quotes=tuple(map(chain.option_quote, quotes)),
         next_page_token=next_page_token,
         total_size=header.total_size,
         chain_size=header.chain_size,
@@ -476,17 +637,15 @@ def option_chain(
         without_delta=header.without_delta,
         expired=header.expired,
         refused=header.refused,
-        underlying_price=_part(header, "underlying_price", trade),
+        underlying_price=_part(header, "underlying_price", chain.underlying_price),
         load_time_ns=_optional_ns(header, "load_time"),
         confirm_time_ns=_ns(header, "confirm_time"),
         serve_time_ns=_ns(header, "serve_time"),
         market_time_ns=_ns(header, "market_time"),
-        market_session=_part(header, "market_session", MARKET_SESSION.member),
+        market_session=chain.market_session,
         served_from=TIER.member(header.served_from),
         contracts_unavailable=_part(
-            header,
-            "contracts_unavailable",
-            lambda why: unavailable(why, header.underlying_symbol),
+            header, "contracts_unavailable", unavailable, header.underlying_symbol
         ),
     )
 
@@ -499,47 +658,6 @@ def _chain_gaps(message: option_pb2.OptionChainGaps) -> models.OptionChainGaps:
         implied_volatilities=message.implied_volatilities,
         open_interests=message.open_interests,
     )
-
-
-_CONFIRMED = frozenset({"quote", "latest_trade"})
-"""Parts of a contract that a refresh of its chain confirms."""
-_RECEIVED = frozenset({"minute_bar", "daily_bar", "previous_daily_bar", "open_interest"})
-"""Parts that are as old as their receipt."""
-
-
-def _option_quote_in_chain(
-    message: option_pb2.OptionQuote, header: option_pb2.OptionChainHeader
-) -> models.OptionQuote:
-    """Read an OptionQuote with what a chain says once for all of its contracts."""
-    for field, part in message.ListFields():
-        if field.name in _CONFIRMED or field.name in _RECEIVED:
-            _complete_in_chain(part.provenance, header, confirmed=field.name in _CONFIRMED)
-    if message.HasField("model_provenance"):
-        _complete_in_chain(message.model_provenance, header)
-    if message.contract.HasField("open_interest"):
-        _complete_in_chain(message.contract.open_interest.provenance, header)
-    if header.HasField("market_session") and not message.HasField("market_session"):
-        message.market_session = header.market_session
-    return option_quote(message)
-
-
-def _complete_in_chain(
-    origin: provenance_pb2.Provenance,
-    header: option_pb2.OptionChainHeader,
-    *,
-    confirmed: bool = False,
-) -> None:
-    """Add what a contract's part leaves to the header: tier, serving, and ages by it."""
-    if not origin.served_from:
-        origin.served_from = header.served_from
-    if origin.HasField("event_time") and not origin.HasField("event_age"):
-        age = header.market_time.ToNanoseconds() - origin.event_time.ToNanoseconds()
-        origin.event_age.FromNanoseconds(age)
-    if confirmed and not origin.HasField("receive_age"):
-        # What was received after the refresh is younger than it.
-        since = max(header.confirm_time.ToNanoseconds(), origin.receive_time.ToNanoseconds())
-        origin.receive_age.FromNanoseconds(header.serve_time.ToNanoseconds() - since)
-    _complete(origin, header.serve_time)
 
 
 def _corrected(message: trade_pb2.CorrectedTrade) -> models.CorrectedTrade:

@@ -21,7 +21,7 @@ from ._time import (
 
 if TYPE_CHECKING:
     import datetime
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from decimal import Decimal
 
     from ._enums import (
@@ -57,9 +57,51 @@ if TYPE_CHECKING:
 Record_co = TypeVar("Record_co", covariant=True)
 
 
+class _Lazy:
+    """A dataclass whose fields may be read when they are first looked at. Until then their slots are empty.
+
+    Most of a long chain is never looked at, and to make all of it takes longer than to get it.
+    """
+
+    __slots__ = ("_own", "_read", "_shared")
+
+    if not TYPE_CHECKING:  # where a field that does not exist would pass for one
+
+        def __getattr__(self, name: str) -> Any:
+            # Python asks here for what it has not found.
+            if name in self.__dataclass_fields__:
+                value = self._read(self._own, name)
+            elif name == "_own":
+                # A part keeps the whole message in memory, and who keeps one contract means no chain.
+                value = type(self._shared)()
+                value.CopyFrom(self._shared)
+                object.__setattr__(self, "_shared", value)
+            else:
+                message = f"{type(self).__name__!r} object has no attribute {name!r}"
+                raise AttributeError(message, name=name, obj=self)
+            object.__setattr__(self, name, value)
+            return value
+
+
+Lazy = TypeVar("Lazy", bound=_Lazy)
+
+
+def lazy(
+    kind: type[Lazy], read: Callable[[Any, str], Any], message: Any, *, shared: bool = False
+) -> Lazy:
+    """Make a value of which each field is what *read* makes of *message* and of the field's name.
+
+    A message that is *shared*, being a part of one that others look into, is copied at the first look.
+    """
+    value = object.__new__(kind)
+    object.__setattr__(value, "_read", read)
+    object.__setattr__(value, "_shared" if shared else "_own", message)
+    return value
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Provenance:
+class Provenance(_Lazy):
     """Who sent a value, over which feed, when, and from where it was served."""
 
     source: DataSource
@@ -183,7 +225,7 @@ class RuleFlag:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trade:
+class Trade(_Lazy):
     """One execution reported on a feed."""
 
     ok: ClassVar[Literal[True]] = True
@@ -249,7 +291,7 @@ class QuoteQuality:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Quote:
+class Quote(_Lazy):
     """The best bid and the best ask of a symbol on one feed at one moment.
 
     On `Feed.SIP` it is the NBBO; on a single-venue feed it is that venue's own best.
@@ -498,7 +540,7 @@ class MissingOptionPart:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OptionQuote:
+class OptionQuote(_Lazy):
     """What the upstream knows of one listed contract, in one answer.
 
     At least one part is there. Each has its own provenance, and they may be days apart. Prices are
@@ -587,7 +629,9 @@ class OptionChainGaps:
 class OptionChain:
     """The contracts of an underlying that match a filter, all as they stood at one moment.
 
-    From `chain` it holds them all, from `chain_page` a part of them: `next_page_token` tells.
+    From `chain` it holds them all, from `chain_page` a part of them: `next_page_token` tells. What it
+    says of a contract is read when it is looked at, and is a `GatewayError` then if it breaks the
+    contract of the API.
     """
 
     underlying_symbol: str

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import _convert as convert
 from . import _rules as rules
-from ._errors import GatewayError, TickgateError, translated, unavailable_error
+from ._errors import TickgateError, translated, unavailable_error
 from ._models import (
     Asset,
     Code,
@@ -129,8 +129,7 @@ class Question(Call, Generic[Value]):
         try:
             return self.read(reply)
         except convert.BrokenContract as error:
-            message = f"the gateway's answer breaks the contract: {error}"
-            raise GatewayError(message, request_id=self.request_id) from error
+            raise convert.broken(error, self.request_id) from error
 
     def failure(self, error: grpc.RpcError) -> TickgateError:
         """The error of ours to raise from *error*."""
@@ -641,6 +640,7 @@ def chain(
         TickgateError: as for `quote`.
     """
     rules.check_length("max_age", max_age)
+    call = request_id or new_id()
     return Question(
         rpc="OptionService/StreamOptionChain",
         request=options_pb2.StreamOptionChainRequest(
@@ -653,9 +653,9 @@ def chain(
             max_age=convert.duration(max_age),
         ),
         reply=options_pb2.StreamOptionChainResponse,
-        read=lambda parts: _whole_chain(parts, underlying),
+        read=lambda parts: _whole_chain(parts, underlying, call),
         timeout=timeout,
-        request_id=request_id or new_id(),
+        request_id=call,
         symbol=underlying,
     )
 
@@ -710,6 +710,7 @@ def chain_page(
         TickgateError: as for `chain`.
     """
     rules.check_length("max_age", max_age)
+    call = request_id or new_id()
     return Question(
         rpc="OptionService/GetOptionChain",
         request=options_pb2.GetOptionChainRequest(
@@ -724,9 +725,11 @@ def chain_page(
             page_token=page_token or "",
         ),
         reply=options_pb2.GetOptionChainResponse,
-        read=lambda reply: _only(_either(reply, "page", _chain_page, underlying)),
+        read=lambda reply: _only(
+            _either(reply, "page", lambda page: _chain_page(page, call), underlying)
+        ),
         timeout=timeout,
-        request_id=request_id or new_id(),
+        request_id=call,
         symbol=underlying,
     )
 
@@ -1278,7 +1281,7 @@ def _option_result(result: option_pb2.OptionQuoteResult) -> OptionQuote | Unavai
 
 
 def _whole_chain(
-    parts: Sequence[options_pb2.StreamOptionChainResponse], underlying: str
+    parts: Sequence[options_pb2.StreamOptionChainResponse], underlying: str, call: str
 ) -> OptionChain:
     """The chain that was streamed, if all of it has come."""
     match [part.WhichOneof("event") for part in parts]:
@@ -1295,11 +1298,11 @@ def _whole_chain(
     if not header.total_size == end.count == len(quotes):
         counts = f"{header.total_size} announced, {end.count} sent, {len(quotes)} received"
         raise convert.BrokenContract(f"the chain is not complete: {counts}")
-    return convert.option_chain(header, quotes, None)
+    return convert.option_chain(header, quotes, None, call)
 
 
-def _chain_page(page: option_pb2.OptionChainPage) -> OptionChain:
-    return convert.option_chain(page.header, page.option_quotes, page.next_page_token or None)
+def _chain_page(page: option_pb2.OptionChainPage, call: str) -> OptionChain:
+    return convert.option_chain(page.header, page.option_quotes, page.next_page_token or None, call)
 
 
 def _contract_page(page: option_pb2.OptionContractPage) -> Page[OptionContract]:
