@@ -21,6 +21,9 @@ _START_PATIENCE: Final = 30.0
 _STOP_PATIENCE: Final = 15.0
 """Seconds that a process may take to end before it is killed."""
 
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE") / 1e6
+"""Megabytes of a page of memory."""
+
 
 class BrokenMeasurement(Exception):
     """What was measured is not what the table would say. The message says why."""
@@ -45,6 +48,11 @@ class Process:
     def cpu_seconds(self) -> float:
         """Return the CPU time that all its threads have used so far, in the kernel too."""
         return cpu_seconds(self.pid)
+
+    def resident(self) -> float:
+        """Return the megabytes of memory that it holds."""
+        pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
+        return int(pages) * _PAGE
 
 
 @dataclass(frozen=True, slots=True)

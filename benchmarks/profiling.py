@@ -1,10 +1,10 @@
-"""Says where the gateway's own Python spends its time on a cached GetQuote, on a batch of 200, and on fan-out.
+"""Says where the gateway's own Python spends its time: on a cached GetQuote, a batch of 200, option chains, fan-out.
 
-python -m benchmarks.profiling [calls] [streams]
+python -m benchmarks.profiling [calls] [chains] [streams]
 
-Each function's own time, in microseconds of one call or nanoseconds of one delivered update, by cProfile. The profiler
-adds to every Python function that is called and nothing to gRPC's own code, so compare lines with each other and never
-with RESULTS.md.
+Each function's own time by cProfile, in microseconds of one call, in nanoseconds of one contract or delivered update.
+The profiler adds to every Python function that is called and nothing to gRPC's own code, so compare lines with each
+other and never with RESULTS.md.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+from tickgate.v1 import option_service_pb2 as pb
+
+from .chain_market import ChainStage, chain_stage, drop, gather
 from .evidence import expect_quotes
 from .h2load import NoLoadGenerator, find
 from .live import live_stage
@@ -24,12 +27,13 @@ from .load import Load, Question
 from .processes import BrokenMeasurement, Cores
 from .run import CACHE
 from .sandbox import Sandbox
-from .stage import running_gateway, running_sandbox
+from .stage import GATEWAY, running_gateway, running_sandbox
 from .streaming import Fanned, Following, fan
 from .unary import BUSY, MANY, ONE
 
 _CALLS: Final = ((ONE, 5000), (MANY, 200))
 _FEW: Final = 50
+_CHAINS: Final = 10
 _LINES: Final = 30
 
 _FOLLOWING: Final = Following.chance(100, 10_000)
@@ -39,7 +43,8 @@ _SHORT, _LONG = 0.5, 5.5
 """Seconds for which the upstream sends."""
 
 _PROFILED: Final = ("-m", "cProfile", "-o")
-_GATEWAY: Final = ("-m", "tickgate_server", "serve")
+
+_WHAT: Final = ["calls", "chains", "streams"]
 
 Times = Mapping[tuple[str, str], float]
 """Seconds of its own that each function took, by place and name."""
@@ -65,6 +70,14 @@ def profile_streams(folder: Path) -> str:
     return _said(said, few, many, more / 1e9)
 
 
+def profile_chains(chains: ChainStage, *, cold: bool) -> str:
+    """Return the functions of the gateway that take most of a chain, with the nanoseconds of each contract."""
+    few, many = (_measure_chains(chains, times, cold=cold) for times in (1, 1 + _CHAINS))
+    contracts = chains.expected.contracts
+    said = f"a chain of {contracts:,} contracts, {'cold' if cold else 'warm'}: ns of a contract"
+    return _said(said, few, many, _CHAINS * contracts / 1e9)
+
+
 def _said(title: str, few: Times, many: Times, units: float) -> str:
     # What a start and an end take stands in both.
     taken = {place: (many[place] - few.get(place, 0.0)) / units for place in many}
@@ -75,16 +88,28 @@ def _said(title: str, few: Times, many: Times, units: float) -> str:
 
 def _measure(question: Question, calls: int, load: Load, sandbox: Sandbox, folder: Path) -> Times:
     written = folder / "profile"
-    command = (*_PROFILED, str(written), *_GATEWAY)
+    command = (*_PROFILED, str(written), *GATEWAY)
     with running_gateway("profiled", sandbox, folder, Cores.divide(), command=command) as gateway:
         expect_quotes(gateway, question)
         load.run(gateway.port, question, calls, BUSY)
     return _read(written)
 
 
+def _measure_chains(chains: ChainStage, times: int, *, cold: bool) -> Times:
+    written = chains.folder / "profile"
+    request = pb.StreamOptionChainRequest(underlying_symbol=chains.underlying)
+    with chains.gateway("profiled", (*_PROFILED, str(written), *GATEWAY)) as gateway:
+        gather(gateway, request)
+        for _ in range(times):
+            if cold:
+                drop(gateway)
+            gather(gateway, request)
+    return _read(written)
+
+
 def _measure_streams(seconds: float, folder: Path) -> tuple[Times, Fanned]:
     written = folder / "profile"
-    command = (*_PROFILED, str(written), *_GATEWAY)
+    command = (*_PROFILED, str(written), *GATEWAY)
     symbols, cores = _FOLLOWING.symbols, Cores.divide()
     with live_stage("profiled", symbols, folder, cores, command=command) as live:
         done, schedule = fan(live, _FOLLOWING, seconds)
@@ -104,14 +129,14 @@ def _read(written: Path) -> Times:
 def main() -> int:
     """Profile what is asked for, or everything, and print what was found."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument(
-        "what", nargs="*", choices=["calls", "streams"], default=["calls", "streams"]
-    )
+    parser.add_argument("what", nargs="*", choices=_WHAT, default=_WHAT)
     what = parser.parse_args().what
     try:
         with TemporaryDirectory(prefix="tickgate-profile-") as name:
             if "calls" in what:
                 _profile_calls(Path(name))
+            if "chains" in what:
+                _profile_chains(Path(name))
             if "streams" in what:
                 print(f"\n{profile_streams(Path(name))}", flush=True)
     except (BrokenMeasurement, NoLoadGenerator) as error:
@@ -126,6 +151,12 @@ def _profile_calls(folder: Path) -> None:
     with running_sandbox(folder, cores) as sandbox:
         for question, calls in _CALLS:
             print(f"\n{profile(question, calls, load, sandbox, folder)}", flush=True)
+
+
+def _profile_chains(folder: Path) -> None:
+    with chain_stage(folder, Cores.divide()) as chains:
+        for cold in (True, False):
+            print(f"\n{profile_chains(chains, cold=cold)}", flush=True)
 
 
 if __name__ == "__main__":

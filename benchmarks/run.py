@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from . import circuit, decoding, guards, spared, streaming, tiers, unary
+from . import chains, circuit, decoding, guards, spared, streaming, tiers, unary
 from .h2load import NoLoadGenerator, find
 from .load import Load
 from .processes import BrokenMeasurement, Cores
@@ -53,6 +53,9 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = (
     spared.mix,
     spared.crowds,
     unary.slow_upstream,
+    chains.chain,
+    chains.chain_crowd,
+    chains.chain_weight,
     *STREAMS,
 )
 """Each makes a table of its own; its name is what --only takes."""

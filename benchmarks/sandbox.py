@@ -49,7 +49,7 @@ class Sandbox:
 
     def __init__(self, port: int) -> None:
         """Steer the sandbox that listens on *port*."""
-        self._port = port
+        self.port = port
         self.url = f"http://127.0.0.1:{port}"
 
     def pin_quotes(self) -> None:
@@ -104,9 +104,14 @@ class Sandbox:
         requests = sum(asked for path, asked in endpoints.items() if "quotes/latest" in path)
         return Asked(requests, sum(symbols.values()))
 
-    def delay(self, seconds: float) -> None:
-        """Answer questions about stocks so much later."""
-        self._send("POST", "faults", {"kind": "latency", "path": "/v2/stocks", "seconds": seconds})
+    def chain_requests(self) -> int:
+        """Return how many pages of option chains it was asked for."""
+        endpoints: Mapping[str, int] = self._send("GET", "counters")["endpoints"]
+        return endpoints.get("/v1beta1/options/snapshots/{underlying}", 0)
+
+    def delay(self, seconds: float, path: str = "/v2/stocks") -> None:
+        """Answer questions about stocks, or those below another *path*, so much later."""
+        self._send("POST", "faults", {"kind": "latency", "path": path, "seconds": seconds})
 
     def fail(self, times: int | None = None) -> None:
         """Answer so many questions about stocks with a 503; None is all of them."""
@@ -118,7 +123,7 @@ class Sandbox:
         self._send("DELETE", "faults")
 
     def _connect(self) -> HTTPConnection:
-        return HTTPConnection("127.0.0.1", self._port, timeout=_PATIENCE)
+        return HTTPConnection("127.0.0.1", self.port, timeout=_PATIENCE)
 
     def _send(self, method: str, path: str, body: object = None) -> Any:
         with closing(self._connect()) as connection:

@@ -27,7 +27,8 @@ UNBOUND: Final[Mapping[str, str]] = {
 """Settings of every gateway here: no plan's budget slows the asking, and nothing goes upstream that nobody has asked.
 All others are the defaults."""
 
-_GATEWAY: Final = ("-m", "tickgate_server", "serve")
+GATEWAY: Final = ("-m", "tickgate_server", "serve")
+"""Arguments of the interpreter that runs the gateway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,7 @@ def running_gateway(
     folder: Path,
     cores: Cores,
     *,
-    command: Sequence[str] = _GATEWAY,
+    command: Sequence[str] = GATEWAY,
     settings: Mapping[str, str] = KEPT,
 ) -> Iterator[Process]:
     """Run a gateway before *sandbox*, its settings the defaults but for `UNBOUND` and *settings*."""

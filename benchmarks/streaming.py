@@ -53,9 +53,6 @@ _SAMPLE: Final = 1.0
 _GROWN_UP: Final = 60.0
 """Seconds after which memory is to be flat: tables and buffers are full."""
 
-_PAGE: Final = 4096 / 1e6
-"""Megabytes of a page of memory."""
-
 
 @dataclass(frozen=True, slots=True)
 class Following:
@@ -257,12 +254,12 @@ def slow_readers(stage: Stage, effort: Effort) -> Table:
         readers = [
             open_.enter_context(_slow_reader(live, 1 / rate, seconds, symbols)) for rate in _PACES
         ]
-        before = _resident(live)
+        before = live.gateway.resident()
         for reader in readers:
             _tell(reader, "go")
         live.play(symbols, _CALM, _IN_FRAME, seconds + 1)
         found = [_what_it_found(reader) for reader in readers]
-        after, counts = _resident(live), live.counts()
+        after, counts = live.gateway.resident(), live.counts()
     return Table(
         title="Age of what slow readers read, at 5,000 updates/s over 50 symbols",
         head=("quotes/s asked", "quotes/s read", "age p50 ms", "p99 ms", "largest ms", "target ms"),
@@ -295,12 +292,12 @@ def footprint(stage: Stage, effort: Effort) -> Table:
     seconds = effort.minutes * 60
     grown_up = min(_GROWN_UP, seconds / 3)
     with live_stage("footprint", UNIVERSE, stage.folder, stage.cores) as live:
-        empty = _resident(live)
+        empty = live.gateway.resident()
         with (
             reading(live.plan(followed, keep=False), stage.cores, stage.folder) as readers,
             ThreadPoolExecutor() as beside,
         ):
-            opened = _resident(live)
+            opened = live.gateway.resident()
             readers.go()
             cpu = live.gateway.cpu_seconds()
             playing = beside.submit(live.play, UNIVERSE, _CALM, _IN_FRAME, seconds)
@@ -478,14 +475,9 @@ def _samples(live: LiveStage, going_on: Callable[[], bool]) -> Iterator[tuple[fl
     """Yield seconds and resident megabytes for as long as it goes on."""
     begun = time.monotonic()
     while going_on():
-        yield time.monotonic() - begun, _resident(live)
+        yield time.monotonic() - begun, live.gateway.resident()
         # Memory has no event: it is looked at, at a steady pace, which is what the table is about.
         time.sleep(_SAMPLE)
-
-
-def _resident(live: LiveStage) -> float:
-    pages = Path(f"/proc/{live.gateway.pid}/statm").read_text().split()[1]
-    return int(pages) * _PAGE
 
 
 def _expect_absorbed(followed: Sequence[Sequence[str]], played: Played, absorbed: int) -> None:
