@@ -442,6 +442,18 @@ async def test_another_replica_is_tried(follow: Any) -> None:
     assert len(set(peers)) == 3
 
 
+async def test_a_reason_that_was_lost_is_asked_for_again() -> None:
+    """Where the end of a stream crosses what is sent, asyncio's gRPC loses the status; the next attempt is told it."""
+
+    async def crossed(peer: Peer) -> None:
+        await peer.context.abort(grpc.StatusCode.INTERNAL, "Internal error from Core")
+
+    refused = ends_with(grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED")
+    async with streaming(crossed, crossed, refused) as target:
+        with pytest.raises(tickgate.NotPermitted):
+            await asynchronously(target, records(1), "follow", "AAPL")
+
+
 async def changes(peer: Peer) -> None:
     """A gateway that adds one symbol, refuses the next, and removes."""
     await peer.begin()
@@ -597,9 +609,9 @@ async def test_leaving_ends_the_call() -> None:
     gone = asyncio.Event()
 
     async def gateway(peer: Peer) -> None:
-        await peer.begin()
-        await peer.send(updates, quote("AAPL", 1))
         try:
+            await peer.begin()
+            await peer.send(updates, quote("AAPL", 1))
             await peer.gone()
         finally:
             gone.set()

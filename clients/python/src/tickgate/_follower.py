@@ -74,6 +74,10 @@ FINAL = frozenset(
 """Statuses that trying again cannot mend."""
 
 
+class _Crossed(GatewayUnreachable):
+    """The gateway has ended the stream, and gRPC has lost what it said. Ask again."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Change:
     """Symbols that come or go, until the gateway has answered for each."""
@@ -180,6 +184,10 @@ class Follower(Generic[Item]):
         message = f"the gateway has sent nothing for {waited:g} s"
         return GatewayUnreachable(message, request_id=self.plan.request_id)
 
+    def crossing(self) -> GatewayUnreachable:
+        """The error for a stream whose end crossed what was being sent, so that its reason is lost."""
+        return _Crossed("the gateway has ended the stream", request_id=self.plan.request_id)
+
     def late(self, waited: float) -> TickgateError:
         """The error for an answer that has not come within the seconds *waited*."""
         if self.last_error is not None and not self.connected:
@@ -226,8 +234,9 @@ class Follower(Generic[Item]):
         """Whether another attempt may succeed."""
         if not self.opened:
             # Whoever enters waits for an answer. Nobody there is said at once, like for any call:
-            # after one more attempt. Where this replica is the wrong one the next may be right.
-            reached = isinstance(error, NotFeedHolder)
+            # after one more attempt. Where this replica is the wrong one the next may be right, and
+            # where the reason is lost the next attempt is told it.
+            reached = isinstance(error, NotFeedHolder | _Crossed)
             return reached or (isinstance(error, GatewayUnreachable) and self._attempts < 2)
         if isinstance(error, GatewayUnreachable | SubscriptionLimit):
             # The contract says to come again, whatever the status says to gRPC's own retries.

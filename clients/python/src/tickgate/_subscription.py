@@ -34,6 +34,8 @@ Item = TypeVar("Item")
 BREATH = 0.001
 """Seconds that a reader may keep the event loop to itself: what waits on the wire is read then."""
 
+_CROSSED = "Internal error from Core"
+
 
 class Subscription(Generic[Item]):
     """Live records of some symbols, for as long as the `async with` lasts. Made by `Client.follow`.
@@ -283,6 +285,8 @@ class Subscription(Generic[Item]):
             except TimeoutError:
                 return follower.silence(), None
             except grpc.aio.AioRpcError as error:
+                if _has_lost_its_status(error):
+                    return follower.crossing(), None
                 failure = translated(error, symbol=None, request_id=plan.request_id)
                 return failure, retry_pushback(error.trailing_metadata())
             finally:
@@ -315,6 +319,11 @@ class Subscription(Generic[Item]):
     def _ring(self) -> None:
         self._timer = None
         self._flush()
+
+
+def _has_lost_its_status(error: grpc.aio.AioRpcError) -> bool:
+    # What asyncio's gRPC says for itself where a message of ours crosses the end of the call.
+    return error.code() is grpc.StatusCode.INTERNAL and error.details() == _CROSSED
 
 
 async def _each(
