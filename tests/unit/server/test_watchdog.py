@@ -130,6 +130,16 @@ async def test_a_quiet_feed_is_left_in_peace(feed: Feed, delay: int) -> None:
         assert watch.live.reconnected == []
 
 
+async def test_what_moved_before_it_was_followed_was_not_missed() -> None:
+    """A symbol that is new to the feed says nothing of the silence before it came."""
+    async with watched(Watch(busiest=None)) as watch:
+        watch.clock.advance(30)
+        watch.quote_at(0)
+        watch.busiest = "AAPL"
+        await until(lambda: bool(watch.upstream.asked))
+        assert watch.live.reconnected == []
+
+
 async def test_a_clock_that_stands_still_explains_silence() -> None:
     """In a replay that is frozen nothing happens, however long it is waited for."""
     async with watched(Watch()) as watch:

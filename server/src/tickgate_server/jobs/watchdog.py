@@ -71,12 +71,13 @@ class Watchdog:
     async def run(self) -> None:
         """Watch until cancelled."""
         quiet_since = self._clock.market()
-        records, connections = 0, 0
+        before: tuple[object, ...] = ()
         while True:
             await asyncio.sleep(self._silence)
-            seen = self._counts.records, self._counts.connections
-            if seen != (records, connections) or not self._expects_records():
-                records, connections = seen
+            # What has just become the busiest may not have been followed all the while.
+            seen = self._counts.records, self._counts.connections, self._busiest()
+            if seen != before or not self._expects_records():
+                before = seen
                 quiet_since = self._clock.market()
             elif await self._is_mute(quiet_since):
                 message = f"nothing arrived for {self._silence:g} s, and the upstream knows of newer quotes"
