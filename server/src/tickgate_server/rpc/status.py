@@ -83,7 +83,9 @@ FACES: Final[Mapping[Reason, Face]] = {
         _Code.NOT_FOUND, _NO_VALUE, "Ask for a contract that still trades."
     ),
     Reason.NO_DATA: Face(
-        _Code.NOT_FOUND, _NO_VALUE, "Ask another feed, or again when the symbol has traded."
+        _Code.NOT_FOUND,
+        _NO_VALUE,
+        "Widen the range or the filter, ask another feed, or again when the symbol has traded.",
     ),
     Reason.TOO_STALE: Face(
         _Code.FAILED_PRECONDITION,
