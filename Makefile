@@ -59,8 +59,8 @@ demo: $(READY) ## see it work: start sandbox and gateway, ask a few questions, s
 	@$(BIN)/python -m tools.demo
 
 .PHONY: run
-run: $(READY) ## start sandbox and gateway and leave both up until Ctrl-C
-	@$(BIN)/python -m tools.run
+run: $(READY) ## start sandbox and gateway and leave both up until Ctrl-C; AT=2026-10-01T15:00:00Z begins then
+	@$(BIN)/python -m tools.run $(if $(AT),--at $(AT))
 
 .PHONY: live-check
 live-check: $(READY) ## compare Alpaca's live answers with what the parser requires (needs keys)

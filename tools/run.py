@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import signal
 import sys
 import threading
@@ -16,13 +17,16 @@ from .programs import ProgramFailed, gateway_program, sandbox_program
 
 def main() -> int:
     """Start them all, say how to talk to them, and wait."""
+    parser = argparse.ArgumentParser(prog="python -m tools.run", description=__doc__)
+    parser.add_argument("--at", help="when the sandbox's market begins; now unless given")
+    at = parser.parse_args().at
     console = Console()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
         with (
-            sandbox_program(listen="127.0.0.1:50080") as sandbox,
+            sandbox_program(*(["--at", at] if at else []), listen="127.0.0.1:50080") as sandbox,
             redis_server() as redis,
             postgres_server() as postgres,
             gateway_program(
