@@ -154,9 +154,13 @@ class Follower:
         state: str,
         channel: channel_pb2.Channel.ValueType = QUOTES,
         subscription: str | None = None,
+        *,
+        within: float = PATIENCE,
     ) -> pb.SymbolStatus:
         """Read on until *symbol* is in *state*, and return the status that says so."""
-        await self.until(lambda: self.states(symbol, channel, subscription)[-1:] == [state])
+        await self.until(
+            lambda: self.states(symbol, channel, subscription)[-1:] == [state], within=within
+        )
         return self.statuses(symbol, channel, subscription)[-1]
 
     async def until_updates(
