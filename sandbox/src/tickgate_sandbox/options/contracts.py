@@ -131,11 +131,11 @@ class ContractsApi:
 
     async def _list(self, request: web.Request) -> web.Response:
         parameters = Parameters(request.query, unprocessable)
-        underlyings = self._underlyings(parameters)
+        wanted = parameters.terms()
+        underlyings = self._underlyings(parameters, wanted.root)
         status = parameters.choice("status", _STATUSES) or "active"
         style = parameters.choice("style", _STYLES)
         deliverables = parameters.choice("show_deliverables", _BOOLEANS) == "true"
-        wanted = parameters.terms()
         limit = parameters.whole_number("limit", _PAGE)
         if limit >= _TOO_MANY:
             raise unprocessable(f"limit must be less than {_TOO_MANY}")
@@ -174,11 +174,12 @@ class ContractsApi:
                 return json_response(self._served(contract, deliverables=deliverables))
         raise Refusal(HTTPStatus.NOT_FOUND, f"option contract {name} not found", NOT_FOUND)
 
-    def _underlyings(self, parameters: Parameters) -> list[str]:
-        """Return the underlyings asked for, all there are when none is named."""
+    def _underlyings(self, parameters: Parameters, root: str | None) -> list[str]:
+        """Return the underlyings asked for; when none is named that of *root*, and all there are without one."""
         text = parameters.text("underlying_symbols")
         if text is None:
-            return sorted(self._market.underlyings)
+            known = self._market.underlyings
+            return sorted(known) if root is None else [underlying_of(root, known)]
         asked = dict.fromkeys(text.split(","))
         unknown = [
             one for one in asked if one not in self._assets and one not in self._market.underlyings
