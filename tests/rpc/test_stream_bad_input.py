@@ -22,7 +22,7 @@ from tickgate.v1 import stream_service_pb2 as pb
 from tickgate.v1.stream_service_pb2_grpc import StreamServiceStub
 from tickgate_sandbox import SandboxSettings, faults, sandbox
 from tickgate_sandbox.settings import Plan
-from tickgate_server.app import gateway, live
+from tickgate_server.app import gateway
 from tickgate_server.market.occ import OCC_SYMBOL_RULE
 from tickgate_server.market.symbol import STOCK_SYMBOL_RULE
 
@@ -262,9 +262,7 @@ async def test_symbols_that_cannot_be_followed_are_rejected_alone() -> None:
     assert followed == {("quotes", "AAPL")}
 
 
-async def test_contracts_that_cannot_be_followed_are_rejected_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_contracts_that_cannot_be_followed_are_rejected_alone() -> None:
     """On an option feed each symbol that is no contract, or one that is over or unlisted, says why, alone."""
     wrong = {
         "AAPL": ("INVALID_REQUEST", "is a stock symbol, and the feed carries options"),
@@ -275,8 +273,6 @@ async def test_contracts_that_cannot_be_followed_are_rejected_alone(
         "AAPL261218C99999999": ("CONTRACT_UNKNOWN", "not in the upstream's list of contracts"),
     }
     feed = provenance_pb2.FEED_INDICATIVE
-    # Without the lists in time everything would be followed, which is another promise.
-    monkeypatch.setattr(live, "_PATIENCE", _LOOKED_UP)
     async with running(stream={"all_symbols": True}, alpaca={"shared_call_cap": 50}) as stack:
         listed = await stack.options.ListOptionContracts(
             option_pb.ListOptionContractsRequest(underlying_symbol="AAPL", page_size=1), timeout=50
