@@ -64,13 +64,9 @@ async def lives(stack: Stack, follower: Follower, symbol: str = "AAPL") -> None:
     await follower.until(lambda: len(follower.updates(symbol)) > before)
 
 
-_LOOKED_UP = 25.0
-"""Seconds that looking symbols up may take: the sandbox makes up its lists of contracts, on a machine that is busy."""
-
-
 async def rejection(follower: Follower, symbol: str) -> tuple[str, str]:
     """Wait until *symbol* is REJECTED, and return reason and message."""
-    status = await follower.until_state(symbol, "REJECTED", within=_LOOKED_UP)
+    status = await follower.until_state(symbol, "REJECTED")
     name = reasons.ErrorReason.Name(status.unavailable.reason).removeprefix("ERROR_REASON_")
     assert status.unavailable.suggested_action
     return name, status.unavailable.message
@@ -283,7 +279,7 @@ async def test_contracts_that_cannot_be_followed_are_rejected_alone() -> None:
                 reason, message = await rejection(follower, symbol)
                 assert reason == expected
                 assert part in message
-            await follower.until_state(contract, "LIVE", within=_LOOKED_UP)
+            await follower.until_state(contract, "LIVE")
         followed = stack.sandbox.counters.stream.subscribed("indicative")
 
     assert followed == {("quotes", contract)}

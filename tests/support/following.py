@@ -154,13 +154,9 @@ class Follower:
         state: str,
         channel: channel_pb2.Channel.ValueType = QUOTES,
         subscription: str | None = None,
-        *,
-        within: float = PATIENCE,
     ) -> pb.SymbolStatus:
         """Read on until *symbol* is in *state*, and return the status that says so."""
-        await self.until(
-            lambda: self.states(symbol, channel, subscription)[-1:] == [state], within=within
-        )
+        await self.until(lambda: self.states(symbol, channel, subscription)[-1:] == [state])
         return self.statuses(symbol, channel, subscription)[-1]
 
     async def until_updates(
