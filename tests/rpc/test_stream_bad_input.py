@@ -269,9 +269,9 @@ async def test_contracts_that_cannot_be_followed_are_rejected_alone() -> None:
         "AAPL261218C99999999": ("CONTRACT_UNKNOWN", "not in the upstream's list of contracts"),
     }
     feed = provenance_pb2.FEED_INDICATIVE
-    async with running(stream={"all_symbols": True}, alpaca={"shared_call_cap": 50}) as stack:
+    async with running(stream={"all_symbols": True}) as stack:
         listed = await stack.options.ListOptionContracts(
-            option_pb.ListOptionContractsRequest(underlying_symbol="AAPL", page_size=1), timeout=50
+            option_pb.ListOptionContractsRequest(underlying_symbol="AAPL", page_size=1)
         )
         contract = listed.page.contracts[0].symbol
         async with following(stack, *wrong, contract, feed=feed) as follower:
