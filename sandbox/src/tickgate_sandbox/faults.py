@@ -6,6 +6,7 @@ import asyncio
 import re
 import socket
 import struct
+from abc import ABCMeta, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,7 +30,17 @@ _HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 """A line break in a header would end it, and the connection with it."""
 
 
-class Fault(msgspec.Struct, kw_only=True, tag_field="kind", forbid_unknown_fields=True):
+class AbstractStruct(msgspec.StructMeta, ABCMeta):
+    """The class of a struct of which only kinds can be made."""
+
+
+class Fault(
+    msgspec.Struct,
+    metaclass=AbstractStruct,
+    kw_only=True,
+    tag_field="kind",
+    forbid_unknown_fields=True,
+):
     """A way to fail, for requests whose path begins with `path`."""
 
     path: str = EVERY_PATH
@@ -37,6 +48,7 @@ class Fault(msgspec.Struct, kw_only=True, tag_field="kind", forbid_unknown_field
     times: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """How many requests it strikes; None strikes until it is cleared."""
 
+    @abstractmethod
     async def answer(
         self, request: web.Request, proceed: Proceed, cleared: asyncio.Event
     ) -> web.StreamResponse:
@@ -47,8 +59,6 @@ class Fault(msgspec.Struct, kw_only=True, tag_field="kind", forbid_unknown_field
             proceed: Gives the true answer.
             cleared: Set when faults are cleared or the sandbox stops.
         """
-        # A struct cannot be an abstract class. Only its kinds below are ever made: they are what AnyFault decodes.
-        raise NotImplementedError
 
     def strikes(self, path: str) -> bool:
         """Return whether a request for *path* is struck."""

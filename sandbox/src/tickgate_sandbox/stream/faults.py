@@ -7,6 +7,7 @@ strike whoever is connected now.
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol, TypeVar
@@ -14,7 +15,7 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar
 import msgspec
 from aiohttp import web
 
-from ..faults import Status
+from ..faults import AbstractStruct, Status
 from .link import Link
 from .refusals import StreamRefusal
 from .subscriptions import Lists
@@ -28,7 +29,13 @@ _Seconds = Annotated[float, msgspec.Meta(ge=0)]
 _Code = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class StreamFault(msgspec.Struct, kw_only=True, tag_field="kind", forbid_unknown_fields=True):
+class StreamFault(
+    msgspec.Struct,
+    metaclass=AbstractStruct,
+    kw_only=True,
+    tag_field="kind",
+    forbid_unknown_fields=True,
+):
     """A way to fail, on one feed or all of them."""
 
     feed: str = EVERY_FEED
@@ -127,10 +134,9 @@ class Victim(Protocol):
 class SuddenFault(StreamFault, kw_only=True):
     """A fault that strikes whoever is connected now."""
 
+    @abstractmethod
     async def happen(self, victim: Victim) -> None:
         """Strike *victim*."""
-        # As with `Fault`: a struct cannot be an abstract class, and only the kinds below are ever made.
-        raise NotImplementedError
 
 
 class Error(SuddenFault, tag="error"):
