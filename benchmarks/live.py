@@ -22,7 +22,7 @@ from tools.programs import environment_without_settings
 
 from .evidence import status_of
 from .feeder import Play, Played
-from .processes import BrokenMeasurement, Cores, Process, on_core, running
+from .processes import BrokenMeasurement, Cores, Process, on_core, running, wait_for
 from .reader import Heard, Plan
 from .sandbox import MARKET_TIME, Sandbox
 from .stage import running_gateway
@@ -258,13 +258,12 @@ class Bare:
 
     def wait_for(self, word: str) -> str:
         """Return what it says behind *word*, when it says so."""
-        give_up = time.monotonic() + PATIENCE
-        while time.monotonic() < give_up:
-            if found := re.search(rf"^{word}(.*)$", self.process.log.read_text(), re.MULTILINE):
-                return found[1].strip()
-            # Another process writes, into a file, and gives no sign.
-            time.sleep(0.05)
-        raise BrokenMeasurement(f"the bare writer did not say {word!r}")
+        said = wait_for(
+            lambda: re.search(rf"^{word}(.*)$", self.process.log.read_text(), re.MULTILINE),
+            PATIENCE,
+            f"the bare writer did not say {word!r}",
+        )
+        return said[1].strip()
 
 
 def _subscription(symbols: Sequence[str]) -> bytes:

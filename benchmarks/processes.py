@@ -7,11 +7,11 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from tools.programs import environment_without_settings
 
@@ -21,8 +21,14 @@ _START_PATIENCE: Final = 30.0
 _STOP_PATIENCE: Final = 15.0
 """Seconds that a process may take to end before it is killed."""
 
+_LOOK_EVERY: Final = 0.02
+"""Seconds between two looks at what another process does."""
+
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE") / 1e6
 """Megabytes of a page of memory."""
+
+
+T = TypeVar("T")
 
 
 class BrokenMeasurement(Exception):
@@ -123,19 +129,34 @@ def on_core(core: int | None) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+def wait_for(look: Callable[[], T | None], patience: float, complaint: str) -> T:
+    """Return what *look* finds, as soon as it finds anything.
+
+    For what other processes write into files and stores, which give no sign. Nothing is measured meanwhile.
+
+    Raises:
+        BrokenMeasurement: nothing was found for *patience* seconds; with *complaint*.
+    """
+    give_up = time.monotonic() + patience
+    while (found := look()) is None:
+        if time.monotonic() > give_up:
+            raise BrokenMeasurement(complaint)
+        time.sleep(_LOOK_EVERY)
+    return found
+
+
 def _wait_for_port(name: str, child: subprocess.Popen[bytes], log: Path, ready: str) -> int:
-    give_up = time.monotonic() + _START_PATIENCE
-    while time.monotonic() < give_up:
+    # The log is a file, so that nobody of ours has to read a pipe while something is measured.
+    def port() -> int | None:
         written = log.read_text(errors="replace")
         if found := re.search(ready, written):
             return int(found[1])
         if child.poll() is not None:
             msg = f"{name} ended with {child.returncode} before it was ready: {written[-2000:]}"
             raise BrokenMeasurement(msg)
-        # The log is a file, so that nobody of ours has to read a pipe while something is measured; files give no sign.
-        time.sleep(0.02)
-    msg = f"{name} was not ready after {_START_PATIENCE:g} s"
-    raise BrokenMeasurement(msg)
+        return None
+
+    return wait_for(port, _START_PATIENCE, f"{name} was not ready after {_START_PATIENCE:g} s")
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +17,7 @@ from tools.embedded import RedisServer, redis_server
 
 from .evidence import expect_quotes, tier_hits
 from .load import Pressure, Question
-from .processes import BrokenMeasurement, Cores, on_core
+from .processes import BrokenMeasurement, Cores, on_core, wait_for
 from .report import Table, count, micros, millis, spread
 from .rounds import Contestant, Effort, Score, cpu_of, percentile_of, take_turns
 from .sandbox import LISTED
@@ -209,7 +208,11 @@ def _behind_redis(stage: Stage) -> Iterator[tuple[Stage, RedisServer]]:
         }
         with stage.beside("gateway-redis", settings) as shared:
             _warm(shared)
-            _wait_for(lambda: _keys(redis) >= len(LISTED))
+            wait_for(
+                lambda: _keys(redis) >= len(LISTED) or None,
+                _PUT_PATIENCE,
+                "the gateway did not write to Redis what it was given",
+            )
             yield shared, redis
 
 
@@ -231,13 +234,3 @@ def _warm(stage: Stage) -> None:
 def _keys(redis: RedisServer) -> int:
     with Redis.from_url(redis.url) as client:
         return int(client.dbsize())
-
-
-def _wait_for(there: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + _PUT_PATIENCE
-    while not there():
-        if time.monotonic() > give_up:
-            msg = "the gateway did not write to Redis what it was given"
-            raise BrokenMeasurement(msg)
-        # Another process writes, and gives no sign; nothing is measured here.
-        time.sleep(0.02)
