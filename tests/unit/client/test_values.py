@@ -157,3 +157,11 @@ def test_convenient_times_stand_beside_the_exact() -> None:
     assert messages.LIST_PROVENANCE_READ.event_time is None
     assert messages.LIST_PROVENANCE_READ.feed_delay is None
     assert messages.PROVENANCE_READ.feed_delay == timedelta(0)
+
+
+def test_what_no_tier_has_served_says_none() -> None:
+    """Reference data names no tier, which is not a tier that this client is too old to know."""
+    listed = provenance_pb2.Provenance()
+    listed.CopyFrom(messages.PROVENANCE)
+    listed.ClearField("served_from")
+    assert convert.provenance(listed).served_from is None

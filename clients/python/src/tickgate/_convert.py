@@ -234,7 +234,8 @@ def provenance(message: provenance_pb2.Provenance) -> models.Provenance:
         source=DATA_SOURCE.member(message.source),
         # Reference data belongs to no feed, and the contract's number for that is zero.
         feed=FEED.member(message.feed) if message.feed else None,
-        served_from=TIER.member(message.served_from),
+        # So it is with tiers: no tier serves reference data.
+        served_from=TIER.member(message.served_from) if message.served_from else None,
         event_time_ns=_optional_ns(message, "event_time"),
         receive_time_ns=_ns(message, "receive_time"),
         serve_time_ns=_ns(message, "serve_time"),

@@ -108,8 +108,8 @@ class Provenance(_Lazy):
     """Provider whose hosts the value was received from."""
     feed: Feed | None
     """Feed the value belongs to. None for values that belong to no feed, such as assets."""
-    served_from: Tier
-    """Tier of the gateway that answered this call."""
+    served_from: Tier | None
+    """Tier of the gateway that answered this call. None for reference data, which has no tiers."""
     event_time_ns: int | None
     """When the exchange or the SIP stamped the event; for a bar, the start of its interval. None
     for values that nobody stamps, such as assets and codes."""

@@ -165,7 +165,9 @@ class Provenance(google.protobuf.message.Message):
     feed: Global___Feed.ValueType
     """Feed the value belongs to. One answer never mixes feeds. Unset for reference data, which belongs to none."""
     served_from: Global___Tier.ValueType
-    """Tier that answered this call."""
+    """Tier that answered this call. Unspecified for reference data, which has no tiers. In an option chain the header says
+    it for all that leave it unspecified.
+    """
     upstream_request_id: builtins.str
     """The upstream's own id of the response that carried the value (Alpaca: X-Request-ID). Quote it to their support.
     Empty when the upstream sent none.
