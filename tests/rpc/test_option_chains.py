@@ -865,6 +865,16 @@ async def test_a_stock_without_options_is_told_apart() -> None:
     assert asked == (2, 2)
 
 
+async def test_a_date_whose_contracts_have_expired_says_so() -> None:
+    """Where a filter finds nothing in a chain of which contracts have expired today, NO_DATA says how many have."""
+    today = option_pb2.OptionChainFilter(expiry_date=day("2026-10-02"))
+    async with trading(replace(EXPIRY_DAY, at="2026-10-02T20:30:00Z")) as stack:
+        answer = await page(stack, filter=today)
+
+    assert reason_of(answer.unavailable) == "NO_DATA"
+    assert answer.unavailable.message.endswith("; 82 others have expired")
+
+
 async def test_a_chain_of_expired_contracts_is_no_chain() -> None:
     """Where all that the upstream sends has expired, NO_DATA says how many."""
     body = f'{{"snapshots":{{"{EXPIRED}":{record(latestQuote=QUOTE)}}},"next_page_token":null}}'

@@ -135,6 +135,7 @@ async def test_inactive_contracts_are_listed_when_asked_for() -> None:
             end_expiry_date=day("2026-09-26"),
         )
         earlier = await listing(stack, status=INACTIVE, end_expiry_date=day("2026-09-18"))
+        never = await listing(stack, "QUIET")
 
     assert symbols(found) == named(PAST)
     assert {one.status for page_ in found for one in page_.contracts} == {INACTIVE}
@@ -142,6 +143,7 @@ async def test_inactive_contracts_are_listed_when_asked_for() -> None:
     assert symbols(some) == named(["260925"])
     assert reason_of(earlier.unavailable) == "NO_DATA"
     assert "no inactive contract is listed in that range" in earlier.unavailable.message
+    assert never.unavailable.message == "QUIET: no active contract is listed"
 
 
 async def test_a_contract_is_what_was_sent() -> None:

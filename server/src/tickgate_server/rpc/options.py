@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from datetime import date, timedelta
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from tickgate.v1 import option_pb2
 from tickgate.v1 import option_service_pb2 as pb
@@ -50,14 +50,13 @@ _CHUNK: Final = 500
 _FIRST_CHUNK: Final = 50
 """Contracts of the first, so that a reader has something to do at once."""
 
-
-MOST_ROOTS: Final = 20
+_MOST_ROOTS: Final = 20
 """Roots of whose contracts one call asks the terms."""
 
 _NOT_ASKED: Final = Unavailable(
     reason=Reason.NO_DATA,
     message=(
-        f"its terms were not asked for: a call asks for those of {MOST_ROOTS} roots, and of none that has expired"
+        f"its terms were not asked for: a call asks for those of {_MOST_ROOTS} roots, and of none that has expired"
     ),
 )
 """What is told of the terms of a contract of too many roots, or about whose end the gateway has just learned
@@ -176,7 +175,7 @@ class OptionServicer:
         expiries, now = await self._sources.expiries(deadline), self._moment("").market
         alive = [occ for occ in map(parse_occ, symbols) if not expiries.has_expired(occ, now)]
         # Each root is a list, and a request for it: the first few are all that one call may cost.
-        return tuple(dict.fromkeys(occ.root for occ in alive))[:MOST_ROOTS]
+        return tuple(dict.fromkeys(occ.root for occ in alive))[:_MOST_ROOTS]
 
     async def _books(
         self, scopes: Sequence[ContractScope], call: Call
@@ -336,7 +335,7 @@ class OptionServicer:
             message=(
                 f"{query.underlying}: none of its {len(listed)} {query.status.value} contracts matches"
                 if len(listed)
-                else f"{query.underlying}: no {query.status.value} contract is listed in that range"
+                else f"{query.underlying}: no {query.status.value} contract is listed{_in_range(query.wanted)}"
             ),
         )
 
@@ -350,11 +349,7 @@ class OptionServicer:
             scope = ContractScope(
                 start, max(start, end), query.underlying, status=ContractStatus.INACTIVE
             )
-        if not query.deliverables:
-            return scope
-        return ContractScope(
-            scope.start, scope.end, scope.underlying, status=scope.status, deliverables=True
-        )
+        return structs.replace(scope, deliverables=query.deliverables)
 
     def _active(self, underlying: str = "", root: str = "") -> ContractScope:
         return active_scope(self._today(), underlying, root)
@@ -409,6 +404,8 @@ def _nothing_matches(chain: Chain, selection: Selection) -> Unavailable:
             f"; {selection.without_delta} match but for the band of delta, of which the upstream"
             " sent no delta"
         )
+    if chain.expired:
+        message += f"; {chain.expired} others have expired"
     if not chain.entries:
         message = (
             f"{chain.underlying}: none of the contracts that the upstream sent is a market value"
@@ -420,6 +417,10 @@ def _nothing_matches(chain: Chain, selection: Selection) -> Unavailable:
 def _count(call: Call, found: _Found, given: int) -> None:
     call.asked = call.given = given
     call.from_upstream = given if found.served_from is Tier.UPSTREAM else 0
+
+
+def _in_range(wanted: ContractFilter) -> str:
+    return " in that range" if wanted.start or wanted.end else ""
 
 
 def _contract_page(
