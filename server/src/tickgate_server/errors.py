@@ -6,6 +6,8 @@ GatewayError
 ├── ShuttingDown              the gateway is stopping
 ├── NotFeedHolder             another process holds the live feed
 ├── TooManyStreams            the process has as many streams as it takes
+├── NotFound                  what the request names does not exist here
+├── StoreDown                 the store cannot be had now
 ├── StoreUnusable             Redis or PostgreSQL is there, or is said to be, and must not be used
 └── UpstreamFailure           the upstream gave no answer that can be used
     ├── UpstreamTimeout       none before the deadline
@@ -64,6 +66,14 @@ class NotFeedHolder(GatewayError):
 
 class TooManyStreams(GatewayError):
     """The process has as many streams as it takes."""
+
+
+class NotFound(GatewayError):
+    """What the request names does not exist here. The message says what."""
+
+
+class StoreDown(GatewayError):
+    """The store cannot be had now. The message says why, without a secret."""
 
 
 class StoreUnusable(GatewayError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import date
 from enum import Enum
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -11,17 +11,23 @@ from msgspec import Struct, field
 
 from .market.answer import Answer, Held, Question
 from .market.asset import AssetList, CodeKind, CodeTable
+from .market.backfill import Backfill
 from .market.chain import Chain
+from .market.columns import Block
+from .market.corporate_action import CorporateAction, CorporateActionType
 from .market.entitlement import Entitlement
+from .market.interval import Interval
 from .market.live import Channel, FeedState, GapCause, LiveValue, RecordKind, UpdateKind
 from .market.option import ContractList, ContractScope, OptionContract, OptionQuote
 from .market.provenance import Feed, Tier
 from .market.quote import Quote
+from .market.series import HistoryQuestion, SeriesKey, SeriesPosition
 from .market.session import Calendar, ClockReading, MarketNow, MarketSession
 from .market.snapshot import Snapshot
 from .market.trade import Trade
 from .market.unavailable import Unavailable
 from .market.value_kind import ValueKind
+from .market.watchlist import Watchlist
 
 V = TypeVar("V")
 
@@ -196,6 +202,7 @@ class Group(Enum):
 
     LATEST = "latest"
     OPTIONS = "options"
+    HISTORY = "history"
     REFERENCE = "reference"
 
 
@@ -434,6 +441,331 @@ class ErrorLog(Protocol):
         Args:
             query: the selection.
             place: where to read; None takes the best there is. A place that is gone is read nowhere else: no records.
+        """
+        ...
+
+
+class Walk(Struct, frozen=True):
+    """A range of some series of one shape, to be read from the upstream page by page."""
+
+    key: SeriesKey
+    """Of the first symbol; the others are alike."""
+
+    symbols: tuple[str, ...]
+    interval: Interval
+    newest_first: bool
+    page: int
+    """Records of a page at most, 1 to 10,000."""
+
+    priority: Priority
+    patience: float
+    """Seconds that one page may take, with all its attempts."""
+
+
+class SeriesPart(Struct, frozen=True):
+    """What one page of a walk brings of one symbol."""
+
+    symbol: str
+    block: Block | None
+    """Its values in the order of the walk; None where the page has none that are market values."""
+
+    interval: Interval
+    """Of this all is known now: the block holds everything that the upstream has in it, but for what was refused. The
+    parts of a symbol follow each other without a hole, and the last one reaches the end of the walk's range. Values of
+    the instant at which a page ends may go on in the next: that instant belongs to the next part, with those values of
+    it that this page has brought."""
+
+    refused: int = 0
+    """Records of the interval that are no market values."""
+
+    refusal: Unavailable | None = None
+    """Why the first of them is none."""
+
+
+class HistoryPages(Protocol):
+    """Reads the past from the upstream."""
+
+    def walk(self, walk: Walk) -> AsyncIterator[Sequence[SeriesPart]]:
+        """Yield what each page brings, symbol after symbol. One of which there is nothing has a part, too.
+
+        Raises:
+            UpstreamFailure: the next page could not be had. What was yielded stands.
+        """
+        ...
+
+
+class CorporateActionSource(Protocol):
+    """Knows what happened to companies."""
+
+    async def corporate_actions(
+        self,
+        symbols: Sequence[str],
+        types: Collection[CorporateActionType] | None,
+        start: date,
+        end: date,
+        deadline: float,
+    ) -> Sequence[CorporateAction]:
+        """Return what happened from *start* up to and without *end*, by day and symbol; None stands for all types.
+
+        Raises:
+            UpstreamFailure: it could not be asked.
+        """
+        ...
+
+
+class Covered(Struct, frozen=True):
+    """An interval of a series of which the store holds everything that the upstream had."""
+
+    interval: Interval
+    receive_time: int
+    """When it was received, nanoseconds of the wall clock."""
+
+    count: int
+    """Values held in it."""
+
+    refused: int = 0
+    """Records of it that were no market values."""
+
+
+class HistoryStore(Protocol):
+    """Holds the past. Every method raises `StoreDown` when it cannot be had."""
+
+    @property
+    def up(self) -> bool:
+        """Whether it can be asked, as far as is known. Never waits."""
+        ...
+
+    async def coverage(
+        self, keys: Sequence[SeriesKey], interval: Interval, as_of: int | None = None
+    ) -> Mapping[SeriesKey, Sequence[Covered]]:
+        """Return what is held of each of *keys* within *interval*, in order; with *as_of* what was held then."""
+        ...
+
+    def read(
+        self,
+        key: SeriesKey,
+        interval: Interval,
+        *,
+        newest_first: bool = False,
+        as_of: int | None = None,
+        rows: int = 10_000,
+    ) -> AsyncIterator[Block]:
+        """Yield the values held of *interval*, in blocks of at most *rows*, each of one origin or with receive times.
+
+        Held in a server-side cursor: whoever stops reading closes the iterator. What is written meanwhile is not seen.
+        """
+        ...
+
+    async def write(
+        self, key: SeriesKey, interval: Interval, blocks: Sequence[Block], refused: int = 0
+    ) -> None:
+        """Hold that *blocks*, oldest first, are all there is in *interval*, in one transaction.
+
+        What was held of the interval and is no longer so is superseded, and still known to who asks `as_of` a moment
+        before. What is held already, equal in every field, is not written again.
+        """
+        ...
+
+    async def record(
+        self, key: SeriesKey, blocks: Sequence[Block], covered: Sequence[Interval]
+    ) -> None:
+        """Add values that arrived live, oldest first, in one transaction, and hold that *covered* is complete.
+
+        A value that is held already, equal in every field, is not written again. A bar supersedes the one of the same
+        start; a trade with an id supersedes the one with the same id, exchange and time.
+        """
+        ...
+
+    async def forget_adjusted(self, symbol: str, before: int) -> int:
+        """Forget all adjusted series of *symbol* that were received before *before*; return how many intervals.
+
+        Their values are wrong since something happened to the company. `as_of` a moment before still finds them.
+        """
+        ...
+
+    async def retire(self, before: Mapping[str, int]) -> int:
+        """Drop values older than the instants given by kind of series, coverage first; return how many rows."""
+        ...
+
+
+class HistoryCache(Protocol):
+    """Final history that all replicas hold together for a while, by series and stretch. Nothing here raises."""
+
+    async def get(
+        self, key: SeriesKey, slots: Sequence[Interval]
+    ) -> Mapping[Interval, Sequence[Block]]:
+        """Return what is held of *slots*: all there is in each, oldest first. Those that cannot be had are left out."""
+        ...
+
+    def put(self, key: SeriesKey, slot: Interval, blocks: Sequence[Block]) -> None:
+        """Hold soon that *blocks* are all there is in *slot*. Never waits and never fails."""
+        ...
+
+
+class SeriesChunk(Struct, frozen=True):
+    """Some values of one symbol."""
+
+    symbol: str
+    block: Block
+    position: SeriesPosition
+    """Behind the last of them."""
+
+
+class SeriesBroken(Struct, frozen=True):
+    """A symbol's values cannot be had, or no more of them."""
+
+    symbol: str
+    why: Unavailable
+    position: SeriesPosition
+    """Where another try goes on."""
+
+    missing: Interval
+    """What was not told."""
+
+    count: int
+
+
+class SeriesDone(Struct, frozen=True):
+    """All of a symbol's values have been told."""
+
+    symbol: str
+    count: int
+    refused: int
+    clamped_end: int | None = None
+    """End of what was told, where the account may read no further."""
+
+
+SeriesEvent: TypeAlias = SeriesChunk | SeriesBroken | SeriesDone
+
+
+class HistorySource(Protocol):
+    """Knows the past."""
+
+    def read(
+        self,
+        question: HistoryQuestion,
+        *,
+        rows: int,
+        after: SeriesPosition | None = None,
+        deadline: float | None = None,
+        priority: Priority = Priority.HISTORY,
+    ) -> AsyncIterator[SeriesEvent]:
+        """Yield the answer, symbol after symbol: chunks, then done; or broken, alone or behind chunks.
+
+        A range in which nothing happened is broken for NO_DATA. It goes at the pace of who reads, and whoever stops
+        reading closes the iterator.
+
+        Args:
+            question: what is asked.
+            rows: values of a chunk at most.
+            after: where an earlier answer ended.
+            deadline: when the answer is of no more use, seconds of the monotonic clock; None as long as it gets on.
+            priority: in whose name the upstream is asked.
+        """
+        ...
+
+    async def coverage(
+        self, keys: Sequence[SeriesKey], interval: Interval, as_of: int | None
+    ) -> Mapping[SeriesKey, Sequence[Covered]] | Unavailable:
+        """Return what the store holds, or why that cannot be told."""
+        ...
+
+
+class PriceAtSource(Protocol):
+    """Knows what a symbol traded at."""
+
+    async def price_at(
+        self,
+        key: SeriesKey,
+        time: int,
+        tolerance: int,
+        *,
+        deadline: float,
+        as_of: int | None = None,
+        allowed_tiers: frozenset[Tier] | None = None,
+    ) -> Answer[Trade] | Unavailable:
+        """Return the last trade of *key* that set a price, at *time* or at most *tolerance* before; nanoseconds."""
+        ...
+
+
+class Watchlists(Protocol):
+    """Keeps watchlists. Every method raises `StoreDown` when they cannot be had."""
+
+    async def put(self, watchlist: Watchlist) -> None:
+        """Keep *watchlist*, in place of the one of the same name."""
+        ...
+
+    async def get(self, name: str) -> Watchlist | None:
+        """Return the watchlist *name*, or None."""
+        ...
+
+    async def everything(self) -> Sequence[Watchlist]:
+        """Return all watchlists, by name."""
+        ...
+
+    async def delete(self, name: str) -> bool:
+        """Delete the watchlist *name*; tell whether there was one."""
+        ...
+
+    async def refreshed(self, name: str, time: int) -> None:
+        """Note that a refresh of *name* ended at *time*, nanoseconds of the wall clock."""
+        ...
+
+
+class BackfillLog(Protocol):
+    """Keeps how far backfills are. Every method raises `StoreDown` when that cannot be had."""
+
+    async def put(self, backfill: Backfill) -> None:
+        """Keep *backfill* as it stands."""
+        ...
+
+    async def get(self, backfill_id: str) -> Backfill | None:
+        """Return the backfill *backfill_id*, or None."""
+        ...
+
+    async def newest(self, before: tuple[int, str] | None, limit: int) -> Sequence[Backfill]:
+        """Return at most *limit* backfills, newest first; *before* is start time and id of the one before the first."""
+        ...
+
+    async def running(self) -> Sequence[Backfill]:
+        """Return the backfills that have not ended, oldest first."""
+        ...
+
+
+class Backfills(Protocol):
+    """Fetches history into the store."""
+
+    async def start(self, key: SeriesKey, symbols: Sequence[str], interval: Interval) -> Backfill:
+        """Begin, and return it as it stands.
+
+        Raises:
+            StoreDown: it cannot be kept.
+        """
+        ...
+
+    async def get(self, backfill_id: str) -> Backfill:
+        """Return the backfill *backfill_id*.
+
+        Raises:
+            NotFound: there is none.
+            StoreDown: it cannot be told.
+        """
+        ...
+
+    async def newest(self, before: tuple[int, str] | None, limit: int) -> Sequence[Backfill]:
+        """Return at most *limit* backfills, newest first, as `BackfillLog` does.
+
+        Raises:
+            StoreDown: it cannot be told.
+        """
+        ...
+
+    async def cancel(self, backfill_id: str) -> Backfill:
+        """Stop the backfill *backfill_id*, and return it.
+
+        Raises:
+            NotFound: there is none.
+            StoreDown: it cannot be told.
         """
         ...
 

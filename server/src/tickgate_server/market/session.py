@@ -48,6 +48,8 @@ class ClockReading(Struct, frozen=True, gc=False):
     """Seconds of market time in a second; 1 unless a replay says otherwise, 0 when it stands still."""
 
     provenance: Provenance
+    first_day: datetime.date | None = None
+    """The first day of which a sandbox has history; None where nothing is said."""
 
 
 class MarketNow(Struct, frozen=True, gc=False):

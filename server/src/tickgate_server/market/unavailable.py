@@ -33,6 +33,8 @@ class Reason(Enum):
     SUBSCRIPTION_LIMIT = auto()
     NOT_FEED_HOLDER = auto()
     SHUTTING_DOWN = auto()
+    STORE_UNAVAILABLE = auto()
+    NOT_FOUND = auto()
 
 
 OUTAGES: frozenset[Reason] = frozenset(

@@ -185,6 +185,44 @@ class ChainCounts(Struct):
     evictions: int = 0
 
 
+class StoreCounts(Struct):
+    """The store of history."""
+
+    state: TierState = "off"
+    rows_written: int = 0
+    rows_superseded: int = 0
+    intervals_written: int = 0
+    write_failures: int = 0
+    rows_read: int = 0
+    last_write_failure: str = ""
+    last_write_time: int | None = None
+    """Nanoseconds of the wall clock."""
+
+    size: int | None = None
+    """Bytes of its tables; None when not known."""
+
+
+class IngestionCounts(Struct):
+    """The live recording of this process."""
+
+    state: Literal["off", "idle", "running", "failing"] = "off"
+    message: str = ""
+    heartbeat_time: int | None = None
+    """When it last looked for something to write, nanoseconds of the wall clock."""
+
+    last_time: int | None = None
+    """When it last wrote, nanoseconds of the wall clock."""
+
+    symbols: int = 0
+    trades: int = 0
+    bars: int = 0
+    revisions: int = 0
+    waiting: int = 0
+    dropped: int = 0
+    lag: int | None = None
+    """How long after its event the newest record was written, nanoseconds."""
+
+
 class ErrorLogCounts(Struct):
     """The log of refusals and failures."""
 
@@ -218,6 +256,8 @@ class Counters:
         self.streams = StreamCounts()
         self.chains = ChainCounts()
         self.error_log = ErrorLogCounts()
+        self.store = StoreCounts()
+        self.ingestion = IngestionCounts()
         self.calls_in_flight = 0
 
     def upstream(self, upstream: str, group: str) -> UpstreamCounts:

@@ -25,30 +25,72 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tickgate.v1 import error_reason_pb2 as tickgate_dot_v1_dot_error__reason__pb2
+from tickgate.v1 import history_pb2 as tickgate_dot_v1_dot_history__pb2
 from tickgate.v1 import provenance_pb2 as tickgate_dot_v1_dot_provenance__pb2
+from tickgate.v1 import unavailable_pb2 as tickgate_dot_v1_dot_unavailable__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftickgate/v1/admin_service.proto\x12\x0btickgate.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etickgate/v1/error_reason.proto\x1a\x1ctickgate/v1/provenance.proto\"\x7f\n\x16InvalidateCacheRequest\x12\x0f\n\x07symbols\x18\x01 \x03(\t\x12$\n\x04\x66\x65\x65\x64\x18\x02 \x01(\x0e\x32\x11.tickgate.v1.FeedH\x00\x88\x01\x01\x12%\n\x05kinds\x18\x03 \x03(\x0e\x32\x16.tickgate.v1.ValueKindB\x07\n\x05_feed\"\x8f\x01\n\x17InvalidateCacheResponse\x12\x16\n\x0ememory_entries\x18\x01 \x01(\x04\x12\x1a\n\rredis_entries\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12.\n\nserve_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x10\n\x0e_redis_entries\"\xd7\x01\n\x11ListErrorsRequest\x12)\n\x07reasons\x18\x01 \x03(\x0e\x32\x18.tickgate.v1.ErrorReason\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"\x82\x01\n\x12ListErrorsResponse\x12(\n\x06\x65rrors\x18\x01 \x03(\x0b\x32\x18.tickgate.v1.ErrorRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12)\n\x05place\x18\x03 \x01(\x0e\x32\x1a.tickgate.v1.ErrorLogPlace\"\xbc\x01\n\x0b\x45rrorRecord\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12(\n\x06reason\x18\x03 \x01(\x0e\x32\x18.tickgate.v1.ErrorReason\x12\x0f\n\x07message\x18\x04 \x01(\t\x12(\n\x07\x63ontext\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xa6\x01\n\tValueKind\x12\x1a\n\x16VALUE_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10VALUE_KIND_QUOTE\x10\x01\x12\x14\n\x10VALUE_KIND_TRADE\x10\x02\x12\x17\n\x13VALUE_KIND_SNAPSHOT\x10\x03\x12\x1b\n\x17VALUE_KIND_OPTION_QUOTE\x10\x04\x12\x1b\n\x17VALUE_KIND_OPTION_CHAIN\x10\x05*h\n\rErrorLogPlace\x12\x1f\n\x1b\x45RROR_LOG_PLACE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45RROR_LOG_PLACE_RING\x10\x01\x12\x1c\n\x18\x45RROR_LOG_PLACE_POSTGRES\x10\x02\x32\xbb\x01\n\x0c\x41\x64minService\x12\\\n\x0fInvalidateCache\x12#.tickgate.v1.InvalidateCacheRequest\x1a$.tickgate.v1.InvalidateCacheResponse\x12M\n\nListErrors\x12\x1e.tickgate.v1.ListErrorsRequest\x1a\x1f.tickgate.v1.ListErrorsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftickgate/v1/admin_service.proto\x12\x0btickgate.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etickgate/v1/error_reason.proto\x1a\x19tickgate/v1/history.proto\x1a\x1ctickgate/v1/provenance.proto\x1a\x1dtickgate/v1/unavailable.proto\"\x7f\n\x16InvalidateCacheRequest\x12\x0f\n\x07symbols\x18\x01 \x03(\t\x12$\n\x04\x66\x65\x65\x64\x18\x02 \x01(\x0e\x32\x11.tickgate.v1.FeedH\x00\x88\x01\x01\x12%\n\x05kinds\x18\x03 \x03(\x0e\x32\x16.tickgate.v1.ValueKindB\x07\n\x05_feed\"\x8f\x01\n\x17InvalidateCacheResponse\x12\x16\n\x0ememory_entries\x18\x01 \x01(\x04\x12\x1a\n\rredis_entries\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12.\n\nserve_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x10\n\x0e_redis_entries\"\xd7\x01\n\x11ListErrorsRequest\x12)\n\x07reasons\x18\x01 \x03(\x0e\x32\x18.tickgate.v1.ErrorReason\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"\x82\x01\n\x12ListErrorsResponse\x12(\n\x06\x65rrors\x18\x01 \x03(\x0b\x32\x18.tickgate.v1.ErrorRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12)\n\x05place\x18\x03 \x01(\x0e\x32\x1a.tickgate.v1.ErrorLogPlace\"\xbc\x01\n\x0b\x45rrorRecord\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12(\n\x06reason\x18\x03 \x01(\x0e\x32\x18.tickgate.v1.ErrorReason\x12\x0f\n\x07message\x18\x04 \x01(\t\x12(\n\x07\x63ontext\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xcf\x01\n\tWatchlist\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07symbols\x18\x02 \x03(\t\x12\x0e\n\x06record\x18\x03 \x01(\x08\x12\x1a\n\x12refresh_timeframes\x18\x04 \x03(\t\x12\x14\n\x0crefresh_days\x18\x05 \x01(\r\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0crefresh_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"@\n\x13PutWatchlistRequest\x12)\n\twatchlist\x18\x01 \x01(\x0b\x32\x16.tickgate.v1.Watchlist\"A\n\x14PutWatchlistResponse\x12)\n\twatchlist\x18\x01 \x01(\x0b\x32\x16.tickgate.v1.Watchlist\"#\n\x13GetWatchlistRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"A\n\x14GetWatchlistResponse\x12)\n\twatchlist\x18\x01 \x01(\x0b\x32\x16.tickgate.v1.Watchlist\"\x17\n\x15ListWatchlistsRequest\"D\n\x16ListWatchlistsResponse\x12*\n\nwatchlists\x18\x01 \x03(\x0b\x32\x16.tickgate.v1.Watchlist\"&\n\x16\x44\x65leteWatchlistRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x19\n\x17\x44\x65leteWatchlistResponse\"\x9c\x02\n\x14StartBackfillRequest\x12\x0f\n\x07symbols\x18\x01 \x03(\t\x12%\n\x04kind\x18\x02 \x01(\x0e\x32\x17.tickgate.v1.SeriesKind\x12\x11\n\ttimeframe\x18\x03 \x01(\t\x12$\n\x04\x66\x65\x65\x64\x18\x04 \x01(\x0e\x32\x11.tickgate.v1.FeedH\x00\x88\x01\x01\x12,\n\x0b\x61\x64justments\x18\x05 \x03(\x0e\x32\x17.tickgate.v1.Adjustment\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x07\n\x05_feed\"@\n\x15StartBackfillResponse\x12\'\n\x08\x62\x61\x63kfill\x18\x01 \x01(\x0b\x32\x15.tickgate.v1.Backfill\" \n\x12GetBackfillRequest\x12\n\n\x02id\x18\x01 \x01(\t\">\n\x13GetBackfillResponse\x12\'\n\x08\x62\x61\x63kfill\x18\x01 \x01(\x0b\x32\x15.tickgate.v1.Backfill\"=\n\x14ListBackfillsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Z\n\x15ListBackfillsResponse\x12(\n\tbackfills\x18\x01 \x03(\x0b\x32\x15.tickgate.v1.Backfill\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x15\x43\x61ncelBackfillRequest\x12\n\n\x02id\x18\x01 \x01(\t\"A\n\x16\x43\x61ncelBackfillResponse\x12\'\n\x08\x62\x61\x63kfill\x18\x01 \x01(\x0b\x32\x15.tickgate.v1.Backfill\"\xc2\x02\n\x08\x42\x61\x63kfill\x12\n\n\x02id\x18\x01 \x01(\t\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.tickgate.v1.BackfillState\x12\x32\n\x07request\x18\x03 \x01(\x0b\x32!.tickgate.v1.StartBackfillRequest\x12\x14\n\x0csymbols_done\x18\x04 \x01(\r\x12\x15\n\rfetched_count\x18\x05 \x01(\x04\x12\x10\n\x08progress\x18\x06 \x01(\x01\x12.\n\x08\x66\x61ilures\x18\x07 \x03(\x0b\x32\x1c.tickgate.v1.BackfillFailure\x12.\n\nstart_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"T\n\x0f\x42\x61\x63kfillFailure\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x31\n\x0bunavailable\x18\x02 \x01(\x0b\x32\x1c.tickgate.v1.DataUnavailable*\xa6\x01\n\tValueKind\x12\x1a\n\x16VALUE_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10VALUE_KIND_QUOTE\x10\x01\x12\x14\n\x10VALUE_KIND_TRADE\x10\x02\x12\x17\n\x13VALUE_KIND_SNAPSHOT\x10\x03\x12\x1b\n\x17VALUE_KIND_OPTION_QUOTE\x10\x04\x12\x1b\n\x17VALUE_KIND_OPTION_CHAIN\x10\x05*h\n\rErrorLogPlace\x12\x1f\n\x1b\x45RROR_LOG_PLACE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45RROR_LOG_PLACE_RING\x10\x01\x12\x1c\n\x18\x45RROR_LOG_PLACE_POSTGRES\x10\x02*\x82\x01\n\rBackfillState\x12\x1e\n\x1a\x42\x41\x43KFILL_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x42\x41\x43KFILL_STATE_RUNNING\x10\x01\x12\x17\n\x13\x42\x41\x43KFILL_STATE_DONE\x10\x02\x12\x1c\n\x18\x42\x41\x43KFILL_STATE_CANCELLED\x10\x03\x32\xfb\x06\n\x0c\x41\x64minService\x12\\\n\x0fInvalidateCache\x12#.tickgate.v1.InvalidateCacheRequest\x1a$.tickgate.v1.InvalidateCacheResponse\x12M\n\nListErrors\x12\x1e.tickgate.v1.ListErrorsRequest\x1a\x1f.tickgate.v1.ListErrorsResponse\x12S\n\x0cPutWatchlist\x12 .tickgate.v1.PutWatchlistRequest\x1a!.tickgate.v1.PutWatchlistResponse\x12S\n\x0cGetWatchlist\x12 .tickgate.v1.GetWatchlistRequest\x1a!.tickgate.v1.GetWatchlistResponse\x12Y\n\x0eListWatchlists\x12\".tickgate.v1.ListWatchlistsRequest\x1a#.tickgate.v1.ListWatchlistsResponse\x12\\\n\x0f\x44\x65leteWatchlist\x12#.tickgate.v1.DeleteWatchlistRequest\x1a$.tickgate.v1.DeleteWatchlistResponse\x12V\n\rStartBackfill\x12!.tickgate.v1.StartBackfillRequest\x1a\".tickgate.v1.StartBackfillResponse\x12P\n\x0bGetBackfill\x12\x1f.tickgate.v1.GetBackfillRequest\x1a .tickgate.v1.GetBackfillResponse\x12V\n\rListBackfills\x12!.tickgate.v1.ListBackfillsRequest\x1a\".tickgate.v1.ListBackfillsResponse\x12Y\n\x0e\x43\x61ncelBackfill\x12\".tickgate.v1.CancelBackfillRequest\x1a#.tickgate.v1.CancelBackfillResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tickgate.v1.admin_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VALUEKIND']._serialized_start=991
-  _globals['_VALUEKIND']._serialized_end=1157
-  _globals['_ERRORLOGPLACE']._serialized_start=1159
-  _globals['_ERRORLOGPLACE']._serialized_end=1263
-  _globals['_INVALIDATECACHEREQUEST']._serialized_start=173
-  _globals['_INVALIDATECACHEREQUEST']._serialized_end=300
-  _globals['_INVALIDATECACHERESPONSE']._serialized_start=303
-  _globals['_INVALIDATECACHERESPONSE']._serialized_end=446
-  _globals['_LISTERRORSREQUEST']._serialized_start=449
-  _globals['_LISTERRORSREQUEST']._serialized_end=664
-  _globals['_LISTERRORSRESPONSE']._serialized_start=667
-  _globals['_LISTERRORSRESPONSE']._serialized_end=797
-  _globals['_ERRORRECORD']._serialized_start=800
-  _globals['_ERRORRECORD']._serialized_end=988
-  _globals['_ADMINSERVICE']._serialized_start=1266
-  _globals['_ADMINSERVICE']._serialized_end=1453
+  _globals['_VALUEKIND']._serialized_start=2779
+  _globals['_VALUEKIND']._serialized_end=2945
+  _globals['_ERRORLOGPLACE']._serialized_start=2947
+  _globals['_ERRORLOGPLACE']._serialized_end=3051
+  _globals['_BACKFILLSTATE']._serialized_start=3054
+  _globals['_BACKFILLSTATE']._serialized_end=3184
+  _globals['_INVALIDATECACHEREQUEST']._serialized_start=231
+  _globals['_INVALIDATECACHEREQUEST']._serialized_end=358
+  _globals['_INVALIDATECACHERESPONSE']._serialized_start=361
+  _globals['_INVALIDATECACHERESPONSE']._serialized_end=504
+  _globals['_LISTERRORSREQUEST']._serialized_start=507
+  _globals['_LISTERRORSREQUEST']._serialized_end=722
+  _globals['_LISTERRORSRESPONSE']._serialized_start=725
+  _globals['_LISTERRORSRESPONSE']._serialized_end=855
+  _globals['_ERRORRECORD']._serialized_start=858
+  _globals['_ERRORRECORD']._serialized_end=1046
+  _globals['_WATCHLIST']._serialized_start=1049
+  _globals['_WATCHLIST']._serialized_end=1256
+  _globals['_PUTWATCHLISTREQUEST']._serialized_start=1258
+  _globals['_PUTWATCHLISTREQUEST']._serialized_end=1322
+  _globals['_PUTWATCHLISTRESPONSE']._serialized_start=1324
+  _globals['_PUTWATCHLISTRESPONSE']._serialized_end=1389
+  _globals['_GETWATCHLISTREQUEST']._serialized_start=1391
+  _globals['_GETWATCHLISTREQUEST']._serialized_end=1426
+  _globals['_GETWATCHLISTRESPONSE']._serialized_start=1428
+  _globals['_GETWATCHLISTRESPONSE']._serialized_end=1493
+  _globals['_LISTWATCHLISTSREQUEST']._serialized_start=1495
+  _globals['_LISTWATCHLISTSREQUEST']._serialized_end=1518
+  _globals['_LISTWATCHLISTSRESPONSE']._serialized_start=1520
+  _globals['_LISTWATCHLISTSRESPONSE']._serialized_end=1588
+  _globals['_DELETEWATCHLISTREQUEST']._serialized_start=1590
+  _globals['_DELETEWATCHLISTREQUEST']._serialized_end=1628
+  _globals['_DELETEWATCHLISTRESPONSE']._serialized_start=1630
+  _globals['_DELETEWATCHLISTRESPONSE']._serialized_end=1655
+  _globals['_STARTBACKFILLREQUEST']._serialized_start=1658
+  _globals['_STARTBACKFILLREQUEST']._serialized_end=1942
+  _globals['_STARTBACKFILLRESPONSE']._serialized_start=1944
+  _globals['_STARTBACKFILLRESPONSE']._serialized_end=2008
+  _globals['_GETBACKFILLREQUEST']._serialized_start=2010
+  _globals['_GETBACKFILLREQUEST']._serialized_end=2042
+  _globals['_GETBACKFILLRESPONSE']._serialized_start=2044
+  _globals['_GETBACKFILLRESPONSE']._serialized_end=2106
+  _globals['_LISTBACKFILLSREQUEST']._serialized_start=2108
+  _globals['_LISTBACKFILLSREQUEST']._serialized_end=2169
+  _globals['_LISTBACKFILLSRESPONSE']._serialized_start=2171
+  _globals['_LISTBACKFILLSRESPONSE']._serialized_end=2261
+  _globals['_CANCELBACKFILLREQUEST']._serialized_start=2263
+  _globals['_CANCELBACKFILLREQUEST']._serialized_end=2298
+  _globals['_CANCELBACKFILLRESPONSE']._serialized_start=2300
+  _globals['_CANCELBACKFILLRESPONSE']._serialized_end=2365
+  _globals['_BACKFILL']._serialized_start=2368
+  _globals['_BACKFILL']._serialized_end=2690
+  _globals['_BACKFILLFAILURE']._serialized_start=2692
+  _globals['_BACKFILLFAILURE']._serialized_end=2776
+  _globals['_ADMINSERVICE']._serialized_start=3187
+  _globals['_ADMINSERVICE']._serialized_end=4078
 # @@protoc_insertion_point(module_scope)

@@ -13,7 +13,9 @@ import google.protobuf.struct_pb2
 import google.protobuf.timestamp_pb2
 import sys
 import tickgate.v1.error_reason_pb2
+import tickgate.v1.history_pb2
 import tickgate.v1.provenance_pb2
+import tickgate.v1.unavailable_pb2
 import typing
 
 if sys.version_info >= (3, 10):
@@ -82,6 +84,34 @@ ERROR_LOG_PLACE_RING: ErrorLogPlace.ValueType  # 1
 ERROR_LOG_PLACE_POSTGRES: ErrorLogPlace.ValueType  # 2
 """PostgreSQL, shared by all replicas."""
 Global___ErrorLogPlace: typing_extensions.TypeAlias = ErrorLogPlace
+
+class _BackfillState:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _BackfillStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_BackfillState.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    BACKFILL_STATE_UNSPECIFIED: _BackfillState.ValueType  # 0
+    """Never sent."""
+    BACKFILL_STATE_RUNNING: _BackfillState.ValueType  # 1
+    """It is being worked on, or waits for its turn."""
+    BACKFILL_STATE_DONE: _BackfillState.ValueType  # 2
+    """Everything that could be had is held; `failures` names what could not."""
+    BACKFILL_STATE_CANCELLED: _BackfillState.ValueType  # 3
+    """Somebody stopped it."""
+
+class BackfillState(_BackfillState, metaclass=_BackfillStateEnumTypeWrapper):
+    """BackfillState is how a backfill stands."""
+
+BACKFILL_STATE_UNSPECIFIED: BackfillState.ValueType  # 0
+"""Never sent."""
+BACKFILL_STATE_RUNNING: BackfillState.ValueType  # 1
+"""It is being worked on, or waits for its turn."""
+BACKFILL_STATE_DONE: BackfillState.ValueType  # 2
+"""Everything that could be had is held; `failures` names what could not."""
+BACKFILL_STATE_CANCELLED: BackfillState.ValueType  # 3
+"""Somebody stopped it."""
+Global___BackfillState: typing_extensions.TypeAlias = BackfillState
 
 @typing.final
 class InvalidateCacheRequest(google.protobuf.message.Message):
@@ -264,3 +294,478 @@ class ErrorRecord(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["context", b"context", "id", b"id", "message", b"message", "reason", b"reason", "request_id", b"request_id", "time", b"time"]) -> None: ...
 
 Global___ErrorRecord: typing_extensions.TypeAlias = ErrorRecord
+
+@typing.final
+class Watchlist(google.protobuf.message.Message):
+    """Watchlist is symbols that the gateway keeps the history of by itself."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    SYMBOLS_FIELD_NUMBER: builtins.int
+    RECORD_FIELD_NUMBER: builtins.int
+    REFRESH_TIMEFRAMES_FIELD_NUMBER: builtins.int
+    REFRESH_DAYS_FIELD_NUMBER: builtins.int
+    UPDATE_TIME_FIELD_NUMBER: builtins.int
+    REFRESH_TIME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Name: 1 to 64 of a to z, 0 to 9, dot, dash and underscore."""
+    record: builtins.bool
+    """Record trades and bars live, as they arrive, into the store."""
+    refresh_days: builtins.int
+    """How far back the refresh reaches: 1 to 3,660 days; 0 takes 366."""
+    @property
+    def symbols(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """1 to 1,000 stock symbols, no duplicates."""
+
+    @property
+    def refresh_timeframes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Timeframes of the bars that the daily refresh fetches, such as "1Day"; none twice, at most 10. Empty refreshes no bars."""
+
+    @property
+    def update_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it was last changed."""
+
+    @property
+    def refresh_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When its last refresh ended. Unset when there was none."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        symbols: collections.abc.Iterable[builtins.str] | None = ...,
+        record: builtins.bool = ...,
+        refresh_timeframes: collections.abc.Iterable[builtins.str] | None = ...,
+        refresh_days: builtins.int = ...,
+        update_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        refresh_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["refresh_time", b"refresh_time", "update_time", b"update_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "record", b"record", "refresh_days", b"refresh_days", "refresh_time", b"refresh_time", "refresh_timeframes", b"refresh_timeframes", "symbols", b"symbols", "update_time", b"update_time"]) -> None: ...
+
+Global___Watchlist: typing_extensions.TypeAlias = Watchlist
+
+@typing.final
+class PutWatchlistRequest(google.protobuf.message.Message):
+    """PutWatchlistRequest holds the watchlist as it shall be."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    WATCHLIST_FIELD_NUMBER: builtins.int
+    @property
+    def watchlist(self) -> Global___Watchlist:
+        """The watchlist; its times are not read."""
+
+    def __init__(
+        self,
+        *,
+        watchlist: Global___Watchlist | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["watchlist", b"watchlist"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["watchlist", b"watchlist"]) -> None: ...
+
+Global___PutWatchlistRequest: typing_extensions.TypeAlias = PutWatchlistRequest
+
+@typing.final
+class PutWatchlistResponse(google.protobuf.message.Message):
+    """PutWatchlistResponse holds the watchlist as it is."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    WATCHLIST_FIELD_NUMBER: builtins.int
+    @property
+    def watchlist(self) -> Global___Watchlist:
+        """The watchlist."""
+
+    def __init__(
+        self,
+        *,
+        watchlist: Global___Watchlist | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["watchlist", b"watchlist"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["watchlist", b"watchlist"]) -> None: ...
+
+Global___PutWatchlistResponse: typing_extensions.TypeAlias = PutWatchlistResponse
+
+@typing.final
+class GetWatchlistRequest(google.protobuf.message.Message):
+    """GetWatchlistRequest names a watchlist."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Its name."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+
+Global___GetWatchlistRequest: typing_extensions.TypeAlias = GetWatchlistRequest
+
+@typing.final
+class GetWatchlistResponse(google.protobuf.message.Message):
+    """GetWatchlistResponse holds the watchlist."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    WATCHLIST_FIELD_NUMBER: builtins.int
+    @property
+    def watchlist(self) -> Global___Watchlist:
+        """The watchlist."""
+
+    def __init__(
+        self,
+        *,
+        watchlist: Global___Watchlist | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["watchlist", b"watchlist"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["watchlist", b"watchlist"]) -> None: ...
+
+Global___GetWatchlistResponse: typing_extensions.TypeAlias = GetWatchlistResponse
+
+@typing.final
+class ListWatchlistsRequest(google.protobuf.message.Message):
+    """ListWatchlistsRequest asks for all."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+Global___ListWatchlistsRequest: typing_extensions.TypeAlias = ListWatchlistsRequest
+
+@typing.final
+class ListWatchlistsResponse(google.protobuf.message.Message):
+    """ListWatchlistsResponse holds all watchlists."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    WATCHLISTS_FIELD_NUMBER: builtins.int
+    @property
+    def watchlists(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Watchlist]:
+        """The watchlists, by name."""
+
+    def __init__(
+        self,
+        *,
+        watchlists: collections.abc.Iterable[Global___Watchlist] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["watchlists", b"watchlists"]) -> None: ...
+
+Global___ListWatchlistsResponse: typing_extensions.TypeAlias = ListWatchlistsResponse
+
+@typing.final
+class DeleteWatchlistRequest(google.protobuf.message.Message):
+    """DeleteWatchlistRequest names a watchlist."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Its name."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+
+Global___DeleteWatchlistRequest: typing_extensions.TypeAlias = DeleteWatchlistRequest
+
+@typing.final
+class DeleteWatchlistResponse(google.protobuf.message.Message):
+    """DeleteWatchlistResponse says that it is gone."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+Global___DeleteWatchlistResponse: typing_extensions.TypeAlias = DeleteWatchlistResponse
+
+@typing.final
+class StartBackfillRequest(google.protobuf.message.Message):
+    """StartBackfillRequest says what to fetch."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SYMBOLS_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    TIMEFRAME_FIELD_NUMBER: builtins.int
+    FEED_FIELD_NUMBER: builtins.int
+    ADJUSTMENTS_FIELD_NUMBER: builtins.int
+    START_TIME_FIELD_NUMBER: builtins.int
+    END_TIME_FIELD_NUMBER: builtins.int
+    kind: tickgate.v1.history_pb2.SeriesKind.ValueType
+    """What to fetch."""
+    timeframe: builtins.str
+    """Timeframe of bars, as for HistoryService.ListBars; to be left out otherwise."""
+    feed: tickgate.v1.provenance_pb2.Feed.ValueType
+    """Stock feed; the configured one when left out. With OCC symbols it must be left out."""
+    @property
+    def symbols(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """1 to 1,000 symbols, no duplicates: all of stocks, or all OCC symbols."""
+
+    @property
+    def adjustments(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[tickgate.v1.history_pb2.Adjustment.ValueType]:
+        """Adjustments of bars, as for HistoryService.ListBars."""
+
+    @property
+    def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """First instant of the range, which belongs to it."""
+
+    @property
+    def end_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """End of the range, which does not belong to it; the market's present time when left out."""
+
+    def __init__(
+        self,
+        *,
+        symbols: collections.abc.Iterable[builtins.str] | None = ...,
+        kind: tickgate.v1.history_pb2.SeriesKind.ValueType = ...,
+        timeframe: builtins.str = ...,
+        feed: tickgate.v1.provenance_pb2.Feed.ValueType | None = ...,
+        adjustments: collections.abc.Iterable[tickgate.v1.history_pb2.Adjustment.ValueType] | None = ...,
+        start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_feed", b"_feed", "end_time", b"end_time", "feed", b"feed", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_feed", b"_feed", "adjustments", b"adjustments", "end_time", b"end_time", "feed", b"feed", "kind", b"kind", "start_time", b"start_time", "symbols", b"symbols", "timeframe", b"timeframe"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_feed", b"_feed"]) -> typing.Literal["feed"] | None: ...
+
+Global___StartBackfillRequest: typing_extensions.TypeAlias = StartBackfillRequest
+
+@typing.final
+class StartBackfillResponse(google.protobuf.message.Message):
+    """StartBackfillResponse holds the backfill that was started."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    BACKFILL_FIELD_NUMBER: builtins.int
+    @property
+    def backfill(self) -> Global___Backfill:
+        """The backfill."""
+
+    def __init__(
+        self,
+        *,
+        backfill: Global___Backfill | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["backfill", b"backfill"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["backfill", b"backfill"]) -> None: ...
+
+Global___StartBackfillResponse: typing_extensions.TypeAlias = StartBackfillResponse
+
+@typing.final
+class GetBackfillRequest(google.protobuf.message.Message):
+    """GetBackfillRequest names a backfill."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """Its id."""
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["id", b"id"]) -> None: ...
+
+Global___GetBackfillRequest: typing_extensions.TypeAlias = GetBackfillRequest
+
+@typing.final
+class GetBackfillResponse(google.protobuf.message.Message):
+    """GetBackfillResponse holds the backfill."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    BACKFILL_FIELD_NUMBER: builtins.int
+    @property
+    def backfill(self) -> Global___Backfill:
+        """The backfill."""
+
+    def __init__(
+        self,
+        *,
+        backfill: Global___Backfill | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["backfill", b"backfill"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["backfill", b"backfill"]) -> None: ...
+
+Global___GetBackfillResponse: typing_extensions.TypeAlias = GetBackfillResponse
+
+@typing.final
+class ListBackfillsRequest(google.protobuf.message.Message):
+    """ListBackfillsRequest asks for backfills."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    page_size: builtins.int
+    """Backfills of one page: 0 takes 50, more than 500 takes 500."""
+    page_token: builtins.str
+    """Token of the answer before; a token of another query is INVALID_ARGUMENT."""
+    def __init__(
+        self,
+        *,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+
+Global___ListBackfillsRequest: typing_extensions.TypeAlias = ListBackfillsRequest
+
+@typing.final
+class ListBackfillsResponse(google.protobuf.message.Message):
+    """ListBackfillsResponse is one page, newest first."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    BACKFILLS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """Token of the next page. Empty on the last one."""
+    @property
+    def backfills(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Backfill]:
+        """The backfills."""
+
+    def __init__(
+        self,
+        *,
+        backfills: collections.abc.Iterable[Global___Backfill] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["backfills", b"backfills", "next_page_token", b"next_page_token"]) -> None: ...
+
+Global___ListBackfillsResponse: typing_extensions.TypeAlias = ListBackfillsResponse
+
+@typing.final
+class CancelBackfillRequest(google.protobuf.message.Message):
+    """CancelBackfillRequest names a backfill."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """Its id."""
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["id", b"id"]) -> None: ...
+
+Global___CancelBackfillRequest: typing_extensions.TypeAlias = CancelBackfillRequest
+
+@typing.final
+class CancelBackfillResponse(google.protobuf.message.Message):
+    """CancelBackfillResponse holds the backfill as it is now."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    BACKFILL_FIELD_NUMBER: builtins.int
+    @property
+    def backfill(self) -> Global___Backfill:
+        """The backfill."""
+
+    def __init__(
+        self,
+        *,
+        backfill: Global___Backfill | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["backfill", b"backfill"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["backfill", b"backfill"]) -> None: ...
+
+Global___CancelBackfillResponse: typing_extensions.TypeAlias = CancelBackfillResponse
+
+@typing.final
+class Backfill(google.protobuf.message.Message):
+    """Backfill is history that is fetched into the store."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    REQUEST_FIELD_NUMBER: builtins.int
+    SYMBOLS_DONE_FIELD_NUMBER: builtins.int
+    FETCHED_COUNT_FIELD_NUMBER: builtins.int
+    PROGRESS_FIELD_NUMBER: builtins.int
+    FAILURES_FIELD_NUMBER: builtins.int
+    START_TIME_FIELD_NUMBER: builtins.int
+    END_TIME_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """Its id."""
+    state: Global___BackfillState.ValueType
+    """How it stands."""
+    symbols_done: builtins.int
+    """Symbols that are finished, with or without success."""
+    fetched_count: builtins.int
+    """Values that were fetched; those that were held already are not counted."""
+    progress: builtins.float
+    """Share of the work that is done, 0 to 1."""
+    @property
+    def request(self) -> Global___StartBackfillRequest:
+        """What was asked for; its end_time is set."""
+
+    @property
+    def failures(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___BackfillFailure]:
+        """Symbols that could not be fetched, and why; at most 1,000."""
+
+    @property
+    def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it was started."""
+
+    @property
+    def end_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it ended. Unset while it runs."""
+
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        state: Global___BackfillState.ValueType = ...,
+        request: Global___StartBackfillRequest | None = ...,
+        symbols_done: builtins.int = ...,
+        fetched_count: builtins.int = ...,
+        progress: builtins.float = ...,
+        failures: collections.abc.Iterable[Global___BackfillFailure] | None = ...,
+        start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["end_time", b"end_time", "request", b"request", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["end_time", b"end_time", "failures", b"failures", "fetched_count", b"fetched_count", "id", b"id", "progress", b"progress", "request", b"request", "start_time", b"start_time", "state", b"state", "symbols_done", b"symbols_done"]) -> None: ...
+
+Global___Backfill: typing_extensions.TypeAlias = Backfill
+
+@typing.final
+class BackfillFailure(google.protobuf.message.Message):
+    """BackfillFailure says why a symbol could not be fetched."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SYMBOL_FIELD_NUMBER: builtins.int
+    UNAVAILABLE_FIELD_NUMBER: builtins.int
+    symbol: builtins.str
+    """The symbol."""
+    @property
+    def unavailable(self) -> tickgate.v1.unavailable_pb2.DataUnavailable:
+        """Why."""
+
+    def __init__(
+        self,
+        *,
+        symbol: builtins.str = ...,
+        unavailable: tickgate.v1.unavailable_pb2.DataUnavailable | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["unavailable", b"unavailable"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["symbol", b"symbol", "unavailable", b"unavailable"]) -> None: ...
+
+Global___BackfillFailure: typing_extensions.TypeAlias = BackfillFailure

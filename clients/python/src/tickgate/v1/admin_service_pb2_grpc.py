@@ -46,6 +46,46 @@ class AdminServiceStub(object):
                 request_serializer=tickgate_dot_v1_dot_admin__service__pb2.ListErrorsRequest.SerializeToString,
                 response_deserializer=tickgate_dot_v1_dot_admin__service__pb2.ListErrorsResponse.FromString,
                 _registered_method=True)
+        self.PutWatchlist = channel.unary_unary(
+                '/tickgate.v1.AdminService/PutWatchlist',
+                request_serializer=tickgate_dot_v1_dot_admin__service__pb2.PutWatchlistRequest.SerializeToString,
+                response_deserializer=tickgate_dot_v1_dot_admin__service__pb2.PutWatchlistResponse.FromString,
+                _registered_method=True)
+        self.GetWatchlist = channel.unary_unary(
+                '/tickgate.v1.AdminService/GetWatchlist',
+                request_serializer=tickgate_dot_v1_dot_admin__service__pb2.GetWatchlistRequest.SerializeToString,
+                response_deserializer=tickgate_dot_v1_dot_admin__service__pb2.GetWatchlistResponse.FromString,
+                _registered_method=True)
+        self.ListWatchlists = channel.unary_unary(
+                '/tickgate.v1.AdminService/ListWatchlists',
+                request_serializer=tickgate_dot_v1_dot_admin__service__pb2.ListWatchlistsRequest.SerializeToString,
+                response_deserializer=tickgate_dot_v1_dot_admin__service__pb2.ListWatchlistsResponse.FromString,
+                _registered_method=True)
+        self.DeleteWatchlist = channel.unary_unary(
+                '/tickgate.v1.AdminService/DeleteWatchlist',
+                request_serializer=tickgate_dot_v1_dot_admin__service__pb2.DeleteWatchlistRequest.SerializeToString,
+                response_deserializer=tickgate_dot_v1_dot_admin__service__pb2.DeleteWatchlistResponse.FromString,
+                _registered_method=True)
+        self.StartBackfill = channel.unary_unary(
+                '/tickgate.v1.AdminService/StartBackfill',
+                request_serializer=tickgate_dot_v1_dot_admin__service__pb2.StartBackfillRequest.SerializeToString,
+                response_deserializer=tickgate_dot_v1_dot_admin__service__pb2.StartBackfillResponse.FromString,
+                _registered_method=True)
+        self.GetBackfill = channel.unary_unary(
+                '/tickgate.v1.AdminService/GetBackfill',
+                request_serializer=tickgate_dot_v1_dot_admin__service__pb2.GetBackfillRequest.SerializeToString,
+                response_deserializer=tickgate_dot_v1_dot_admin__service__pb2.GetBackfillResponse.FromString,
+                _registered_method=True)
+        self.ListBackfills = channel.unary_unary(
+                '/tickgate.v1.AdminService/ListBackfills',
+                request_serializer=tickgate_dot_v1_dot_admin__service__pb2.ListBackfillsRequest.SerializeToString,
+                response_deserializer=tickgate_dot_v1_dot_admin__service__pb2.ListBackfillsResponse.FromString,
+                _registered_method=True)
+        self.CancelBackfill = channel.unary_unary(
+                '/tickgate.v1.AdminService/CancelBackfill',
+                request_serializer=tickgate_dot_v1_dot_admin__service__pb2.CancelBackfillRequest.SerializeToString,
+                response_deserializer=tickgate_dot_v1_dot_admin__service__pb2.CancelBackfillResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer(object):
@@ -71,6 +111,66 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PutWatchlist(self, request, context):
+        """Creates a watchlist, or replaces the one of this name. Its symbols are refreshed every day, and recorded live where it says so.
+        Fails with INVALID_REQUEST, PERMISSION_DENIED, STORE_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetWatchlist(self, request, context):
+        """Returns one watchlist. Fails with INVALID_REQUEST, PERMISSION_DENIED, NOT_FOUND, STORE_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWatchlists(self, request, context):
+        """Returns all watchlists, by name. Fails with PERMISSION_DENIED, STORE_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteWatchlist(self, request, context):
+        """Deletes a watchlist; what was recorded stays. Fails with INVALID_REQUEST, PERMISSION_DENIED, NOT_FOUND, STORE_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartBackfill(self, request, context):
+        """Starts to fetch history into the store, under the budget's lowest class. A range that is held already costs nothing, so an
+        interrupted backfill is resumed by starting it again; one that runs when the gateway stops goes on when it starts. Fails
+        with INVALID_REQUEST, PERMISSION_DENIED, NOT_SUPPORTED without a store, STORE_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBackfill(self, request, context):
+        """Returns how far a backfill is. Fails with INVALID_REQUEST, PERMISSION_DENIED, NOT_FOUND, STORE_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBackfills(self, request, context):
+        """Lists backfills, newest first. Fails with INVALID_REQUEST, PERMISSION_DENIED, STORE_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelBackfill(self, request, context):
+        """Stops a backfill; what it has fetched stays. Stopping one that has ended changes nothing. Fails with INVALID_REQUEST,
+        PERMISSION_DENIED, NOT_FOUND, STORE_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -83,6 +183,46 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListErrors,
                     request_deserializer=tickgate_dot_v1_dot_admin__service__pb2.ListErrorsRequest.FromString,
                     response_serializer=tickgate_dot_v1_dot_admin__service__pb2.ListErrorsResponse.SerializeToString,
+            ),
+            'PutWatchlist': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutWatchlist,
+                    request_deserializer=tickgate_dot_v1_dot_admin__service__pb2.PutWatchlistRequest.FromString,
+                    response_serializer=tickgate_dot_v1_dot_admin__service__pb2.PutWatchlistResponse.SerializeToString,
+            ),
+            'GetWatchlist': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetWatchlist,
+                    request_deserializer=tickgate_dot_v1_dot_admin__service__pb2.GetWatchlistRequest.FromString,
+                    response_serializer=tickgate_dot_v1_dot_admin__service__pb2.GetWatchlistResponse.SerializeToString,
+            ),
+            'ListWatchlists': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWatchlists,
+                    request_deserializer=tickgate_dot_v1_dot_admin__service__pb2.ListWatchlistsRequest.FromString,
+                    response_serializer=tickgate_dot_v1_dot_admin__service__pb2.ListWatchlistsResponse.SerializeToString,
+            ),
+            'DeleteWatchlist': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteWatchlist,
+                    request_deserializer=tickgate_dot_v1_dot_admin__service__pb2.DeleteWatchlistRequest.FromString,
+                    response_serializer=tickgate_dot_v1_dot_admin__service__pb2.DeleteWatchlistResponse.SerializeToString,
+            ),
+            'StartBackfill': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartBackfill,
+                    request_deserializer=tickgate_dot_v1_dot_admin__service__pb2.StartBackfillRequest.FromString,
+                    response_serializer=tickgate_dot_v1_dot_admin__service__pb2.StartBackfillResponse.SerializeToString,
+            ),
+            'GetBackfill': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBackfill,
+                    request_deserializer=tickgate_dot_v1_dot_admin__service__pb2.GetBackfillRequest.FromString,
+                    response_serializer=tickgate_dot_v1_dot_admin__service__pb2.GetBackfillResponse.SerializeToString,
+            ),
+            'ListBackfills': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBackfills,
+                    request_deserializer=tickgate_dot_v1_dot_admin__service__pb2.ListBackfillsRequest.FromString,
+                    response_serializer=tickgate_dot_v1_dot_admin__service__pb2.ListBackfillsResponse.SerializeToString,
+            ),
+            'CancelBackfill': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelBackfill,
+                    request_deserializer=tickgate_dot_v1_dot_admin__service__pb2.CancelBackfillRequest.FromString,
+                    response_serializer=tickgate_dot_v1_dot_admin__service__pb2.CancelBackfillResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -141,6 +281,222 @@ class AdminService(object):
             '/tickgate.v1.AdminService/ListErrors',
             tickgate_dot_v1_dot_admin__service__pb2.ListErrorsRequest.SerializeToString,
             tickgate_dot_v1_dot_admin__service__pb2.ListErrorsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutWatchlist(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tickgate.v1.AdminService/PutWatchlist',
+            tickgate_dot_v1_dot_admin__service__pb2.PutWatchlistRequest.SerializeToString,
+            tickgate_dot_v1_dot_admin__service__pb2.PutWatchlistResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetWatchlist(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tickgate.v1.AdminService/GetWatchlist',
+            tickgate_dot_v1_dot_admin__service__pb2.GetWatchlistRequest.SerializeToString,
+            tickgate_dot_v1_dot_admin__service__pb2.GetWatchlistResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWatchlists(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tickgate.v1.AdminService/ListWatchlists',
+            tickgate_dot_v1_dot_admin__service__pb2.ListWatchlistsRequest.SerializeToString,
+            tickgate_dot_v1_dot_admin__service__pb2.ListWatchlistsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteWatchlist(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tickgate.v1.AdminService/DeleteWatchlist',
+            tickgate_dot_v1_dot_admin__service__pb2.DeleteWatchlistRequest.SerializeToString,
+            tickgate_dot_v1_dot_admin__service__pb2.DeleteWatchlistResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartBackfill(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tickgate.v1.AdminService/StartBackfill',
+            tickgate_dot_v1_dot_admin__service__pb2.StartBackfillRequest.SerializeToString,
+            tickgate_dot_v1_dot_admin__service__pb2.StartBackfillResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBackfill(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tickgate.v1.AdminService/GetBackfill',
+            tickgate_dot_v1_dot_admin__service__pb2.GetBackfillRequest.SerializeToString,
+            tickgate_dot_v1_dot_admin__service__pb2.GetBackfillResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBackfills(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tickgate.v1.AdminService/ListBackfills',
+            tickgate_dot_v1_dot_admin__service__pb2.ListBackfillsRequest.SerializeToString,
+            tickgate_dot_v1_dot_admin__service__pb2.ListBackfillsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelBackfill(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tickgate.v1.AdminService/CancelBackfill',
+            tickgate_dot_v1_dot_admin__service__pb2.CancelBackfillRequest.SerializeToString,
+            tickgate_dot_v1_dot_admin__service__pb2.CancelBackfillResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,7 +57,135 @@ _AdminServiceListErrorsType = typing_extensions.TypeVar(
     ],
 )
 
-class AdminServiceStub(typing.Generic[_AdminServiceInvalidateCacheType, _AdminServiceListErrorsType]):
+_AdminServicePutWatchlistType = typing_extensions.TypeVar(
+    '_AdminServicePutWatchlistType',
+    grpc.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.PutWatchlistRequest,
+        tickgate.v1.admin_service_pb2.PutWatchlistResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.PutWatchlistRequest,
+        tickgate.v1.admin_service_pb2.PutWatchlistResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.PutWatchlistRequest,
+        tickgate.v1.admin_service_pb2.PutWatchlistResponse,
+    ],
+)
+
+_AdminServiceGetWatchlistType = typing_extensions.TypeVar(
+    '_AdminServiceGetWatchlistType',
+    grpc.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.GetWatchlistRequest,
+        tickgate.v1.admin_service_pb2.GetWatchlistResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.GetWatchlistRequest,
+        tickgate.v1.admin_service_pb2.GetWatchlistResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.GetWatchlistRequest,
+        tickgate.v1.admin_service_pb2.GetWatchlistResponse,
+    ],
+)
+
+_AdminServiceListWatchlistsType = typing_extensions.TypeVar(
+    '_AdminServiceListWatchlistsType',
+    grpc.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.ListWatchlistsRequest,
+        tickgate.v1.admin_service_pb2.ListWatchlistsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.ListWatchlistsRequest,
+        tickgate.v1.admin_service_pb2.ListWatchlistsResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.ListWatchlistsRequest,
+        tickgate.v1.admin_service_pb2.ListWatchlistsResponse,
+    ],
+)
+
+_AdminServiceDeleteWatchlistType = typing_extensions.TypeVar(
+    '_AdminServiceDeleteWatchlistType',
+    grpc.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.DeleteWatchlistRequest,
+        tickgate.v1.admin_service_pb2.DeleteWatchlistResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.DeleteWatchlistRequest,
+        tickgate.v1.admin_service_pb2.DeleteWatchlistResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.DeleteWatchlistRequest,
+        tickgate.v1.admin_service_pb2.DeleteWatchlistResponse,
+    ],
+)
+
+_AdminServiceStartBackfillType = typing_extensions.TypeVar(
+    '_AdminServiceStartBackfillType',
+    grpc.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.StartBackfillRequest,
+        tickgate.v1.admin_service_pb2.StartBackfillResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.StartBackfillRequest,
+        tickgate.v1.admin_service_pb2.StartBackfillResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.StartBackfillRequest,
+        tickgate.v1.admin_service_pb2.StartBackfillResponse,
+    ],
+)
+
+_AdminServiceGetBackfillType = typing_extensions.TypeVar(
+    '_AdminServiceGetBackfillType',
+    grpc.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.GetBackfillRequest,
+        tickgate.v1.admin_service_pb2.GetBackfillResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.GetBackfillRequest,
+        tickgate.v1.admin_service_pb2.GetBackfillResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.GetBackfillRequest,
+        tickgate.v1.admin_service_pb2.GetBackfillResponse,
+    ],
+)
+
+_AdminServiceListBackfillsType = typing_extensions.TypeVar(
+    '_AdminServiceListBackfillsType',
+    grpc.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.ListBackfillsRequest,
+        tickgate.v1.admin_service_pb2.ListBackfillsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.ListBackfillsRequest,
+        tickgate.v1.admin_service_pb2.ListBackfillsResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.ListBackfillsRequest,
+        tickgate.v1.admin_service_pb2.ListBackfillsResponse,
+    ],
+)
+
+_AdminServiceCancelBackfillType = typing_extensions.TypeVar(
+    '_AdminServiceCancelBackfillType',
+    grpc.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.CancelBackfillRequest,
+        tickgate.v1.admin_service_pb2.CancelBackfillResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.CancelBackfillRequest,
+        tickgate.v1.admin_service_pb2.CancelBackfillResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.CancelBackfillRequest,
+        tickgate.v1.admin_service_pb2.CancelBackfillResponse,
+    ],
+)
+
+class AdminServiceStub(typing.Generic[_AdminServiceInvalidateCacheType, _AdminServiceListErrorsType, _AdminServicePutWatchlistType, _AdminServiceGetWatchlistType, _AdminServiceListWatchlistsType, _AdminServiceDeleteWatchlistType, _AdminServiceStartBackfillType, _AdminServiceGetBackfillType, _AdminServiceListBackfillsType, _AdminServiceCancelBackfillType]):
     """AdminService is for operators. It answers callers on the gateway's own machine (loopback) only; everybody else gets
     PERMISSION_DENIED.
     """
@@ -72,6 +200,38 @@ class AdminServiceStub(typing.Generic[_AdminServiceInvalidateCacheType, _AdminSe
             tickgate.v1.admin_service_pb2.ListErrorsRequest,
             tickgate.v1.admin_service_pb2.ListErrorsResponse,
         ],
+        grpc.UnaryUnaryMultiCallable[
+            tickgate.v1.admin_service_pb2.PutWatchlistRequest,
+            tickgate.v1.admin_service_pb2.PutWatchlistResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            tickgate.v1.admin_service_pb2.GetWatchlistRequest,
+            tickgate.v1.admin_service_pb2.GetWatchlistResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            tickgate.v1.admin_service_pb2.ListWatchlistsRequest,
+            tickgate.v1.admin_service_pb2.ListWatchlistsResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            tickgate.v1.admin_service_pb2.DeleteWatchlistRequest,
+            tickgate.v1.admin_service_pb2.DeleteWatchlistResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            tickgate.v1.admin_service_pb2.StartBackfillRequest,
+            tickgate.v1.admin_service_pb2.StartBackfillResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            tickgate.v1.admin_service_pb2.GetBackfillRequest,
+            tickgate.v1.admin_service_pb2.GetBackfillResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            tickgate.v1.admin_service_pb2.ListBackfillsRequest,
+            tickgate.v1.admin_service_pb2.ListBackfillsResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            tickgate.v1.admin_service_pb2.CancelBackfillRequest,
+            tickgate.v1.admin_service_pb2.CancelBackfillResponse,
+        ],
     ], channel: grpc.Channel) -> None: ...
 
     @typing.overload
@@ -83,6 +243,38 @@ class AdminServiceStub(typing.Generic[_AdminServiceInvalidateCacheType, _AdminSe
         grpc.aio.UnaryUnaryMultiCallable[
             tickgate.v1.admin_service_pb2.ListErrorsRequest,
             tickgate.v1.admin_service_pb2.ListErrorsResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            tickgate.v1.admin_service_pb2.PutWatchlistRequest,
+            tickgate.v1.admin_service_pb2.PutWatchlistResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            tickgate.v1.admin_service_pb2.GetWatchlistRequest,
+            tickgate.v1.admin_service_pb2.GetWatchlistResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            tickgate.v1.admin_service_pb2.ListWatchlistsRequest,
+            tickgate.v1.admin_service_pb2.ListWatchlistsResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            tickgate.v1.admin_service_pb2.DeleteWatchlistRequest,
+            tickgate.v1.admin_service_pb2.DeleteWatchlistResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            tickgate.v1.admin_service_pb2.StartBackfillRequest,
+            tickgate.v1.admin_service_pb2.StartBackfillResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            tickgate.v1.admin_service_pb2.GetBackfillRequest,
+            tickgate.v1.admin_service_pb2.GetBackfillResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            tickgate.v1.admin_service_pb2.ListBackfillsRequest,
+            tickgate.v1.admin_service_pb2.ListBackfillsResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            tickgate.v1.admin_service_pb2.CancelBackfillRequest,
+            tickgate.v1.admin_service_pb2.CancelBackfillResponse,
         ],
     ], channel: grpc.aio.Channel) -> None: ...
 
@@ -98,6 +290,37 @@ class AdminServiceStub(typing.Generic[_AdminServiceInvalidateCacheType, _AdminSe
     process's ring. Fails with INVALID_REQUEST, PERMISSION_DENIED.
     """
 
+    PutWatchlist: _AdminServicePutWatchlistType
+    """Creates a watchlist, or replaces the one of this name. Its symbols are refreshed every day, and recorded live where it says so.
+    Fails with INVALID_REQUEST, PERMISSION_DENIED, STORE_UNAVAILABLE.
+    """
+
+    GetWatchlist: _AdminServiceGetWatchlistType
+    """Returns one watchlist. Fails with INVALID_REQUEST, PERMISSION_DENIED, NOT_FOUND, STORE_UNAVAILABLE."""
+
+    ListWatchlists: _AdminServiceListWatchlistsType
+    """Returns all watchlists, by name. Fails with PERMISSION_DENIED, STORE_UNAVAILABLE."""
+
+    DeleteWatchlist: _AdminServiceDeleteWatchlistType
+    """Deletes a watchlist; what was recorded stays. Fails with INVALID_REQUEST, PERMISSION_DENIED, NOT_FOUND, STORE_UNAVAILABLE."""
+
+    StartBackfill: _AdminServiceStartBackfillType
+    """Starts to fetch history into the store, under the budget's lowest class. A range that is held already costs nothing, so an
+    interrupted backfill is resumed by starting it again; one that runs when the gateway stops goes on when it starts. Fails
+    with INVALID_REQUEST, PERMISSION_DENIED, NOT_SUPPORTED without a store, STORE_UNAVAILABLE.
+    """
+
+    GetBackfill: _AdminServiceGetBackfillType
+    """Returns how far a backfill is. Fails with INVALID_REQUEST, PERMISSION_DENIED, NOT_FOUND, STORE_UNAVAILABLE."""
+
+    ListBackfills: _AdminServiceListBackfillsType
+    """Lists backfills, newest first. Fails with INVALID_REQUEST, PERMISSION_DENIED, STORE_UNAVAILABLE."""
+
+    CancelBackfill: _AdminServiceCancelBackfillType
+    """Stops a backfill; what it has fetched stays. Stopping one that has ended changes nothing. Fails with INVALID_REQUEST,
+    PERMISSION_DENIED, NOT_FOUND, STORE_UNAVAILABLE.
+    """
+
 AdminServiceAsyncStub: typing_extensions.TypeAlias = AdminServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         tickgate.v1.admin_service_pb2.InvalidateCacheRequest,
@@ -106,6 +329,38 @@ AdminServiceAsyncStub: typing_extensions.TypeAlias = AdminServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         tickgate.v1.admin_service_pb2.ListErrorsRequest,
         tickgate.v1.admin_service_pb2.ListErrorsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.PutWatchlistRequest,
+        tickgate.v1.admin_service_pb2.PutWatchlistResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.GetWatchlistRequest,
+        tickgate.v1.admin_service_pb2.GetWatchlistResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.ListWatchlistsRequest,
+        tickgate.v1.admin_service_pb2.ListWatchlistsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.DeleteWatchlistRequest,
+        tickgate.v1.admin_service_pb2.DeleteWatchlistResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.StartBackfillRequest,
+        tickgate.v1.admin_service_pb2.StartBackfillResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.GetBackfillRequest,
+        tickgate.v1.admin_service_pb2.GetBackfillResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.ListBackfillsRequest,
+        tickgate.v1.admin_service_pb2.ListBackfillsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tickgate.v1.admin_service_pb2.CancelBackfillRequest,
+        tickgate.v1.admin_service_pb2.CancelBackfillResponse,
     ],
 ]
 
@@ -134,6 +389,77 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         """Lists refusals and failures, newest first: calls that were refused, values that were not given, records from the
         upstream that no value could be made of. From PostgreSQL where there is one and it can be read, otherwise from this
         process's ring. Fails with INVALID_REQUEST, PERMISSION_DENIED.
+        """
+
+    @abc.abstractmethod
+    def PutWatchlist(
+        self,
+        request: tickgate.v1.admin_service_pb2.PutWatchlistRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tickgate.v1.admin_service_pb2.PutWatchlistResponse, collections.abc.Awaitable[tickgate.v1.admin_service_pb2.PutWatchlistResponse]]:
+        """Creates a watchlist, or replaces the one of this name. Its symbols are refreshed every day, and recorded live where it says so.
+        Fails with INVALID_REQUEST, PERMISSION_DENIED, STORE_UNAVAILABLE.
+        """
+
+    @abc.abstractmethod
+    def GetWatchlist(
+        self,
+        request: tickgate.v1.admin_service_pb2.GetWatchlistRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tickgate.v1.admin_service_pb2.GetWatchlistResponse, collections.abc.Awaitable[tickgate.v1.admin_service_pb2.GetWatchlistResponse]]:
+        """Returns one watchlist. Fails with INVALID_REQUEST, PERMISSION_DENIED, NOT_FOUND, STORE_UNAVAILABLE."""
+
+    @abc.abstractmethod
+    def ListWatchlists(
+        self,
+        request: tickgate.v1.admin_service_pb2.ListWatchlistsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tickgate.v1.admin_service_pb2.ListWatchlistsResponse, collections.abc.Awaitable[tickgate.v1.admin_service_pb2.ListWatchlistsResponse]]:
+        """Returns all watchlists, by name. Fails with PERMISSION_DENIED, STORE_UNAVAILABLE."""
+
+    @abc.abstractmethod
+    def DeleteWatchlist(
+        self,
+        request: tickgate.v1.admin_service_pb2.DeleteWatchlistRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tickgate.v1.admin_service_pb2.DeleteWatchlistResponse, collections.abc.Awaitable[tickgate.v1.admin_service_pb2.DeleteWatchlistResponse]]:
+        """Deletes a watchlist; what was recorded stays. Fails with INVALID_REQUEST, PERMISSION_DENIED, NOT_FOUND, STORE_UNAVAILABLE."""
+
+    @abc.abstractmethod
+    def StartBackfill(
+        self,
+        request: tickgate.v1.admin_service_pb2.StartBackfillRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tickgate.v1.admin_service_pb2.StartBackfillResponse, collections.abc.Awaitable[tickgate.v1.admin_service_pb2.StartBackfillResponse]]:
+        """Starts to fetch history into the store, under the budget's lowest class. A range that is held already costs nothing, so an
+        interrupted backfill is resumed by starting it again; one that runs when the gateway stops goes on when it starts. Fails
+        with INVALID_REQUEST, PERMISSION_DENIED, NOT_SUPPORTED without a store, STORE_UNAVAILABLE.
+        """
+
+    @abc.abstractmethod
+    def GetBackfill(
+        self,
+        request: tickgate.v1.admin_service_pb2.GetBackfillRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tickgate.v1.admin_service_pb2.GetBackfillResponse, collections.abc.Awaitable[tickgate.v1.admin_service_pb2.GetBackfillResponse]]:
+        """Returns how far a backfill is. Fails with INVALID_REQUEST, PERMISSION_DENIED, NOT_FOUND, STORE_UNAVAILABLE."""
+
+    @abc.abstractmethod
+    def ListBackfills(
+        self,
+        request: tickgate.v1.admin_service_pb2.ListBackfillsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tickgate.v1.admin_service_pb2.ListBackfillsResponse, collections.abc.Awaitable[tickgate.v1.admin_service_pb2.ListBackfillsResponse]]:
+        """Lists backfills, newest first. Fails with INVALID_REQUEST, PERMISSION_DENIED, STORE_UNAVAILABLE."""
+
+    @abc.abstractmethod
+    def CancelBackfill(
+        self,
+        request: tickgate.v1.admin_service_pb2.CancelBackfillRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tickgate.v1.admin_service_pb2.CancelBackfillResponse, collections.abc.Awaitable[tickgate.v1.admin_service_pb2.CancelBackfillResponse]]:
+        """Stops a backfill; what it has fetched stays. Stopping one that has ended changes nothing. Fails with INVALID_REQUEST,
+        PERMISSION_DENIED, NOT_FOUND, STORE_UNAVAILABLE.
         """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

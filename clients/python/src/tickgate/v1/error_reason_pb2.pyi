@@ -120,6 +120,12 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """This replica does not hold the live feed: another process has the account's only connection, or streams are switched
     off here. Status UNAVAILABLE. Connect again: another replica may hold it.
     """
+    ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 23
+    """The gateway's store cannot be had now, and only the store could answer. Status UNAVAILABLE. Retry."""
+    ERROR_REASON_NOT_FOUND: _ErrorReason.ValueType  # 24
+    """What the request names does not exist here: a watchlist, a backfill. Status NOT_FOUND, never inside an OK answer. Do not
+    retry; list what there is.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason names why there is no value."""
@@ -199,5 +205,11 @@ whose message names the limit. Retry when somebody has stopped following.
 ERROR_REASON_NOT_FEED_HOLDER: ErrorReason.ValueType  # 22
 """This replica does not hold the live feed: another process has the account's only connection, or streams are switched
 off here. Status UNAVAILABLE. Connect again: another replica may hold it.
+"""
+ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 23
+"""The gateway's store cannot be had now, and only the store could answer. Status UNAVAILABLE. Retry."""
+ERROR_REASON_NOT_FOUND: ErrorReason.ValueType  # 24
+"""What the request names does not exist here: a watchlist, a backfill. Status NOT_FOUND, never inside an OK answer. Do not
+retry; list what there is.
 """
 Global___ErrorReason: typing_extensions.TypeAlias = ErrorReason

@@ -27,6 +27,38 @@ else:
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
+class _IngestionState:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _IngestionStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_IngestionState.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    INGESTION_STATE_UNSPECIFIED: _IngestionState.ValueType  # 0
+    """Never sent."""
+    INGESTION_STATE_OFF: _IngestionState.ValueType  # 1
+    """It is switched off, or there is no store."""
+    INGESTION_STATE_IDLE: _IngestionState.ValueType  # 2
+    """No watchlist asks for it."""
+    INGESTION_STATE_RUNNING: _IngestionState.ValueType  # 3
+    """It records."""
+    INGESTION_STATE_FAILING: _IngestionState.ValueType  # 4
+    """It cannot: `message` says why."""
+
+class IngestionState(_IngestionState, metaclass=_IngestionStateEnumTypeWrapper):
+    """IngestionState is whether live recording goes on."""
+
+INGESTION_STATE_UNSPECIFIED: IngestionState.ValueType  # 0
+"""Never sent."""
+INGESTION_STATE_OFF: IngestionState.ValueType  # 1
+"""It is switched off, or there is no store."""
+INGESTION_STATE_IDLE: IngestionState.ValueType  # 2
+"""No watchlist asks for it."""
+INGESTION_STATE_RUNNING: IngestionState.ValueType  # 3
+"""It records."""
+INGESTION_STATE_FAILING: IngestionState.ValueType  # 4
+"""It cannot: `message` says why."""
+Global___IngestionState: typing_extensions.TypeAlias = IngestionState
+
 class _FeedState:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -232,6 +264,8 @@ class GetStatusResponse(google.protobuf.message.Message):
     STREAMS_FIELD_NUMBER: builtins.int
     DEFAULT_OPTION_FEED_FIELD_NUMBER: builtins.int
     OPTION_CHAINS_FIELD_NUMBER: builtins.int
+    STORE_FIELD_NUMBER: builtins.int
+    INGESTION_FIELD_NUMBER: builtins.int
     version: builtins.str
     """Version of the gateway."""
     environment: builtins.str
@@ -294,6 +328,14 @@ class GetStatusResponse(google.protobuf.message.Message):
     def option_chains(self) -> Global___OptionChainsStatus:
         """The option chains that this process holds."""
 
+    @property
+    def store(self) -> Global___StoreStatus:
+        """The store of history."""
+
+    @property
+    def ingestion(self) -> Global___IngestionStatus:
+        """What is recorded live of the symbols on watchlists."""
+
     def __init__(
         self,
         *,
@@ -316,12 +358,133 @@ class GetStatusResponse(google.protobuf.message.Message):
         streams: Global___StreamsStatus | None = ...,
         default_option_feed: tickgate.v1.provenance_pb2.Feed.ValueType = ...,
         option_chains: Global___OptionChainsStatus | None = ...,
+        store: Global___StoreStatus | None = ...,
+        ingestion: Global___IngestionStatus | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_market_session", b"_market_session", "error_log", b"error_log", "market_session", b"market_session", "market_time", b"market_time", "option_chains", b"option_chains", "serve_time", b"serve_time", "start_time", b"start_time", "streams", b"streams"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_market_session", b"_market_session", "budgets", b"budgets", "calls_in_flight", b"calls_in_flight", "default_option_feed", b"default_option_feed", "default_stock_feed", b"default_stock_feed", "environment", b"environment", "error_log", b"error_log", "feeds", b"feeds", "market_session", b"market_session", "market_time", b"market_time", "option_chains", b"option_chains", "refusals", b"refusals", "rule_flags", b"rule_flags", "serve_time", b"serve_time", "source", b"source", "start_time", b"start_time", "streams", b"streams", "tiers", b"tiers", "upstreams", b"upstreams", "version", b"version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_market_session", b"_market_session", "error_log", b"error_log", "ingestion", b"ingestion", "market_session", b"market_session", "market_time", b"market_time", "option_chains", b"option_chains", "serve_time", b"serve_time", "start_time", b"start_time", "store", b"store", "streams", b"streams"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_market_session", b"_market_session", "budgets", b"budgets", "calls_in_flight", b"calls_in_flight", "default_option_feed", b"default_option_feed", "default_stock_feed", b"default_stock_feed", "environment", b"environment", "error_log", b"error_log", "feeds", b"feeds", "ingestion", b"ingestion", "market_session", b"market_session", "market_time", b"market_time", "option_chains", b"option_chains", "refusals", b"refusals", "rule_flags", b"rule_flags", "serve_time", b"serve_time", "source", b"source", "start_time", b"start_time", "store", b"store", "streams", b"streams", "tiers", b"tiers", "upstreams", b"upstreams", "version", b"version"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_market_session", b"_market_session"]) -> typing.Literal["market_session"] | None: ...
 
 Global___GetStatusResponse: typing_extensions.TypeAlias = GetStatusResponse
+
+@typing.final
+class StoreStatus(google.protobuf.message.Message):
+    """StoreStatus is the store of history, in PostgreSQL. Counts are since start_time."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: builtins.int
+    ROWS_WRITTEN_FIELD_NUMBER: builtins.int
+    ROWS_SUPERSEDED_FIELD_NUMBER: builtins.int
+    INTERVALS_WRITTEN_FIELD_NUMBER: builtins.int
+    WRITE_FAILURES_FIELD_NUMBER: builtins.int
+    ROWS_READ_FIELD_NUMBER: builtins.int
+    LAST_WRITE_FAILURE_FIELD_NUMBER: builtins.int
+    LAST_WRITE_TIME_FIELD_NUMBER: builtins.int
+    SIZE_BYTES_FIELD_NUMBER: builtins.int
+    state: Global___TierState.ValueType
+    """Whether it can be had."""
+    rows_written: builtins.int
+    """Rows written."""
+    rows_superseded: builtins.int
+    """Rows that a newer answer of the upstream superseded."""
+    intervals_written: builtins.int
+    """Intervals written."""
+    write_failures: builtins.int
+    """Writes that failed; what they held was served all the same."""
+    rows_read: builtins.int
+    """Rows read."""
+    last_write_failure: builtins.str
+    """Why the last write failed. Empty when none has."""
+    size_bytes: builtins.int
+    """Bytes that the tables of history take, with their indexes. Unset when not known."""
+    @property
+    def last_write_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When the last write ended well. Unset when none has."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___TierState.ValueType = ...,
+        rows_written: builtins.int = ...,
+        rows_superseded: builtins.int = ...,
+        intervals_written: builtins.int = ...,
+        write_failures: builtins.int = ...,
+        rows_read: builtins.int = ...,
+        last_write_failure: builtins.str = ...,
+        last_write_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        size_bytes: builtins.int | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_size_bytes", b"_size_bytes", "last_write_time", b"last_write_time", "size_bytes", b"size_bytes"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_size_bytes", b"_size_bytes", "intervals_written", b"intervals_written", "last_write_failure", b"last_write_failure", "last_write_time", b"last_write_time", "rows_read", b"rows_read", "rows_superseded", b"rows_superseded", "rows_written", b"rows_written", "size_bytes", b"size_bytes", "state", b"state", "write_failures", b"write_failures"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_size_bytes", b"_size_bytes"]) -> typing.Literal["size_bytes"] | None: ...
+
+Global___StoreStatus: typing_extensions.TypeAlias = StoreStatus
+
+@typing.final
+class IngestionStatus(google.protobuf.message.Message):
+    """IngestionStatus is the live recording of this process. Counts are since start_time."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    HEARTBEAT_TIME_FIELD_NUMBER: builtins.int
+    LAST_INGESTION_TIME_FIELD_NUMBER: builtins.int
+    SYMBOLS_FIELD_NUMBER: builtins.int
+    TRADES_FIELD_NUMBER: builtins.int
+    BARS_FIELD_NUMBER: builtins.int
+    REVISIONS_FIELD_NUMBER: builtins.int
+    WAITING_FIELD_NUMBER: builtins.int
+    DROPPED_FIELD_NUMBER: builtins.int
+    LAG_FIELD_NUMBER: builtins.int
+    state: Global___IngestionState.ValueType
+    """Whether it goes on."""
+    message: builtins.str
+    """Why it does not. Empty otherwise."""
+    symbols: builtins.int
+    """Symbols that are recorded."""
+    trades: builtins.int
+    """Trades recorded."""
+    bars: builtins.int
+    """Bars recorded."""
+    revisions: builtins.int
+    """Revised bars, corrections and cancellations applied."""
+    waiting: builtins.int
+    """Records that wait to be written."""
+    dropped: builtins.int
+    """Records that were dropped since too many waited; the range they belong to is not held to be complete."""
+    @property
+    def heartbeat_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it last looked whether there is something to write, which it does every second or so."""
+
+    @property
+    def last_ingestion_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it last wrote. Unset when it never has."""
+
+    @property
+    def lag(self) -> google.protobuf.duration_pb2.Duration:
+        """How long after its event the newest record was written. Unset when there was none."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___IngestionState.ValueType = ...,
+        message: builtins.str = ...,
+        heartbeat_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        last_ingestion_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        symbols: builtins.int = ...,
+        trades: builtins.int = ...,
+        bars: builtins.int = ...,
+        revisions: builtins.int = ...,
+        waiting: builtins.int = ...,
+        dropped: builtins.int = ...,
+        lag: google.protobuf.duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["heartbeat_time", b"heartbeat_time", "lag", b"lag", "last_ingestion_time", b"last_ingestion_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["bars", b"bars", "dropped", b"dropped", "heartbeat_time", b"heartbeat_time", "lag", b"lag", "last_ingestion_time", b"last_ingestion_time", "message", b"message", "revisions", b"revisions", "state", b"state", "symbols", b"symbols", "trades", b"trades", "waiting", b"waiting"]) -> None: ...
+
+Global___IngestionStatus: typing_extensions.TypeAlias = IngestionStatus
 
 @typing.final
 class OptionChainsStatus(google.protobuf.message.Message):
