@@ -7,6 +7,7 @@ GatewayError
 ├── NotFeedHolder             another process holds the live feed
 ├── TooManyStreams            the process has as many streams as it takes
 ├── NotFound                  what the request names does not exist here
+├── NotSupported              this gateway lacks what the request takes
 ├── StoreDown                 the store cannot be had now
 ├── StoreUnusable             Redis or PostgreSQL is there, or is said to be, and must not be used
 └── UpstreamFailure           the upstream gave no answer that can be used
@@ -70,6 +71,10 @@ class TooManyStreams(GatewayError):
 
 class NotFound(GatewayError):
     """What the request names does not exist here. The message says what."""
+
+
+class NotSupported(GatewayError):
+    """This gateway lacks what the request takes, such as a store. The message says what."""
 
 
 class StoreDown(GatewayError):

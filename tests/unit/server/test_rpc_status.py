@@ -18,8 +18,11 @@ from tickgate_server.errors import (
     GatewayError,
     InvalidRequest,
     NotFeedHolder,
+    NotFound,
     NotPermitted,
+    NotSupported,
     ShuttingDown,
+    StoreDown,
     TooManyStreams,
     UpstreamBroken,
 )
@@ -32,7 +35,7 @@ from ...support.fakes import NOW, unavailable
 
 MOMENT = Moment("call-1", NOW, 1000.0, NOW, None)
 CODES = {
-    "NOT_FOUND": "SYMBOL_UNKNOWN CONTRACT_UNKNOWN CONTRACT_EXPIRED NO_DATA",
+    "NOT_FOUND": "SYMBOL_UNKNOWN CONTRACT_UNKNOWN CONTRACT_EXPIRED NO_DATA NOT_FOUND",
     "FAILED_PRECONDITION": "TOO_STALE LOW_QUALITY RULE_VIOLATION",
     "DATA_LOSS": "INVALID_DATA",
     "PERMISSION_DENIED": "NOT_ENTITLED",
@@ -41,14 +44,14 @@ CODES = {
     "UNIMPLEMENTED": "NOT_SUPPORTED",
     "UNAVAILABLE": (
         "UPSTREAM_ERROR UPSTREAM_TIMEOUT UPSTREAM_UNAUTHENTICATED CIRCUIT_OPEN NOT_FEED_HOLDER"
-        " SHUTTING_DOWN"
+        " SHUTTING_DOWN STORE_UNAVAILABLE"
     ),
 }
 """The status of each reason, as the design and the contract's comments list them."""
 
 RETRIED = frozenset(
     "UPSTREAM_RATE_LIMITED BUDGET_EXHAUSTED UPSTREAM_ERROR UPSTREAM_TIMEOUT CIRCUIT_OPEN"
-    " NOT_FEED_HOLDER SHUTTING_DOWN".split()
+    " NOT_FEED_HOLDER SHUTTING_DOWN STORE_UNAVAILABLE".split()
 )
 """Reasons for which the same question may soon have an answer."""
 
@@ -268,6 +271,9 @@ def test_a_stopping_gateway_asks_to_try_elsewhere() -> None:
         (ShuttingDown(), Reason.SHUTTING_DOWN),
         (NotFeedHolder("elsewhere"), Reason.NOT_FEED_HOLDER),
         (TooManyStreams("all are taken"), Reason.SUBSCRIPTION_LIMIT),
+        (StoreDown("PostgreSQL does not answer"), Reason.STORE_UNAVAILABLE),
+        (NotFound("no watchlist has that name"), Reason.NOT_FOUND),
+        (NotSupported("this gateway has no store"), Reason.NOT_SUPPORTED),
     ],
     ids=lambda value: value.name if isinstance(value, Reason) else "",
 )

@@ -22,8 +22,11 @@ from ..errors import (
     GatewayError,
     InvalidRequest,
     NotFeedHolder,
+    NotFound,
     NotPermitted,
+    NotSupported,
     ShuttingDown,
+    StoreDown,
     TooManyStreams,
 )
 from ..fanout.mailbox import Closing
@@ -115,7 +118,9 @@ FACES: Final[Mapping[Reason, Face]] = {
         _Code.RESOURCE_EXHAUSTED, _LIMITED, "Wait for `retry_delay`, then ask again.", retry=True
     ),
     Reason.NOT_SUPPORTED: Face(
-        _Code.UNIMPLEMENTED, _SERVICE, "The upstream does not offer this; do without."
+        _Code.UNIMPLEMENTED,
+        _SERVICE,
+        "Neither the upstream nor this gateway offers it as it is; do without.",
     ),
     Reason.UPSTREAM_ERROR: Face(
         _Code.UNAVAILABLE,
@@ -148,6 +153,15 @@ FACES: Final[Mapping[Reason, Face]] = {
     ),
     Reason.SHUTTING_DOWN: Face(
         _Code.UNAVAILABLE, _SERVICE, "Connect again: another replica answers.", retry=True
+    ),
+    Reason.STORE_UNAVAILABLE: Face(
+        _Code.UNAVAILABLE,
+        _SERVICE,
+        "Ask again soon: the gateway looks for its store by itself.",
+        retry=True,
+    ),
+    Reason.NOT_FOUND: Face(
+        _Code.NOT_FOUND, _NO_VALUE, "List what there is, and take a name from there."
     ),
 }
 
@@ -232,6 +246,12 @@ def of_error(error: GatewayError | None, request_id: str) -> Failure:
             failure = _of_reason(Reason.SUBSCRIPTION_LIMIT, str(error), metadata)
             failure.status.details.append(_quota_failure("stream.streams", str(error)))
             return failure
+        case StoreDown():
+            return _of_reason(Reason.STORE_UNAVAILABLE, str(error), metadata)
+        case NotFound():
+            return _of_reason(Reason.NOT_FOUND, str(error), metadata)
+        case NotSupported():
+            return _of_reason(Reason.NOT_SUPPORTED, str(error), metadata)
         case StreamClosed(closing=closing):
             return _of_reason(closing.reason, closing.message, metadata, closing.retry_delay)
         case NotPermitted():
