@@ -136,10 +136,17 @@ class UpstreamRejected(UpstreamFailure):
 
     reason = Reason.UPSTREAM_ERROR
 
-    def __init__(self, message: str, *, said: str) -> None:
-        """Keep what the upstream *said*, for those who know its words."""
+    def __init__(self, message: str, *, said: str, symbol: str = "") -> None:
+        """Keep what is known of the matter.
+
+        Args:
+            message: one sentence for the caller.
+            said: what the upstream said, for those who know its words.
+            symbol: the one of several symbols for which it fails the whole question; empty where it names none.
+        """
         super().__init__(message)
         self.said = said
+        self.symbol = symbol
 
 
 class UpstreamBroken(UpstreamFailure):

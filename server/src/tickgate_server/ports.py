@@ -463,17 +463,16 @@ class Walk(Struct, frozen=True):
 
 
 class SeriesPart(Struct, frozen=True):
-    """What one page of a walk brings of one symbol."""
+    """What one page of a walk makes known of one symbol."""
 
     symbol: str
     block: Block | None
-    """Its values in the order of the walk; None where the page has none that are market values."""
+    """Its values in the order of the walk; None where there are none that are market values."""
 
     interval: Interval
     """Of this all is known now: the block holds everything that the upstream has in it, but for what was refused. The
-    parts of a symbol follow each other without a hole, and the last one reaches the end of the walk's range. Values of
-    the instant at which a page ends may go on in the next: that instant belongs to the next part, with those values of
-    it that this page has brought."""
+    parts of a symbol follow each other without a hole, in the order of the walk, and the last one reaches the end of
+    the walk's range (its start, with newest first)."""
 
     refused: int = 0
     """Records of the interval that are no market values."""
@@ -486,10 +485,17 @@ class HistoryPages(Protocol):
     """Reads the past from the upstream."""
 
     def walk(self, walk: Walk) -> AsyncIterator[Sequence[SeriesPart]]:
-        """Yield what each page brings, symbol after symbol. One of which there is nothing has a part, too.
+        """Yield what each page makes known, symbol after symbol. One of which there is nothing has a part, too.
+
+        Symbols come in alphabetical order, whatever their order in the walk. Trades and quotes of the instant at which
+        a page ends may go on in the next, which therefore tells that instant, in a part of its own: a page may bring
+        two parts of a symbol, and none. The first failure ends the walk, and what was yielded stands.
 
         Raises:
-            UpstreamFailure: the next page could not be had. What was yielded stands.
+            UpstreamRejected: the upstream calls the question wrong. Where it names one symbol of the walk that it does
+                not take, that is the failure's `symbol`, and the others are to be asked for without it.
+            NotEntitled: the account may not read the range, and `said` tells why.
+            UpstreamFailure: the next page could not be had.
         """
         ...
 
