@@ -52,7 +52,9 @@ class Follower:
     async def say(self, **request: Any) -> None:
         """Send one request."""
         async with self.writing:
-            await self.call.write(pb.SubscribeRequest(**request))
+            # The gateway may have ended the stream before it heard anything. Whoever reads learns why.
+            with suppress(grpc.aio.AioRpcError):
+                await self.call.write(pb.SubscribeRequest(**request))
 
     async def subscribe(self, *symbols: str, **terms: Any) -> None:
         """Begin a subscription."""
