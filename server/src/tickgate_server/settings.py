@@ -8,10 +8,13 @@ that the environment names, never from the TOML file.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     BaseModel,
@@ -33,6 +36,8 @@ from pydantic_settings import SettingsError as UnreadableVariable
 
 from . import __version__
 from .market.provenance import OPTION_FEEDS, STOCK_FEEDS, DataSource, Feed
+from .market.symbol import STOCK_SYMBOL_RULE, is_stock_symbol
+from .market.timeframe import TIMEFRAME_RULE, parse_timeframe
 from .upstream.alpaca.hosts import source_of
 
 Environment = Literal["sandbox", "paper", "live"]
@@ -50,6 +55,13 @@ _URLS: Final[dict[Environment, tuple[str, str, str]]] = {
     "live": (_DATA_URL, "https://api.alpaca.markets", _STREAM_URL),
 }
 """Data, trading and stream address of each environment."""
+
+_FIRST_DAY: Final = date(2016, 1, 4)
+_OPTIONS_FIRST_DAY: Final = date(2024, 2, 1)
+"""First days of Alpaca's history."""
+
+_SANDBOX_FIRST_DAY: Final = date(1970, 1, 1)
+"""First day of a sandbox's: recordings may be older than Alpaca's history."""
 
 _SANDBOX_KEY: Final = "sandbox"
 """Key that is sent to a sandbox when none is set: it takes any, as long as there is one."""
@@ -384,6 +396,157 @@ class StoreSettings(_Section):
     """Seconds between tries to reach a PostgreSQL that is down."""
 
 
+class HistorySettings(_Section):
+    """The past: where it begins, how it is read, and how long it is kept."""
+
+    settle: Annotated[float, Field(ge=1, le=3600)] = 35.0
+    """Seconds after which what has happened is final: the upstream revises the newest bar for about thirty. What is
+    younger is served, and not held to be complete."""
+
+    first_day: str = ""
+    """First day of which the upstream has anything, such as 2016-01-04; empty takes the environment's: Alpaca's own, or
+    the year 1970 in a sandbox, whose recordings may be older than what Alpaca has."""
+
+    options_first_day: str = ""
+    """The same of options, 2024-02-01 at Alpaca."""
+
+    page: Annotated[int, Field(ge=1, le=10_000)] = 10_000
+    """Values that the upstream is asked for at once."""
+
+    patience: PositiveSeconds = 30.0
+    """Seconds that one such page may take, with all its attempts."""
+
+    connections: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Connections to PostgreSQL for history at most, beside those of `store`."""
+
+    timeout: PositiveSeconds = 60.0
+    """Seconds that one statement about history may take: a write may be a million rows."""
+
+    keep_cached: PositiveSeconds = 3600.0
+    """Seconds that Redis holds what is final."""
+
+    keep_bars_days: Annotated[int, Field(ge=0, le=36_600)] = 0
+    """Days that the store keeps bars; 0 keeps them for ever."""
+
+    keep_trades_days: Annotated[int, Field(ge=0, le=36_600)] = 0
+    """Days that the store keeps trades; 0 keeps them for ever."""
+
+    keep_quotes_days: Annotated[int, Field(ge=0, le=36_600)] = 0
+    """Days that the store keeps quotes; 0 keeps them for ever."""
+
+    @field_validator("first_day", "options_first_day", mode="before")
+    @classmethod
+    def _is_day(cls, day: object) -> object:
+        # TOML has dates of its own.
+        text = day.isoformat() if isinstance(day, date) else day
+        if isinstance(text, str) and text:
+            try:
+                date.fromisoformat(text)
+            except ValueError:
+                msg = "must be a day such as 2016-01-04"
+                raise ValueError(msg) from None
+        return text
+
+
+class IngestionSettings(_Section):
+    """Recording what live feeds bring of the symbols on watchlists that ask for it. It takes a store."""
+
+    enabled: bool = True
+    """Whether this process records. Of several replicas the one that holds the feed does."""
+
+    interval: Annotated[float, Field(gt=0, le=60)] = 1.0
+    """Seconds between two batches that are written."""
+
+    batch: Annotated[int, Field(ge=1, le=1_000_000)] = 5000
+    """Records of one batch at most."""
+
+    queue: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
+    """Records that wait to be written at most. Beyond that new ones are dropped and counted, and their series is not
+    held to be complete there."""
+
+    look_every: Annotated[float, Field(gt=0, le=60)] = 2.0
+    """Seconds between looks at the watchlists, which somebody may have changed."""
+
+
+class WatchlistSettings(_Section):
+    """A watchlist that exists from the start. One of the same name that AdminService has changed stays as it is."""
+
+    symbols: Annotated[tuple[str, ...], Field(min_length=1, max_length=1000)]
+    """Symbols of stocks."""
+
+    record: bool = False
+    """Whether their trades and bars are recorded live, as they arrive."""
+
+    refresh_timeframes: Annotated[tuple[str, ...], Field(max_length=10)] = ("1Day",)
+    """Timeframes of the bars that a refresh fetches; none fetches nothing."""
+
+    refresh_days: Annotated[int, Field(ge=1, le=3660)] = 366
+    """Days that a refresh reaches back."""
+
+    @field_validator("symbols")
+    @classmethod
+    def _are_symbols(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
+        for symbol in symbols:
+            if not is_stock_symbol(symbol):
+                msg = f"{symbol!r}: {STOCK_SYMBOL_RULE}"
+                raise ValueError(msg)
+        return _without_twins(symbols)
+
+    @field_validator("refresh_timeframes")
+    @classmethod
+    def _are_timeframes(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        timeframes = []
+        for text in texts:
+            timeframe = parse_timeframe(text)
+            if timeframe is None:
+                msg = f"{text!r}: {TIMEFRAME_RULE}"
+                raise ValueError(msg)
+            timeframes.append(str(timeframe))
+        return _without_twins(tuple(timeframes))
+
+
+def _without_twins(texts: tuple[str, ...]) -> tuple[str, ...]:
+    twins = sorted({text for text in texts if texts.count(text) > 1})
+    if twins:
+        msg = f"more than once: {', '.join(twins)}"
+        raise ValueError(msg)
+    return texts
+
+
+class ScheduleSettings(_Section):
+    """What happens at its hour, by the wall clock."""
+
+    refresh: str = "30 18 * * MON-FRI"
+    """When watchlists are refreshed, as cron has it: minute, hour, day of the month, month and day of the week by its
+    name; or never."""
+
+    time_zone: str = "America/New_York"
+    """Time zone of these hours."""
+
+    @model_validator(mode="after")
+    def _can_be_kept(self) -> ScheduleSettings:
+        # Only who sets it needs the library to say whether it can be kept.
+        from apscheduler.triggers.cron import CronTrigger  # noqa: PLC0415
+
+        try:
+            zone = ZoneInfo(self.time_zone)
+        except (ValueError, OSError, ZoneInfoNotFoundError):
+            msg = f"time_zone: {self.time_zone!r} is no time zone"
+            raise ValueError(msg) from None
+        if self.refresh == "never":
+            return self
+        if re.search(r"\d", self.refresh.rpartition(" ")[2]):
+            # The library counts days from Monday and cron from Sunday.
+            msg = "refresh: name the days of the week, such as MON-FRI"
+            raise ValueError(msg)
+        try:
+            CronTrigger.from_crontab(self.refresh, timezone=zone)
+        except ValueError:
+            msg = f"refresh: {self.refresh!r} is no schedule such as cron has, 30 18 * * MON-FRI"
+            raise ValueError(msg) from None
+        return self
+
+
 class ErrorLogSettings(_Section):
     """The log of refusals and failures that AdminService lists."""
 
@@ -572,6 +735,12 @@ class Settings(BaseSettings):
     options: OptionSettings = OptionSettings()
     redis: RedisSettings = RedisSettings()
     store: StoreSettings = StoreSettings()
+    history: HistorySettings = HistorySettings()
+    ingestion: IngestionSettings = IngestionSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    watchlists: dict[Annotated[str, Field(pattern=r"^[a-z0-9._-]{1,64}$")], WatchlistSettings] = {}
+    """Watchlists that exist from the start, by name; a table each in the file, JSON in the environment."""
+
     error_log: ErrorLogSettings = ErrorLogSettings()
     probe: ProbeSettings = ProbeSettings()
     reference: ReferenceSettings = ReferenceSettings()
@@ -646,6 +815,16 @@ class Settings(BaseSettings):
         return self.alpaca.stream_url or _URLS[self.environment][2]
 
     @property
+    def first_day(self) -> date:
+        """First day of which the upstream has anything."""
+        return _first_day(self.history.first_day, _FIRST_DAY, self.environment)
+
+    @property
+    def options_first_day(self) -> date:
+        """First day of which the upstream has anything about options."""
+        return _first_day(self.history.options_first_day, _OPTIONS_FIRST_DAY, self.environment)
+
+    @property
     def keys(self) -> tuple[str, str]:
         """Key id and secret to authenticate with."""
         return (
@@ -662,6 +841,12 @@ class Settings(BaseSettings):
             secret: SecretStr = getattr(self, name)
             data[name] = "set" if secret.get_secret_value() else "not set"
         return data
+
+
+def _first_day(text: str, alpacas: date, environment: Environment) -> date:
+    if text:
+        return date.fromisoformat(text)
+    return _SANDBOX_FIRST_DAY if environment == "sandbox" else alpacas
 
 
 def load(path: Path | None) -> Settings:

@@ -7,6 +7,7 @@ import re
 import tomllib
 import traceback
 from collections.abc import Iterator
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,25 @@ def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch, var
         ("[stream]\nsilence = 0.5", "stream.silence"),
         ('[stream]\nall_symbols = "*"', "stream.all_symbols"),
         ('[validation]\ncrossed = "ignore"', "validation.crossed"),
+        ("[history]\nsettle = 0", "history.settle"),
+        ('[history]\nfirst_day = "yesterday"', "history.first_day"),
+        ("[history]\npage = 10001", "history.page"),
+        ("[history]\nkeep_trades_days = -1", "history.keep_trades_days"),
+        ("[ingestion]\ninterval = 0", "ingestion.interval"),
+        ("[ingestion]\nqueue = 0", "ingestion.queue"),
+        ('[schedule]\nrefresh = "daily"', "schedule: refresh"),
+        ('[schedule]\nrefresh = "30 18 * * 1-5"', "schedule: refresh"),
+        ('[schedule]\nrefresh = ""', "schedule: refresh"),
+        ('[schedule]\ntime_zone = "Wall Street"', "schedule: time_zone"),
+        ("[watchlists.tech]\nsymbols = []", "watchlists.tech.symbols"),
+        ('[watchlists.tech]\nsymbols = ["aapl"]', "watchlists.tech.symbols"),
+        ('[watchlists.tech]\nsymbols = ["AAPL", "AAPL"]', "watchlists.tech.symbols"),
+        (
+            '[watchlists.tech]\nsymbols = ["AAPL"]\nrefresh_timeframes = ["1Fortnight"]',
+            "watchlists.tech.refresh_timeframes",
+        ),
+        ('[watchlists.tech]\nsymbols = ["AAPL"]\nrefresh_days = 0', "watchlists.tech.refresh_days"),
+        ('[watchlists.Tech]\nsymbols = ["AAPL"]', "watchlists.Tech"),
         ('[log]\nlevel = "loud"', "log.level"),
     ],
 )
@@ -349,7 +369,7 @@ def leaves(model: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
         value = getattr(model, name)
         if isinstance(value, BaseModel):
             yield from leaves(value, f"{prefix}{name}.")
-        elif name not in ("key_id", "secret_key", "redis_url", "postgres_url"):
+        elif name not in ("key_id", "secret_key", "redis_url", "postgres_url", "watchlists"):
             yield prefix + name, plain(value)
 
 
@@ -370,7 +390,9 @@ def flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def as_text(value: Any) -> str:
-    """A default as it stands in the environment."""
+    """A default as it stands in the environment; nothing where a shell would need quotes that Docker keeps."""
+    if isinstance(value, str) and " " in value:
+        return ""
     if isinstance(value, list):
         # JSON's quotes would be lost in a shell that loads the file, and kept by Docker.
         return ",".join(value)
@@ -378,10 +400,13 @@ def as_text(value: Any) -> str:
 
 
 def test_the_toml_example_names_every_setting() -> None:
-    """tickgate.example.toml holds each setting with its default, and nothing else."""
-    text = (ROOT / "tickgate.example.toml").read_text()
-    assert dict(flat(tomllib.loads(text))) == dict(leaves(Settings()))
-    assert load(ROOT / "tickgate.example.toml") == load(None)
+    """tickgate.example.toml holds each setting with its default, and nothing else but a watchlist."""
+    example = tomllib.loads((ROOT / "tickgate.example.toml").read_text())
+    assert list(example.pop("watchlists")) == ["default"]
+    assert dict(flat(example)) == dict(leaves(Settings()))
+    loaded = load(ROOT / "tickgate.example.toml")
+    assert loaded.model_copy(update={"watchlists": {}}) == load(None)
+    assert loaded.watchlists["default"].symbols == ("AAPL", "MSFT", "GOOGL", "AMZN", "TSLA")
 
 
 def test_the_environment_example_names_every_setting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -392,6 +417,7 @@ def test_the_environment_example_names_every_setting(monkeypatch: pytest.MonkeyP
         "APCA_API_KEY_ID", "APCA_API_SECRET_KEY", "APCA_API_KEY_ID_FILE",
         "APCA_API_SECRET_KEY_FILE", "TICKGATE_CONFIG", "TICKGATE_REDIS_URL",
         "TICKGATE_REDIS_URL_FILE", "TICKGATE_POSTGRES_URL", "TICKGATE_POSTGRES_URL_FILE",
+        "TICKGATE_WATCHLISTS",
     }  # fmt: skip
     expected = {
         "TICKGATE_" + path.upper().replace(".", "__"): as_text(value)
@@ -402,6 +428,33 @@ def test_the_environment_example_names_every_setting(monkeypatch: pytest.MonkeyP
     for variable, value in given.items():
         monkeypatch.setenv(variable, value)
     assert load(None) == default
+
+
+def test_watchlists_come_from_a_table_or_a_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A watchlist is a table of the file, or JSON in a variable; a timeframe is kept as the upstream writes it."""
+    listed = load(
+        toml(tmp_path, '[watchlists.tech]\nsymbols = ["AAPL"]\nrefresh_timeframes = ["5T", "1D"]')
+    )
+    assert listed.watchlists["tech"].refresh_timeframes == ("5Min", "1Day")
+    assert not listed.watchlists["tech"].record
+    monkeypatch.setenv(
+        "TICKGATE_WATCHLISTS", '{"banks": {"symbols": ["BAC", "C"], "record": true}}'
+    )
+    assert load(None).watchlists["banks"].symbols == ("BAC", "C")
+
+
+def test_history_begins_where_the_upstream_does(tmp_path: Path) -> None:
+    """At Alpaca history begins in 2016, in a sandbox where its recordings may, and anywhere by setting."""
+    alpaca = {"environment": "paper", "APCA_API_KEY_ID": "a", "APCA_API_SECRET_KEY": "b"}
+    settings = Settings(**alpaca)  # type: ignore[arg-type]  # as a file would give them
+    assert (settings.first_day, settings.options_first_day) == (date(2016, 1, 4), date(2024, 2, 1))
+    assert load(None).first_day == date(1970, 1, 1)
+    given = load(
+        toml(tmp_path, '[history]\nfirst_day = 1998-01-02\noptions_first_day = "2014-06-06"')
+    )
+    assert (given.first_day, given.options_first_day) == (date(1998, 1, 2), date(2014, 6, 6))
 
 
 @pytest.mark.parametrize("name", ["tickgate.example.toml", ".env.example"])
