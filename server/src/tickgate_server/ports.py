@@ -542,9 +542,17 @@ class HistoryStore(Protocol):
         ...
 
     async def coverage(
-        self, keys: Sequence[SeriesKey], interval: Interval, as_of: int | None = None
+        self,
+        keys: Sequence[SeriesKey],
+        interval: Interval,
+        as_of: int | None = None,
+        *,
+        counted: bool = True,
     ) -> Mapping[SeriesKey, Sequence[Covered]]:
-        """Return what is held of each of *keys* within *interval*, in order; with *as_of* what was held then."""
+        """Return what is held of each of *keys* within *interval*, in order; with *as_of* what was held then.
+
+        Who needs no counts says so: of an interval that is only partly asked for they are counted row by row.
+        """
         ...
 
     def read(
