@@ -44,6 +44,9 @@ counter whenever two people agree."""
 LIVE_FEEDS: frozenset[Feed] = frozenset({Feed.SIP, Feed.IEX, Feed.DELAYED_SIP}) | OPTION_FEEDS
 """Feeds that can be followed."""
 
+HISTORY_FEEDS: frozenset[Feed] = frozenset({Feed.SIP, Feed.IEX, Feed.BOATS, Feed.OTC})
+"""Feeds of stocks of which the upstream keeps a past. Of options it keeps one, on no feed in particular."""
+
 FEED_DELAY: dict[Feed, int] = {
     Feed.SIP: 0,
     Feed.IEX: 0,

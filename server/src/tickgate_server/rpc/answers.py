@@ -16,7 +16,7 @@ V = TypeVar("V")
 
 
 def settle(
-    call: Call, symbols: Sequence[str], feed: Feed, answers: Answers[V], *, strict: bool
+    call: Call, symbols: Sequence[str], feed: Feed | None, answers: Answers[V], *, strict: bool
 ) -> None:
     """Note in *call* what *answers* there are to *symbols*, and fail it if it is *strict* and misses one.
 

@@ -28,6 +28,9 @@ class Call(Struct):
 
     peer: str
     started: float
+    bounded: bool = True
+    """Whether the caller set the deadline; otherwise it is the gateway's, which a stream of history does not heed."""
+
     code: str = "OK"
     reason: str | None = None
     asked: int = 0

@@ -150,7 +150,13 @@ class Calls:
         return grpc.unary_unary_rpc_method_handler(handle)
 
     def streaming(
-        self, name: str, read: Read[Q] | None, method: StreamMethod[Any], *, ends: bool
+        self,
+        name: str,
+        read: Read[Q] | None,
+        method: StreamMethod[Any],
+        *,
+        ends: bool,
+        resumable: bool = False,
     ) -> grpc.RpcMethodHandler[bytes, bytes]:
         """Return the gRPC handler of a *method* that answers with a stream.
 
@@ -159,6 +165,8 @@ class Calls:
             read: makes what the method asks for of its only request; None hands it the stream of requests.
             method: yields encoded messages, or raises a `GatewayError`.
             ends: whether it comes to an end by itself, which a stopping gateway waits for.
+            resumable: whether it may be cut behind any message, since the caller can go on from there elsewhere. That
+                may be long, so a stopping gateway cuts it and says so.
         """
 
         async def handle(given: Any, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
@@ -166,7 +174,7 @@ class Calls:
             self._arrivals += ends
             self._counters.calls_in_flight += ends
             try:
-                failure = await self._stream(given, context, call, read, method)
+                failure = await self._stream(given, context, call, read, method, resumable)
             except asyncio.CancelledError:
                 call.code = "CANCELLED"
                 raise
@@ -192,6 +200,7 @@ class Calls:
         call: Call,
         read: Read[Q] | None,
         method: StreamMethod[Any],
+        resumable: bool,  # noqa: FBT001 - named where it is given from outside
     ) -> status.Failure | None:
         try:
             self._refuse_when_closing()
@@ -199,6 +208,8 @@ class Calls:
             async with aclosing(method(given if read is None else read(given), call)) as messages:
                 async for message in messages:
                     await _write(context, message)
+                    if resumable:
+                        self._refuse_when_closing()
         except StrictRefusal as refusal:
             failure = status.of_unavailable(refusal.why, refusal.symbol, call.request_id)
         except GatewayError as error:
@@ -226,6 +237,7 @@ class Calls:
             deadline=now + (DEFAULT_DEADLINE if remaining is None else remaining),
             peer=context.peer(),
             started=now,
+            bounded=remaining is not None,
         )
 
     async def _answer(
@@ -261,7 +273,8 @@ class Calls:
         if failure.pushback is not None:
             # gRPC sits out a pushback that outlives the deadline, and the caller never learns the reason.
             patience = (call.deadline - self._clock.monotonic()) * 1000
-            pushback = failure.pushback if failure.pushback < patience else status.NEVER
+            in_time = failure.pushback < patience or not call.bounded
+            pushback = failure.pushback if in_time else status.NEVER
             trailers.append(("grpc-retry-pushback-ms", str(pushback)))
         await context.abort(failure.code, failure.message, tuple(trailers))
 

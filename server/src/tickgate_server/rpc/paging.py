@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+from datetime import date
 from hashlib import sha256
 from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
+from ..market.corporate_action import CorporateActionType
 from ..market.trade import Trade
 from ..ports import ErrorPlace
 
@@ -69,7 +71,50 @@ class _Token(Struct, array_like=True, forbid_unknown_fields=True):
     position: msgspec.Raw
 
 
-P = TypeVar("P", AssetPosition, ChainPosition, ContractPosition, ErrorPosition, GapPosition)
+class SeriesPlace(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Where an answer about series goes on, as `SeriesPosition` says it."""
+
+    end: _Number
+    """End of the range, nanoseconds: the first answer chose it where the request did not."""
+
+    symbol: _Number
+    """Place of the symbol among those that were asked for, counted from 0."""
+
+    time: _Number | None
+    taken: _Number
+    count: _Number
+    done: bool
+
+
+class ActionPosition(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Where a page of corporate actions starts: behind an event, whatever was added meanwhile."""
+
+    day: date | None
+    symbol: str
+    type: CorporateActionType
+    id: str
+    taken: _Number
+    """Events that are alike in all of this, and were told."""
+
+
+class BackfillPosition(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Where a page of backfills starts: behind one."""
+
+    start_time: _Number
+    id: str
+
+
+P = TypeVar(
+    "P",
+    ActionPosition,
+    AssetPosition,
+    BackfillPosition,
+    ChainPosition,
+    ContractPosition,
+    ErrorPosition,
+    GapPosition,
+    SeriesPlace,
+)
 
 # Sets come in another order in each process, and a token is good for all replicas.
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
@@ -81,8 +126,14 @@ def encode_token(query: Struct, position: P) -> str:
     return base64.urlsafe_b64encode(_encoder.encode(token)).decode()
 
 
-def decode_token(token: str, query: Struct, kind: type[P]) -> P:
+def decode_token(token: str, query: Struct, kind: type[P], name: str = "page token") -> P:
     """Return the position of *kind* that *token* stands for, as given to `encode_token`.
+
+    Args:
+        token: what the caller sent.
+        query: what he asks besides.
+        kind: what the position is about.
+        name: what the contract calls the token.
 
     Raises:
         ValueError: the token is none, or belongs to another query; the message is for the caller.
@@ -92,10 +143,11 @@ def decode_token(token: str, query: Struct, kind: type[P]) -> P:
         found = msgspec.msgpack.decode(raw, type=_Token)
         position = msgspec.msgpack.decode(found.position, type=kind)
     except (UnicodeEncodeError, binascii.Error, msgspec.DecodeError, RecursionError) as error:
-        msg = "not a page token of this method"
+        msg = f"not a {name} of this method"
         raise ValueError(msg) from error
     if found.query != _digest(query):
-        msg = "the page token belongs to another query: keep all fields but page_size unchanged"
+        but_one = " but page_size" if name == "page token" else ""
+        msg = f"the {name} belongs to another query: keep all fields{but_one} unchanged"
         raise ValueError(msg)
     return position
 

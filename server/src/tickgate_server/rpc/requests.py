@@ -68,14 +68,14 @@ REQUEST_ID_RULE: Final = f"a request id is 1 to {LONGEST_REQUEST_ID} printable A
 ANY_SYMBOL_RULE: Final = f"{STOCK_SYMBOL_RULE}; {OCC_SYMBOL_RULE}"
 """The rule in the words a caller gets."""
 
-_END_RULE: Final = "the end is after the start: a range does not hold its end"
+END_RULE: Final = "the end is after the start: a range does not hold its end"
 _LONGEST_QUERY: Final = 100
 _LONGEST_WORD: Final = 40
 """Characters of a filter that names an exchange or an attribute."""
 
 _DEFAULT_FRESHNESS: Final = Freshness()
 FEED_OF: Final[Mapping[int, Feed]] = {number: feed for feed, number in convert.FEEDS.items()}
-_TIER_OF: Final[Mapping[int, Tier]] = {number: tier for tier, number in convert.TIERS.items()}
+TIER_OF: Final[Mapping[int, Tier]] = {number: tier for tier, number in convert.TIERS.items()}
 _STATUS_OF: Final[Mapping[int, AssetStatus]] = {
     number: status for status, number in convert.ASSET_STATUSES.items()
 }
@@ -118,6 +118,10 @@ class Reader:
         """Note that *field* breaks *rule*."""
         self._violations.append((f"{self._path}.{field}" if self._path else field, rule))
 
+    def refused(self, field: str) -> bool:
+        """Tell whether *field* has been found to break a rule."""
+        return any(name == field for name, _ in self._violations)
+
     def symbol(self, text: str) -> str:
         """Read `symbol` of a stock."""
         return self.stock("symbol", text)
@@ -134,16 +138,20 @@ class Reader:
             self.refuse("symbol", ANY_SYMBOL_RULE)
         return text
 
-    def symbols(self, texts: Sequence[str]) -> tuple[str, ...]:
+    def symbols(self, texts: Sequence[str], most: int = MOST_SYMBOLS) -> tuple[str, ...]:
         """Read `symbols` of stocks."""
-        return self._symbols(texts, is_stock_symbol, STOCK_SYMBOL_RULE)
+        return self._symbols(texts, is_stock_symbol, STOCK_SYMBOL_RULE, most)
 
     def _symbols(
-        self, texts: Sequence[str], is_one: Callable[[str], bool], rule: str
+        self,
+        texts: Sequence[str],
+        is_one: Callable[[str], bool],
+        rule: str,
+        most: int = MOST_SYMBOLS,
     ) -> tuple[str, ...]:
         symbols = tuple(texts)
-        if not 1 <= len(symbols) <= MOST_SYMBOLS:
-            self.refuse("symbols", f"a batch holds 1 to {MOST_SYMBOLS} symbols, not {len(symbols)}")
+        if not 1 <= len(symbols) <= most:
+            self.refuse("symbols", f"a batch holds 1 to {most} symbols, not {len(symbols)}")
             return symbols
         for index, symbol in enumerate(symbols):
             if not is_one(symbol):
@@ -199,7 +207,7 @@ class Reader:
     def channels(self, numbers: Sequence[int], feed: Feed) -> tuple[Channel, ...]:
         """Read `channels` of *feed*, in the order of the contract; none means quotes."""
         enum = channel_pb2.Channel
-        chosen = self._members("channels", numbers, _CHANNEL_OF, enum, "channel")
+        chosen = self.members("channels", numbers, _CHANNEL_OF, enum, "channel")
         if chosen is None:
             return (Channel.QUOTES,)
         if feed in OPTION_FEEDS and not chosen <= _OPTION_CHANNELS:
@@ -304,19 +312,19 @@ class Reader:
 
     def _tiers(self, numbers: Sequence[int]) -> frozenset[Tier] | None:
         field = "freshness.allowed_tiers"
-        return self._members(field, numbers, _TIER_OF, provenance_pb2.Tier, "tier")
+        return self.members(field, numbers, TIER_OF, provenance_pb2.Tier, "tier")
 
     def kinds(self, numbers: Sequence[int]) -> frozenset[ValueKind] | None:
         """Read `kinds`; none means all, which is None."""
         kind = admin_service_pb2.ValueKind
-        return self._members("kinds", numbers, _VALUE_KIND_OF, kind, "value kind")
+        return self.members("kinds", numbers, _VALUE_KIND_OF, kind, "value kind")
 
     def reasons(self, numbers: Sequence[int]) -> frozenset[str]:
         """Read `reasons`: their names, without the contract's prefix."""
         reason = error_reason_pb2.ErrorReason
-        return self._members("reasons", numbers, _REASON_OF, reason, "reason") or frozenset()
+        return self.members("reasons", numbers, _REASON_OF, reason, "reason") or frozenset()
 
-    def _members(
+    def members(
         self, field: str, numbers: Sequence[int], known: Mapping[int, T], enum: Any, noun: str
     ) -> frozenset[T] | None:
         """Read a list of members of *enum*, none twice; an empty one is None."""
@@ -371,14 +379,16 @@ class Reader:
             self.refuse("page_size", "a page size is not negative")
         return min(size or default, largest)
 
-    def page_token(self, token: str, query: Struct, kind: type[P]) -> P | None:
-        """Read `page_token`: the position of *kind* that it stands for in what *query* finds, None without one."""
+    def page_token(
+        self, token: str, query: Struct, kind: type[P], field: str = "page_token"
+    ) -> P | None:
+        """Read *field*: the position of *kind* that it stands for in what *query* finds, None without one."""
         if not token:
             return None
         try:
-            return decode_token(token, query, kind)
+            return decode_token(token, query, kind, field.replace("_", " "))
         except ValueError as error:
-            self.refuse("page_token", str(error))
+            self.refuse(field, str(error))
             return None
 
     def codes(self, kind: int, tape: str) -> tuple[CodeKind, str]:
@@ -395,18 +405,19 @@ class Reader:
 
     def days(self, start: date_pb2.Date | None, end: date_pb2.Date | None) -> tuple[date, date]:
         """Read `start_date` and `end_date`; None when one was left out."""
-        first = self._day("start_date", start, LAST_DAY)
+        first = self.day("start_date", start, LAST_DAY)
         # The end is not in the range: the day after the last one ends a range that holds it.
-        last = self._day("end_date", end, LAST_DAY + timedelta(days=1))
+        last = self.day("end_date", end, LAST_DAY + timedelta(days=1))
         if first is None or last is None:
             return FIRST_DAY, FIRST_DAY
         if last <= first:
-            self.refuse("end_date", _END_RULE)
+            self.refuse("end_date", END_RULE)
         elif (last - first).days > LONGEST_RANGE:
             self.refuse("end_date", f"a range holds at most {LONGEST_RANGE} days")
         return first, last
 
-    def _day(self, field: str, message: date_pb2.Date | None, latest: date) -> date | None:
+    def day(self, field: str, message: date_pb2.Date | None, latest: date) -> date | None:
+        """Read *field*, a day up to *latest*; None when it is none."""
         rule = f"a whole date from {FIRST_DAY} to {latest} is required"
         try:
             day = None if message is None else date(message.year, message.month, message.day)
@@ -424,7 +435,7 @@ class Reader:
         first = None if start is None else self.instant("start_time", start)
         last = None if end is None else self.instant("end_time", end)
         if first is not None and last is not None and last <= first:
-            self.refuse("end_time", _END_RULE)
+            self.refuse("end_time", END_RULE)
         return first, last
 
     def instant(self, field: str, message: timestamp_pb2.Timestamp) -> int | None:

@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection
 
 from tickgate.v1 import (
     admin_service_pb2,
+    history_service_pb2,
     option_service_pb2,
     quote_service_pb2,
     reference_service_pb2,
@@ -25,6 +26,7 @@ from tickgate.v1 import (
 from .admin import AdminServicer
 from .calls import Calls, Read, decoder
 from .gateway_status import StatusServicer
+from .history import HistoryServicer
 from .options import OptionServicer
 from .quotes import QuoteServicer
 from .reference import ReferenceServicer
@@ -37,13 +39,14 @@ SERVICES: Final[tuple[ServiceDescriptor, ...]] = tuple(
     for file, name in (
         (quote_service_pb2.DESCRIPTOR, "QuoteService"),
         (option_service_pb2.DESCRIPTOR, "OptionService"),
+        (history_service_pb2.DESCRIPTOR, "HistoryService"),
         (reference_service_pb2.DESCRIPTOR, "ReferenceService"),
         (status_service_pb2.DESCRIPTOR, "StatusService"),
         (admin_service_pb2.DESCRIPTOR, "AdminService"),
         (stream_service_pb2.DESCRIPTOR, STREAMS),
     )
 )
-"""The services of the contract, as far as they are built."""
+"""The services of the contract."""
 
 _STREAMS_NAME: Final = stream_service_pb2.DESCRIPTOR.services_by_name[STREAMS].full_name
 
@@ -80,14 +83,17 @@ class Serving:
         status: StatusServicer,
         admin: AdminServicer,
         streams: StreamServicer,
+        history: HistoryServicer | None = None,
     ) -> None:
         """Register every service of the contract, health and reflection."""
         self._calls = calls
         self._draining = False
         self._server = grpc.aio.server(options=_OPTIONS)
         self._health = health.aio.HealthServicer()
-        servicers = (quotes, options, reference, status, admin, streams)
+        servicers = (quotes, options, history, reference, status, admin, streams)
         for descriptor, servicer in zip(SERVICES, servicers, strict=True):
+            if servicer is None:
+                continue
             self._server.add_generic_rpc_handlers((_handler(descriptor, servicer, calls),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = [service.full_name for service in SERVICES]
@@ -176,4 +182,7 @@ def _streaming(
     name = f"{descriptor.name}/{method.name}"
     # Followers stay until they are shown out; everything else comes to its own end, which is waited for.
     ends = not isinstance(servicer, StreamServicer)
-    return calls.streaming(name, read, getattr(servicer, method.name), ends=ends)
+    resumable = isinstance(servicer, HistoryServicer)
+    return calls.streaming(
+        name, read, getattr(servicer, method.name), ends=ends, resumable=resumable
+    )
