@@ -25,7 +25,9 @@ from ..observe.counters import (
     Counters,
     ErrorLogCounts,
     FeedCounts,
+    IngestionCounts,
     ProbeCounts,
+    StoreCounts,
     StreamCounts,
     TierCounts,
     UpstreamCounts,
@@ -53,6 +55,12 @@ _TIER_STATES: Final[Mapping[str, pb.TierState.ValueType]] = {
     "up": pb.TIER_STATE_UP,
     "down": pb.TIER_STATE_DOWN,
     "off": pb.TIER_STATE_OFF,
+}
+_INGESTION_STATES: Final[Mapping[str, pb.IngestionState.ValueType]] = {
+    "off": pb.INGESTION_STATE_OFF,
+    "idle": pb.INGESTION_STATE_IDLE,
+    "running": pb.INGESTION_STATE_RUNNING,
+    "failing": pb.INGESTION_STATE_FAILING,
 }
 _STANDINGS: Final = convert.numbers(Standing, pb.EntitlementState, "ENTITLEMENT_STATE_")
 
@@ -172,6 +180,8 @@ class StatusServicer:
             feeds=[_feed(feed, counts) for feed, counts in sorted(counters.feeds.items())],
             streams=_streams(counters.streams),
             option_chains=_chains(counters.chains),
+            store=_store(counters.store),
+            ingestion=_ingestion(counters.ingestion),
             calls_in_flight=counters.calls_in_flight,
         )
         if moment.session is not None:
@@ -231,6 +241,37 @@ class StatusServicer:
             failures=counts.failures,
             change_time=_timestamp(counts.changed_time),
         )
+
+
+def _store(counts: StoreCounts) -> pb.StoreStatus:
+    message = pb.StoreStatus(
+        state=_TIER_STATES[counts.state],
+        rows_written=counts.rows_written,
+        rows_superseded=counts.rows_superseded,
+        intervals_written=counts.intervals_written,
+        write_failures=counts.write_failures,
+        rows_read=counts.rows_read,
+        last_write_failure=counts.last_write_failure,
+        last_write_time=_timestamp(counts.last_write_time),
+    )
+    convert.set_present(message, size_bytes=counts.size)
+    return message
+
+
+def _ingestion(counts: IngestionCounts) -> pb.IngestionStatus:
+    return pb.IngestionStatus(
+        state=_INGESTION_STATES[counts.state],
+        message=counts.message,
+        heartbeat_time=_timestamp(counts.heartbeat_time),
+        last_ingestion_time=_timestamp(counts.last_time),
+        symbols=counts.symbols,
+        trades=counts.trades,
+        bars=counts.bars,
+        revisions=counts.revisions,
+        waiting=counts.waiting,
+        dropped=counts.dropped,
+        lag=None if counts.lag is None else convert.duration(counts.lag),
+    )
 
 
 def _chains(counts: ChainCounts) -> pb.OptionChainsStatus:
