@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import psycopg
@@ -12,11 +13,11 @@ from msgspec import Struct
 from psycopg.errors import DataError, QueryCanceled
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from ...errors import StoreUnusable
-from ...observe.counters import ErrorLogCounts
+from ...errors import StoreDown, StoreUnusable
+from ...observe.counters import ErrorLogCounts, StoreCounts
 from . import migrate
 from .address import parse
-from .waiting import answer, outcome
+from .waiting import answer, hang_up, outcome
 
 T = TypeVar("T")
 Connection: TypeAlias = psycopg.AsyncConnection[Any]
@@ -31,8 +32,17 @@ PostgreSQL up. Who has waited longer than that hangs up, and takes PostgreSQL fo
 _log = structlog.get_logger(__name__)
 
 
-class PostgresDown(Exception):
+class PostgresDown(StoreDown):
     """PostgreSQL cannot be had now; the message says why, in one line and without a secret."""
+
+
+class PostgresRefused(PostgresDown):
+    """PostgreSQL is there and refused a statement, as when its disk is full."""
+
+    def __init__(self, message: str, sqlstate: str) -> None:
+        """Say why, and keep the code of the error."""
+        super().__init__(message)
+        self.sqlstate = sqlstate
 
 
 class LinkLimits(Struct, frozen=True):
@@ -46,6 +56,45 @@ class LinkLimits(Struct, frozen=True):
 
     connections: int
     """At most; one more is held to learn at once when PostgreSQL goes away."""
+
+
+class Lane(Struct, frozen=True):
+    """Connections for one kind of use, which neither wait for others nor keep others waiting."""
+
+    name: str
+    connections: int
+    """At most."""
+
+    timeout: float
+    """Seconds for one statement, and for getting a connection."""
+
+
+class Lent:
+    """A connection that somebody has for more than one question."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        timeout: float,
+        judge: Callable[[Exception, Connection], PostgresDown],
+    ) -> None:
+        """Ask over *connection*; *judge* tells what a failure says about PostgreSQL."""
+        self._connection = connection
+        self._timeout = timeout
+        self._judge = judge
+
+    async def ask(self, command: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
+        """Return what *command* returns.
+
+        Raises:
+            PostgresRefused: the statement was refused. Within a transaction nothing else will be done.
+            PostgresDown: PostgreSQL is down, or did not answer in time.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await answer(self._connection, command(self._connection))
+        except (psycopg.Error, OSError) as error:  # TimeoutError is an OSError
+            raise self._judge(error, self._connection) from error
 
 
 class PostgresLink:
@@ -81,6 +130,9 @@ class PostgresLink:
         self._line: Connection | None = None
         """Held for nothing but to see it end."""
 
+        self._lanes: dict[Lane, AsyncConnectionPool[Connection] | None] = {}
+        self._lent: set[Connection] = set()
+        self._told: list[StoreCounts] = []
         self._waiting: set[asyncio.Timeout] = set()
         """Of those who wait for a connection."""
 
@@ -92,6 +144,15 @@ class PostgresLink:
     def up(self) -> bool:
         """Whether PostgreSQL can be asked."""
         return self._counts.store == "up"
+
+    def open(self, lane: Lane) -> None:
+        """Hold connections for *lane*, too, from the next time that this is connected."""
+        self._lanes.setdefault(lane, None)
+
+    def tell(self, counts: StoreCounts) -> None:
+        """Say in *counts* as well whether PostgreSQL is up."""
+        self._told.append(counts)
+        counts.state = self._counts.store
 
     async def start(self) -> None:
         """Connect, and bring the schema up to date or check it. A PostgreSQL that is not there is merely down.
@@ -121,7 +182,9 @@ class PostgresLink:
             await line.close()
             raise
         self._line = line
-        self._pool = await self._new_pool()
+        self._pool = await self._new_pool(self._conninfo, self._limits)
+        for lane in self._lanes:
+            self._lanes[lane] = await self._new_lane(lane)
         self._counts.schema_version = migrated.now
         self._mark_up()
         return migrated
@@ -162,14 +225,34 @@ class PostgresLink:
             self._lost(error)
             raise PostgresDown(self._why) from error
 
+    @asynccontextmanager
+    async def lend(self, lane: Lane) -> AsyncIterator[Lent]:
+        """Lend a connection of *lane*, in autocommit mode. A transaction that is open at the end is rolled back.
+
+        Raises:
+            PostgresDown: PostgreSQL is down, or no connection became free in time.
+        """
+        pool = self._lanes.get(lane)
+        if pool is None or not self.up:
+            raise PostgresDown(self._why or "not connected yet")
+        connection = await self._borrowed(pool, lane.timeout)
+        self._lent.add(connection)
+        try:
+            yield Lent(connection, lane.timeout, self._judged)
+        finally:
+            self._lent.discard(connection)
+            await pool.putconn(connection)
+
     async def close(self) -> None:
         """Give the connections back."""
-        pool, self._pool = self._pool, None
+        pools = [self._pool, *self._lanes.values()]
         line, self._line = self._line, None
+        self._pool, self._lanes = None, dict.fromkeys(self._lanes)
         if line is not None:
             await line.close()
-        if pool is not None:
-            await pool.close(self._limits.timeout)
+        for pool in pools:
+            if pool is not None:
+                await pool.close(self._limits.timeout)
 
     async def _ask(
         self,
@@ -191,6 +274,55 @@ class PostgresLink:
             finally:
                 await pool.putconn(connection)
 
+    async def _borrowed(
+        self,
+        pool: AsyncConnectionPool[Connection],
+        timeout: float,  # noqa: ASYNC109 - as pools take it
+    ) -> Connection:
+        asked = asyncio.create_task(self._connection_of(pool, timeout))
+        try:
+            await asyncio.wait({asked})
+        except asyncio.CancelledError:
+            asked.cancel()
+            await asyncio.wait({asked})
+            if not asked.cancelled() and asked.exception() is None:
+                await pool.putconn(asked.result())
+            raise
+        try:
+            return asked.result()
+        except PoolTimeout as error:
+            self._doubt.set()
+            raise PostgresDown(self._why or self._said(error)) from error
+        except (psycopg.Error, OSError) as error:
+            self._lost(error)
+            raise PostgresDown(self._why or self._said(error)) from error
+
+    async def _connection_of(
+        self,
+        pool: AsyncConnectionPool[Connection],
+        timeout: float,  # noqa: ASYNC109 - as above
+    ) -> Connection:
+        async with asyncio.timeout(timeout) as patience:
+            self._waiting.add(patience)
+            try:
+                return await pool.getconn(timeout * _SHARE)
+            finally:
+                self._waiting.discard(patience)
+
+    def _judged(self, error: Exception, connection: Connection) -> PostgresDown:
+        code = error.sqlstate if isinstance(error, psycopg.Error) else None
+        if code is not None and not connection.closed:
+            # It has answered; the line shows whether there is more to it.
+            self._doubt.set()
+            return PostgresRefused(self._said(error), code)
+        self._lost(error)
+        return PostgresDown(self._why or self._said(error))
+
+    async def _new_lane(self, lane: Lane) -> AsyncConnectionPool[Connection]:
+        conninfo = self._address.conninfo(self._limits.timeout, lane.timeout * _SHARE)
+        limits = LinkLimits(lane.timeout, self._limits.check_every, lane.connections)
+        return await self._new_pool(conninfo, limits, lane.name)
+
     async def _new_line(self) -> Connection:
         try:
             # libpq's own timeout is for each host and address that the name stands for.
@@ -199,17 +331,19 @@ class PostgresLink:
         except (psycopg.Error, OSError) as error:
             raise PostgresDown(self._said(error)) from error
 
-    async def _new_pool(self) -> AsyncConnectionPool[Connection]:
+    async def _new_pool(
+        self, conninfo: str, limits: LinkLimits, name: str = "tickgate"
+    ) -> AsyncConnectionPool[Connection]:
         pool = AsyncConnectionPool[Connection](
-            self._conninfo,
+            conninfo,
             kwargs={"autocommit": True},
             min_size=0,
-            max_size=self._limits.connections,
-            timeout=self._limits.timeout * _SHARE,
+            max_size=limits.connections,
+            timeout=limits.timeout * _SHARE,
             # A pool is for as long as PostgreSQL is up; to bring it back is not the pool's to try.
             reconnect_timeout=0,
             check=_check,
-            name="tickgate",
+            name=name,
             open=False,
         )
         await pool.open(wait=False)
@@ -257,23 +391,34 @@ class PostgresLink:
         # What others meet after the first who lost it says less: connections that were closed on them.
         if self.up:
             self._mark_down(self._said(error))
+        if isinstance(error, TimeoutError):
+            # Nor will it answer others.
+            for connection in self._lent:
+                hang_up(connection)
 
     def _mark_up(self) -> None:
         self._doubt.clear()
-        self._counts.store, self._why = "up", ""
+        self._say("up")
+        self._why = ""
         _log.warning("postgres_state", state="up")
 
     def _mark_down(self, why: str) -> None:
         self._doubt.set()
         # Also when it is down for another reason than before: that one has to be mended as well.
         if (self._counts.store, self._why) != ("down", why):
-            self._counts.store, self._why = "down", why
+            self._say("down")
+            self._why = why
             _log.warning("postgres_state", state="down", why=why)
         # Whoever waits for a connection has waited long enough.
         now = asyncio.get_running_loop().time()
         for patience in self._waiting:
             if not patience.expired():
                 patience.reschedule(now)
+
+    def _say(self, state: Literal["up", "down"]) -> None:
+        self._counts.store = state
+        for counts in self._told:
+            counts.state = state
 
     def _said(self, error: Exception) -> str:
         if isinstance(error, TimeoutError):
