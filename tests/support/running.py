@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 
 from tickgate.v1 import admin_service_pb2_grpc as admin
+from tickgate.v1 import history_service_pb2_grpc as history
 from tickgate.v1 import option_service_pb2_grpc as options
 from tickgate.v1 import quote_service_pb2_grpc as quotes
 from tickgate.v1 import reference_service_pb2_grpc as reference
@@ -36,6 +37,7 @@ class Stack:
     status: status.StatusServiceAsyncStub
     admin: admin.AdminServiceAsyncStub
     streams: streams.StreamServiceAsyncStub
+    history: history.HistoryServiceAsyncStub
 
     @property
     def target(self) -> str:
@@ -104,4 +106,5 @@ async def _in_front_of(upstream: Sandbox, settings: Settings) -> AsyncIterator[S
             status=status.StatusServiceStub(channel),
             admin=admin.AdminServiceStub(channel),
             streams=streams.StreamServiceStub(channel),
+            history=history.HistoryServiceStub(channel),
         )
