@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 import grpc
 
 from tickgate.v1 import admin_service_pb2_grpc as admin
+from tickgate.v1 import history_service_pb2_grpc as history
 from tickgate.v1 import option_service_pb2_grpc as options
 from tickgate.v1 import quote_service_pb2_grpc as quotes
 from tickgate.v1 import reference_service_pb2_grpc as reference
@@ -41,11 +43,13 @@ from tickgate_server.ports import (
     ErrorQuery,
     ErrorRecord,
 )
-from tickgate_server.rpc.admin import AdminServicer
+from tickgate_server.rpc.admin import AdminServicer, Keeping
 from tickgate_server.rpc.call import Call
 from tickgate_server.rpc.calls import Calls
 from tickgate_server.rpc.convert import Moment
 from tickgate_server.rpc.gateway_status import About, StatusServicer
+from tickgate_server.rpc.history import HistoryServicer
+from tickgate_server.rpc.history_requests import HistoryRules
 from tickgate_server.rpc.options import OptionServicer, OptionSources
 from tickgate_server.rpc.quotes import QuoteServicer
 from tickgate_server.rpc.reference import ReferenceServicer
@@ -54,6 +58,8 @@ from tickgate_server.rpc.streams import StreamDefaults, StreamServicer
 
 from .fakes import NOW, FakeLatest, FakeReference, HandClock, unavailable
 from .hand_feeds import HandFeeds
+from .history_source import FakeActions, FakeBackfills, FakeHistory, FakePrices
+from .history_store import MemoryWatchlists
 
 ABOUT = About("1.2.3", "sandbox", DataSource.SANDBOX, Feed.IEX, Feed.INDICATIVE, "basic", NOW)
 
@@ -65,6 +71,9 @@ STREAMS = StreamPolicy(
     all_symbols=False,
     default_feed=Feed.IEX,
 )
+
+STOCKS_DAY, OPTIONS_DAY = date(2016, 1, 4), date(2024, 2, 1)
+"""First days of which there is a past."""
 
 FAREWELL = Closing(Reason.SHUTTING_DOWN, "the gateway is stopping", 1.0)
 
@@ -201,6 +210,12 @@ class Parts:
     reference: FakeReference = field(default_factory=FakeReference)
     chains: FakeChains = field(default_factory=FakeChains)
     contracts: FakeContracts = field(default_factory=FakeContracts)
+    history: FakeHistory = field(default_factory=FakeHistory)
+    actions: FakeActions = field(default_factory=FakeActions)
+    watchlists: MemoryWatchlists = field(default_factory=MemoryWatchlists)
+    default_feed: Feed = Feed.IEX
+    """Of the past."""
+
     policy: StreamPolicy = STREAMS
     symbol_limit: int | None = None
     last_records: dict[Feed, int] = field(default_factory=dict)
@@ -215,6 +230,8 @@ class Parts:
         self.quotes: FakeLatest[Quote] = FakeLatest(self.clock)
         self.trades: FakeLatest[Trade] = FakeLatest(self.clock)
         self.options: FakeLatest[OptionQuote] = FakeLatest(self.clock)
+        self.prices = FakePrices(self.clock)
+        self.backfills = FakeBackfills(self.clock)
         self.live = HandFeeds(
             self.clock, self.counters, self.quotes, self.trades, self.policy, self.symbol_limit
         )
@@ -238,7 +255,16 @@ class Parts:
 
     def admin(self) -> AdminServicer:
         """Return the servicer of operators."""
-        return AdminServicer(self.caches, self.errors, ABOUT.start_time, self.moment)
+        keeping = Keeping(self.watchlists, self.backfills, self.rules())
+        return AdminServicer(self.caches, self.errors, ABOUT.start_time, self.moment, keeping)
+
+    def rules(self) -> HistoryRules:
+        """Return what requests about the past are judged by."""
+        return HistoryRules(self.default_feed, lambda option: OPTIONS_DAY if option else STOCKS_DAY)
+
+    def history_servicer(self) -> HistoryServicer:
+        """Return the servicer of the past."""
+        return HistoryServicer(self.history, self.prices, self.actions, self.rules(), self.moment)
 
     def status(self) -> StatusServicer:
         """Return the servicer of status."""
@@ -287,6 +313,7 @@ class Face:
     reference: reference.ReferenceServiceAsyncStub
     status: status.StatusServiceAsyncStub
     admin: admin.AdminServiceAsyncStub
+    history: history.HistoryServiceAsyncStub
     streams: streams.StreamServiceAsyncStub
 
 
@@ -301,6 +328,7 @@ async def served(parts: Parts, address: str = "127.0.0.1:0") -> AsyncIterator[Fa
         parts.status(),
         parts.admin(),
         parts.stream_servicer(),
+        parts.history_servicer(),
     )
     port = serving.bind(address)
     target = address if address.startswith("unix:") else f"127.0.0.1:{port}"
@@ -314,6 +342,7 @@ async def served(parts: Parts, address: str = "127.0.0.1:0") -> AsyncIterator[Fa
                 reference.ReferenceServiceStub(channel),
                 status.StatusServiceStub(channel),
                 admin.AdminServiceStub(channel),
+                history.HistoryServiceStub(channel),
                 streams.StreamServiceStub(channel),
             )
     finally:
