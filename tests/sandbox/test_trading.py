@@ -109,7 +109,7 @@ async def test_unknown_asset() -> None:
 async def test_clock(
     at: str, timestamp: str, is_open: bool, next_open: str, next_close: str
 ) -> None:
-    """The clock tells market time with New York's offset, and the speed of it besides."""
+    """The clock tells market time with New York's offset, its speed and the first day of history besides."""
     async with asked(synthetic(at=at)) as (_, client):
         answer = await client.get("/v2/clock")
 
@@ -119,6 +119,7 @@ async def test_clock(
         "next_open": next_open,
         "next_close": next_close,
         "speed": 0.0,
+        "first_day": "2024-01-02",
     }
 
 

@@ -162,9 +162,13 @@ class Totals:
     def _vwap(self) -> Decimal | msgspec.UnsetType:
         if not self.volume:
             return msgspec.UNSET
-        average = (self.notional / self.volume).quantize(_VWAP_STEP)
-        # In plain digits: normalize() alone turns 100 into 1E+2.
-        return Decimal(f"{average.normalize():f}")
+        return in_plain_digits(self.notional / self.volume)
+
+
+def in_plain_digits(average: Decimal, step: Decimal = _VWAP_STEP) -> Decimal:
+    """Return *average* rounded to a multiple of *step*, without trailing zeros."""
+    # In plain digits: normalize() alone turns 100 into 1E+2.
+    return Decimal(f"{average.quantize(step).normalize():f}")
 
 
 class DayBars:

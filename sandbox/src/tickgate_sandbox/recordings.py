@@ -6,6 +6,8 @@ The layout is fixed:
     trades/AAPL-2012-06-21.jsonl.gz         one stream trade a line
     bars/AAPL-1Min-2012-06-21.json.gz       {"bars": [...]}, minute bars; any suffix
     bars/AAPL-1Day-raw.json.gz              {"bars": [...]}, unadjusted daily bars
+    bars/AAPL-1Day-adjusted-all.json.gz     {"bars": [...]}, daily bars adjusted for everything
+    corporate-actions/anything.json.gz      {"corporate_actions": {"forward_splits": [...], ...}}
     options/AAPL-2014-06-06.json.gz         {"snapshots": {...}}, a chain as it stood at some time of the day
     options/AAPL-2014-06-06.contracts.json.gz       {"option_contracts": [...]}, what is known of its contracts
     options/series/AAPL-2026-08-17T150522.json.gz   the same, with the New York time at which it stood
@@ -19,7 +21,7 @@ import gzip
 import re
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -29,13 +31,19 @@ import msgspec
 
 from .bars import Trade, weigh
 from .series import Series
-from .timestamps import parse_many
+from .timestamps import new_york_date, parse, parse_many
 
 _DAY_FILE = re.compile(r"(?P<symbol>[A-Z.]+)-(?P<day>\d{4}-\d\d-\d\d)\.jsonl\.gz")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _MINUTE_BARS = re.compile(r"(?P<symbol>[A-Z.]+)-1Min-.*\.json\.gz")
 _DAILY_BARS = re.compile(r"(?P<symbol>[A-Z.]+)-1Day-raw\.json\.gz")
+_ADJUSTED_BARS = re.compile(r"(?P<symbol>[A-Z.]+)-1Day-adjusted-all\.json\.gz")
 _CHAIN = re.compile(r"(?P<symbol>[A-Z.]+)-\d{4}-\d\d-\d\d(?:T\d{6})?\.json\.gz")
+
+
+_STAMP = re.compile(rb'"t"\s*:\s*"([^"]*)"')
+_HEAD = 4_096
+"""Bytes in which the first bar of a file has its time."""
 
 
 class RecordingError(ValueError):
@@ -98,7 +106,11 @@ class SymbolRecording:
     prints: Series
     """The trades that set a price: only these can be the latest trade."""
     minute_bars: Series
+    """Those of all files, which may lie years apart."""
     daily_bars: Series
+    """As they were traded."""
+    adjusted_bars: Series
+    """Daily bars that were recorded adjusted for splits, dividends and spin-offs."""
 
 
 @dataclass(slots=True)
@@ -107,6 +119,11 @@ class _Files:
     trades: list[Path] = field(default_factory=list)
     minute_bars: list[Path] = field(default_factory=list)
     daily_bars: list[Path] = field(default_factory=list)
+    adjusted_bars: list[Path] = field(default_factory=list)
+
+    def bars(self) -> list[Path]:
+        """Return the files of bars."""
+        return self.minute_bars + self.daily_bars + self.adjusted_bars
 
 
 @dataclass(slots=True)
@@ -165,6 +182,25 @@ class RecordingFolder:
         matches = (_DAY_FILE.fullmatch(path.name) for path in files.quotes + files.trades)
         return tuple(sorted({date.fromisoformat(match["day"]) for match in matches if match}))
 
+    def first_day(self, symbols: Iterable[str]) -> date | None:
+        """Return the first day of which anything of *symbols* is recorded, or None.
+
+        Files of bars are opened for it, but not read: the first bar in each is its oldest.
+
+        Raises:
+            RecordingError: a file is not what its name says.
+        """
+        days: set[date] = set()
+        for symbol in symbols:
+            days.update(self.days(symbol), self.option_days(symbol))
+            bars = self._files.get(symbol, _Files()).bars()
+            days.update(day for path in bars if (day := _first_day(path)) is not None)
+        return min(days, default=None)
+
+    def corporate_actions(self) -> list[Path]:
+        """Return the files of corporate actions."""
+        return sorted(self._folder.glob("corporate-actions/*.json.gz"))
+
     def read(self, symbol: str) -> SymbolRecording:
         """Read everything recorded of *symbol*; a second or two for a busy day.
 
@@ -181,6 +217,7 @@ class RecordingFolder:
             prints=trades.select(_sets_price(trades)),
             minute_bars=self._series(_bars(files.minute_bars), files.minute_bars),
             daily_bars=self._series(_bars(files.daily_bars), files.daily_bars),
+            adjusted_bars=self._series(_bars(files.adjusted_bars), files.adjusted_bars),
         )
 
     def listing_tape(self, symbol: str) -> str:
@@ -220,6 +257,8 @@ class RecordingFolder:
                 self._files[match["symbol"]].minute_bars.append(path)
             elif match := _DAILY_BARS.fullmatch(path.name):
                 self._files[match["symbol"]].daily_bars.append(path)
+            elif match := _ADJUSTED_BARS.fullmatch(path.name):
+                self._files[match["symbol"]].adjusted_bars.append(path)
 
     def _list_options(self) -> None:
         for path in sorted(
@@ -262,6 +301,16 @@ def _bars(paths: list[Path]) -> Iterator[bytes]:
     for path in paths:
         recorded = msgspec.json.decode(gzip.decompress(path.read_bytes()), type=_Bars)
         yield from (bytes(bar) for bar in recorded.bars)
+
+
+def _first_day(path: Path) -> date | None:
+    """Return the New York day of the first bar in a file, or None where it holds none."""
+    try:
+        with gzip.open(path) as text:
+            first = _STAMP.search(text.read(_HEAD))
+        return new_york_date(parse(first[1].decode())) if first else None
+    except UNREADABLE as error:
+        raise refusal([path], error) from error
 
 
 def _sets_price(trades: Series) -> Iterator[bool]:

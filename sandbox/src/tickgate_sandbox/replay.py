@@ -52,12 +52,14 @@ class Shift:
 
     def day(self, text: str) -> str:
         """Return the recorded time of a daily bar as it is shown."""
-        if not self.days:
-            return text
-        return render(new_york(days_after(new_york_date(parse(text)), self.days)))
+        return render(self.midnight(parse(text))) if self.days else text
+
+    def midnight(self, instant: int) -> int:
+        """Return the midnight in New York at which the day of a recorded instant is shown."""
+        return new_york(days_after(new_york_date(instant), self.days))
 
 
-class _SymbolReplay:
+class SymbolReplay:
     """One symbol's recordings, asked at instants of recorded time."""
 
     def __init__(self, recording: SymbolRecording, calendar: ExchangeCalendar) -> None:
@@ -65,10 +67,29 @@ class _SymbolReplay:
         self._calendar = calendar
         self._days: dict[date, DayBars] = {}
 
+    @property
+    def recording(self) -> SymbolRecording:
+        """Everything recorded of the symbol."""
+        return self._recording
+
+    def complete(self, day: date, instant: int) -> bool:
+        """Return whether *day* is over: its recorded bar would show the future before that."""
+        session = self._calendar.session(day)
+        close = session.close if session is not None else new_york(day, 16)
+        return close <= instant
+
+    def day_bars(self, day: date) -> DayBars:
+        """Return the bars of a recorded day, added up from its trades: a second at first."""
+        if day not in self._days:
+            self._days[day] = DayBars(self._recording.tape, day)
+        return self._days[day]
+
     def quote(self, instant: int) -> bytes | None:
+        """Return the newest quote."""
         return self._recording.quotes.latest(instant)
 
     def trade(self, instant: int) -> bytes | None:
+        """Return the newest trade that set a price."""
         return self._recording.prints.latest(instant)
 
     def minute_bar(self, instant: int) -> bytes | None:
@@ -77,17 +98,18 @@ class _SymbolReplay:
         added_up = [
             bar
             for day in self._tape_days(instant)
-            if (bar := self._day_bars(day).minute_bar(instant)) is not None
+            if (bar := self.day_bars(day).minute_bar(instant)) is not None
         ]
         candidates = added_up[:1] + recorded
         return max(candidates, key=_start_of_bar)[1] if candidates else None
 
     def daily_bars(self, instant: int) -> DailyBars:
+        """Return the running or newest daily bar and that of the session before."""
         days = {day for day in self._tape_days(instant) if self._daily_bar(day, instant)}
         days.update(
             day
             for start, _ in self._recording.daily_bars.newest(instant, 2)
-            if self._complete(day := new_york_date(start), instant)
+            if self.complete(day := new_york_date(start), instant)
         )
         if not days:
             return DailyBars()
@@ -114,13 +136,13 @@ class _SymbolReplay:
         """Return the bars that begin from *start* to *end*; the recorded one at a tie."""
         bars: dict[int, bytes] = {}
         for day in self._days_between(start, end):
-            bars.update(self._day_bars(day).minute_bars(start, end))
+            bars.update(self.day_bars(day).minute_bars(start, end))
         bars.update(self._recording.minute_bars.timed_between(start, end))
         return sorted(bars.items())
 
     def _running_bars(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
         for day in self._days_between(start, end):
-            yield from self._day_bars(day).running_bars(start, end)
+            yield from self.day_bars(day).running_bars(start, end)
 
     def _days_between(self, start: int, end: int) -> list[date]:
         first, last = new_york_date(start), new_york_date(end)
@@ -128,31 +150,20 @@ class _SymbolReplay:
 
     def _daily_bar(self, day: date, instant: int) -> bytes | None:
         """Return the bar of *day*: recorded once the day is over, else added up from trades."""
-        if self._complete(day, instant):
+        if self.complete(day, instant):
             midnight = new_york(day)
             for start, record in self._recording.daily_bars.newest(midnight, 1):
                 if start == midnight:
                     return record
         if day in self._recording.days:
-            bar = self._day_bars(day).daily_bar(instant)
+            bar = self.day_bars(day).daily_bar(instant)
             return bar[1] if bar is not None else None
         return None
-
-    def _complete(self, day: date, instant: int) -> bool:
-        """Return whether *day* is over: its recorded bar would show the future before that."""
-        session = self._calendar.session(day)
-        close = session.close if session is not None else new_york(day, 16)
-        return close <= instant
 
     def _tape_days(self, instant: int) -> list[date]:
         """Return up to two recorded days that have begun, newest first."""
         today = new_york_date(instant)
         return [day for day in reversed(self._recording.days) if day <= today][:2]
-
-    def _day_bars(self, day: date) -> DayBars:
-        if day not in self._days:
-            self._days[day] = DayBars(self._recording.tape, day)
-        return self._days[day]
 
 
 def _start_of_bar(bar: tuple[int, bytes]) -> int:
@@ -168,7 +179,7 @@ class ReplayMarket:
     shift: Shift = Shift()
     only: frozenset[str] | None = None
     """The symbols to replay; None replays every recorded one."""
-    _replays: dict[str, _SymbolReplay] = field(default_factory=dict)
+    _replays: dict[str, SymbolReplay] = field(default_factory=dict)
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -189,7 +200,11 @@ class ReplayMarket:
         async with self._reading:
             for symbol in sorted(wanted.difference(self._replays)):
                 recording = await asyncio.to_thread(self.folder.read, symbol)
-                self._replays[symbol] = _SymbolReplay(recording, self.calendar)
+                self._replays[symbol] = SymbolReplay(recording, self.calendar)
+
+    def replayed(self, symbol: str) -> SymbolReplay | None:
+        """Return the replay of *symbol* in recorded time, or None when it is not loaded."""
+        return self._replays.get(symbol)
 
     def due(self, channel: str, symbol: str, start: int, end: int) -> Sequence[Due]:
         """Return what the stream sends of *symbol* from *start* to before *end*."""

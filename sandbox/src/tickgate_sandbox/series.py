@@ -65,6 +65,10 @@ class Series:
         """The times of the records in nanoseconds since the epoch, oldest first."""
         return self._times
 
+    def timed(self) -> list[tuple[int, bytes]]:
+        """Return every record with its time, oldest first."""
+        return list(zip(self._times, self._records, strict=True))
+
     def select(self, kept: Iterable[bool]) -> Series:
         """Return the records for which *kept* holds true, one flag a record."""
         flags = list(kept)
@@ -89,6 +93,25 @@ class Series:
         """Return the records of the interval from *start* to *end* with their times."""
         interval = self._interval(start, end)
         return list(zip(self._times[interval], self._records[interval], strict=True))
+
+    def window(
+        self, start: int, end: int, *, newest_first: bool, count: int
+    ) -> list[tuple[int, bytes]]:
+        """Return records from *start* to *end*, both included, with their times.
+
+        Args:
+            start: The first instant.
+            end: The last instant.
+            newest_first: Whether to begin at the end; records of equal time turn round as well.
+            count: So many at most.
+        """
+        first, last = bisect_left(self._times, start), bisect_right(self._times, end)
+        if newest_first:
+            first = max(first, last - count)
+        else:
+            last = min(last, first + count)
+        found = list(zip(self._times[first:last], self._records[first:last], strict=True))
+        return found[::-1] if newest_first else found
 
     def _interval(self, start: int, end: int) -> slice:
         return slice(bisect_left(self._times, start), bisect_left(self._times, end))

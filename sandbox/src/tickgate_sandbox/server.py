@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiohttp import web
 
@@ -18,6 +18,12 @@ from .counters import Counters
 from .fakepaca import FakepacaSource
 from .faults import Faults
 from .gate import LONGEST_TARGET, Buckets, Gate, mark
+from .history.actions import CorporateActions, read_actions, well_known_actions
+from .history.actions_api import CorporateActionsApi
+from .history.api import HistoryApi
+from .history.past import Past
+from .history.replay import ReplayPast
+from .history.synthetic import SyntheticPast
 from .keys import Keys
 from .limits import TokenBucket
 from .market import Market
@@ -38,7 +44,7 @@ from .stream.session import Account
 from .stream.slots import Slots
 from .stream.stream import Stream
 from .synthetic import START_PRICES, SyntheticMarket
-from .timestamps import new_york
+from .timestamps import new_york, new_york_date
 from .trading import TradingApi
 
 _START_HOUR = 10
@@ -107,7 +113,7 @@ async def sandbox(
     # The holiday tables are read on first use: now, not in the first answer.
     calendar.after(FIRST_DAY)
     offer = _synthetic if settings.replay is None else _replay
-    market, options, assets, start = offer(settings, calendar)
+    market, options, assets, past, start = offer(settings, calendar)
     await market.load(settings.symbols)
     await options.load(settings.symbols)
     # Market time begins last: whatever came before may have taken seconds.
@@ -123,9 +129,15 @@ async def sandbox(
     app = web.Application(middlewares=gate.middlewares())
     app.on_response_prepare.append(mark)
     app.add_routes(StocksApi(market, clock, pins, settings.plan).routes())
+    app.add_routes(
+        HistoryApi(past.records, past.actions, clock, settings.plan, past.moved_by).routes()
+    )
+    app.add_routes(CorporateActionsApi(past.actions, clock, past.moved_by).routes())
     app.add_routes(OptionsApi(options, clock, pins, settings.plan).routes())
     app.add_routes(ContractsApi(options, assets, calendar, clock, pins).routes())
-    app.add_routes(TradingApi(assets, calendar, clock, pins).routes())
+    app.add_routes(
+        TradingApi(assets, calendar, clock, pins, lambda: past.records.first_day).routes()
+    )
     app.add_routes(ControlApi(calendar, clock, counters, faults, pins).routes())
     app.add_routes(stream.routes())
     app.add_routes(StreamControlApi(calendar, stream).routes())
@@ -163,9 +175,18 @@ async def _listening(
         await runner.cleanup()
 
 
-_Offer = tuple[Market, OptionMarket, AssetDirectory, Callable[[int], int]]
-"""A market, its options, the assets listed beside them, and what starts them: wall clock in,
-market time out."""
+class _History(NamedTuple):
+    """What is known of the past."""
+
+    records: Past
+    actions: CorporateActions
+    moved_by: Callable[[], int]
+    """Days by which recorded dates are moved before they are shown."""
+
+
+_Offer = tuple[Market, OptionMarket, AssetDirectory, _History, Callable[[int], int]]
+"""A market, its options, the assets listed beside them, what they did before, and what starts
+them: wall clock in, market time out."""
 
 
 def _synthetic(settings: SandboxSettings, calendar: ExchangeCalendar) -> _Offer:
@@ -181,7 +202,8 @@ def _synthetic(settings: SandboxSettings, calendar: ExchangeCalendar) -> _Offer:
     def start(now: int) -> int:
         return settings.start if settings.start is not None else now
 
-    return market, options, AssetDirectory(built_in_assets()), start
+    past = _History(SyntheticPast(market, calendar), CorporateActions(), lambda: 0)
+    return market, options, AssetDirectory(built_in_assets()), past, start
 
 
 def _replay(settings: SandboxSettings, calendar: ExchangeCalendar) -> _Offer:
@@ -200,7 +222,14 @@ def _replay(settings: SandboxSettings, calendar: ExchangeCalendar) -> _Offer:
         market.shift = options.shift = Shift.between(recorded, now)
         return now
 
-    return market, options, AssetDirectory(_listed(folder)), start
+    actions = CorporateActions(
+        [*well_known_actions(symbols), *read_actions(folder.corporate_actions())]
+    )
+    first_day = folder.first_day(symbols) or new_york_date(recorded)
+    past = _History(
+        ReplayPast(market, calendar, actions, first_day), actions, lambda: market.shift.days
+    )
+    return market, options, AssetDirectory(_listed(folder)), past, start
 
 
 def _default_start(folder: RecordingFolder, symbols: frozenset[str]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
@@ -16,9 +15,9 @@ from .answers import Refusal, json_response
 from .clock import MarketClock
 from .codes import CONDITIONS, EXCHANGES
 from .market import Market
+from .parameters import asked_symbol, asked_symbols, data_parameters, echoed_currency
 from .pins import Pins
 from .settings import Plan
-from .symbols import well_formed
 from .timestamps import SECOND
 
 FEED_DELAY: Final = timedelta(minutes=15)
@@ -27,7 +26,6 @@ FEED_DELAY: Final = timedelta(minutes=15)
 _FEEDS = frozenset({"sip", "iex", "delayed_sip", "boats", "overnight", "otc"})
 _BASIC_FEEDS = frozenset({"iex", "delayed_sip"})
 _DEFAULT_FEED = {Plan.BASIC: "iex", Plan.PLUS: "sip"}
-_CURRENCY = re.compile(r"[A-Z]{3}")
 
 _T = TypeVar("_T")
 
@@ -69,38 +67,38 @@ class StocksApi:
         return web.get(f"/v2/stocks/{{symbol}}/{kind}/latest", partial(self._latest_one, kind))
 
     async def _latest_many(self, kind: str, request: web.Request) -> web.Response:
-        symbols = _symbols(request)
+        symbols = asked_symbols(request)
         instant = self._instant(request)
         await self._market.load(symbols)
         records = await self._records(kind, symbols, instant)
         # A symbol without data is simply not in the answer, and nothing says why.
         found = {symbol: record for symbol, record in records.items() if record is not None}
-        return json_response({kind: found} | _currency(request))
+        return json_response({kind: found} | echoed_currency(request))
 
     async def _latest_one(self, kind: str, request: web.Request) -> web.Response:
-        symbol = _symbol(request)
+        symbol = asked_symbol(request)
         instant = self._instant(request)
         await self._market.load([symbol])
         records = await self._records(kind, [symbol], instant)
         return json_response(
-            {_LATEST[kind]: records[symbol], "symbol": symbol} | _currency(request)
+            {_LATEST[kind]: records[symbol], "symbol": symbol} | echoed_currency(request)
         )
 
     async def _snapshots(self, request: web.Request) -> web.Response:
-        symbols = _symbols(request)
+        symbols = asked_symbols(request)
         instant = self._instant(request)
-        _currency(request)
+        echoed_currency(request)
         await self._market.load(symbols)
         return json_response(await self._snapshots_of(symbols, instant))
 
     async def _snapshot(self, request: web.Request) -> web.Response:
-        symbol = _symbol(request)
+        symbol = asked_symbol(request)
         instant = self._instant(request)
         await self._market.load([symbol])
         parts = (await self._snapshots_of([symbol], instant))[symbol]
         if isinstance(parts, msgspec.Raw):
             return json_response(parts)
-        return json_response(parts | {"symbol": symbol} | _currency(request))
+        return json_response(parts | {"symbol": symbol} | echoed_currency(request))
 
     async def _records(
         self, kind: str, symbols: Sequence[str], instant: int
@@ -158,43 +156,6 @@ def _raw(record: bytes | None) -> msgspec.Raw | None:
     return msgspec.Raw(record) if record is not None else None
 
 
-def _symbols(request: web.Request) -> list[str]:
-    """Return the symbols asked for, sorted as Alpaca sorts its answers."""
-    text = _required(request, "symbols")
-    symbols = text.split(",")
-    for symbol in symbols:
-        _check(symbol)
-    return sorted(set(symbols))
-
-
-def _symbol(request: web.Request) -> str:
-    symbol = request.match_info["symbol"]
-    _check(symbol)
-    return symbol
-
-
-def _check(symbol: str) -> None:
-    """Refuse the whole request for one malformed symbol, as Alpaca does."""
-    if not well_formed(symbol):
-        raise Refusal(400, f"invalid symbol: {symbol}")
-
-
-def _required(request: web.Request, name: str) -> str:
-    value = request.query.get(name)
-    if not value:
-        reason = f"query parameter '{name}' is required"
-        raise Refusal(400, f"Invalid format for parameter {name}: {reason}")
-    return value
-
-
-def _currency(request: web.Request) -> dict[str, str]:
-    """Return the currency to echo. Amounts stay in US dollars: no rates are recorded."""
-    currency = request.query.get("currency", "USD")
-    if not _CURRENCY.fullmatch(currency):
-        raise Refusal(400, f"invalid currency: {currency}")
-    return {} if currency == "USD" else {"currency": currency}
-
-
 async def _exchanges(_request: web.Request) -> web.Response:
     return json_response(EXCHANGES)
 
@@ -203,7 +164,7 @@ async def _conditions(request: web.Request) -> web.Response:
     kind = request.match_info["ticktype"]
     if kind not in CONDITIONS:
         raise Refusal(400, f"invalid ticktype: {kind}")
-    tape = _required(request, "tape")
+    tape = data_parameters(request).required("tape")
     if tape not in CONDITIONS[kind]:
         raise Refusal(400, f"invalid tape: {tape}")
     return json_response(CONDITIONS[kind][tape])

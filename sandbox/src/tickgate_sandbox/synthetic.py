@@ -258,6 +258,10 @@ class SyntheticMarket:
     async def load(self, symbols: Iterable[str]) -> None:
         """Do nothing: days are drawn when they are asked for."""
 
+    def day(self, symbol: str, session: Session) -> SyntheticDay:
+        """Return the walk of *symbol*, one of the made-up shares, through *session*."""
+        return self._drawn(symbol, session)
+
     def due(self, channel: str, symbol: str, start: int, end: int) -> Sequence[Due]:
         """Return what the stream sends of *symbol* from *start* to before *end*."""
         if symbol not in self._symbols:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import date, timedelta
 from http import HTTPStatus
 
@@ -32,12 +32,17 @@ class TradingApi:
         calendar: ExchangeCalendar,
         clock: MarketClock,
         pins: Pins,
+        first_day: Callable[[], date],
     ) -> None:
-        """Answer from *assets*, *pins* first, and from *calendar* at the time of *clock*."""
+        """Answer from *assets*, *pins* first, and from *calendar* at the time of *clock*.
+
+        The clock also tells the *first_day* of which the data API has history.
+        """
         self._assets = assets
         self._calendar = calendar
         self._clock = clock
         self._pins = pins
+        self._first_day = first_day
 
     def routes(self) -> Sequence[web.RouteDef]:
         """Return the routes of this API."""
@@ -82,8 +87,10 @@ class TradingApi:
                 "is_open": self._calendar.is_open(now),
                 "next_open": render_new_york(self._calendar.next_open(now)),
                 "next_close": render_new_york(self._calendar.next_close(now)),
-                # Not Alpaca's: tells a client how fast this market's time passes.
+                # Not Alpaca's: they tell a client how fast this market's time passes, and of
+                # which day there is history at the earliest.
                 "speed": self._clock.speed,
+                "first_day": self._first_day().isoformat(),
             }
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
@@ -12,36 +11,27 @@ from aiohttp import web
 
 from ..answers import Refusal, bad_request, json_response
 from ..clock import MarketClock
+from ..history.paging import turn_page
+from ..history.request import read_bar_timeframe, read_page_request
+from ..parameters import data_parameters, token
 from ..pins import Pins
 from ..settings import Plan
 from ..symbols import well_formed
-from ..timestamps import new_york, new_york_date
 from .chain import Chain, Page, TermsFilter
 from .codes import CONDITIONS, EXCHANGES
 from .market import History, OptionMarket
 from .occ import is_occ, read_terms, underlying_of
-from .parameters import Parameters, token
+from .parameters import OptionParameters
 
 MOST_SYMBOLS: Final = 100
 """Contracts in one request."""
 MOST_SNAPSHOTS: Final = 1_000
 """Contracts on one page."""
-MOST_RECORDS: Final = 10_000
-"""Bars or trades on one page."""
 
 _PAGE = 100
-_RECORDS = 1_000
 
 _FEEDS = frozenset({"opra", "indicative"})
 _DEFAULT_FEED = {Plan.BASIC: "indicative", Plan.PLUS: "opra"}
-
-_TIMEFRAME = re.compile(
-    r"(?:[1-9]|[1-5]\d)(?:Min|T)|(?:[1-9]|1\d|2[0-3])(?:Hour|H)"
-    r"|1(?:Day|D|Week|W)|(?:[12346]|12)(?:Month|M)"
-)
-_COUNT_AND_UNIT = re.compile(r"(\d+)(\D+)")
-_SHORT = {"T": "Min", "H": "Hour", "D": "Day", "W": "Week", "M": "Month"}
-_SORTS = frozenset({"asc", "desc"})
 
 _LATEST = {"quotes": "latestQuote", "trades": "latestTrade"}
 """Kinds of latest record: the word in path, envelope and pins, and its place in a snapshot."""
@@ -107,7 +97,7 @@ class OptionsApi:
         return _page(parameters, chain.replaced(pinned, instant) if pinned else chain, wanted)
 
     async def _bars(self, request: web.Request) -> web.Response:
-        timeframe = _timeframe(request)
+        timeframe = read_bar_timeframe(data_parameters(request))
 
         async def read(symbol: str) -> History:
             return await self._market.bars(symbol, timeframe, self._clock.now())
@@ -123,30 +113,17 @@ class OptionsApi:
     async def _history(
         self, kind: str, request: web.Request, read: Callable[[str], Awaitable[History]]
     ) -> web.Response:
-        """Answer with the records of an interval, symbol by symbol, a page at a time."""
+        """Answer with the records of an interval, symbol by symbol, a page at a time.
+
+        There is no feed to choose, and no plan that the newest records are closed to.
+        """
         symbols = _symbols(request)
-        parameters = _parameters(request)
-        now = self._clock.now()
-        start = parameters.instant("start")
-        start = start if start is not None else new_york(new_york_date(now))
-        end = parameters.instant("end")
-        if end is not None and end < start:
-            raise bad_request("end should not be before start")
-        end = now if end is None else min(end, now)
-        newest_first = parameters.choice("sort", _SORTS) == "desc"
-        limit = _limit(parameters, _RECORDS, MOST_RECORDS)
-        offset = parameters.offset()
-        records: list[tuple[str, bytes]] = []
-        for symbol in symbols:
-            known = [(symbol, raw) for time, raw in await read(symbol) if start <= time <= end]
-            records += reversed(known) if newest_first else known
-        by_symbol: dict[str, list[msgspec.Raw]] = {}
-        for symbol, raw in records[offset : offset + limit]:
-            by_symbol.setdefault(symbol, []).append(msgspec.Raw(raw))
-        more = len(records) > offset + limit
-        return json_response(
-            {kind: by_symbol, "next_page_token": token(offset + limit) if more else None}
+        asked = read_page_request(
+            data_parameters(request), symbols, self._clock.now(), delayed=False
         )
+        known = {symbol: await read(symbol) for symbol in asked.left()}
+        page = turn_page(asked, lambda symbol, span: span.of(known[symbol]))
+        return json_response({kind: page.by_symbol(), "next_page_token": page.token})
 
     async def _standing(self, symbols: Sequence[str]) -> Chain:
         """Return those of *symbols* that have a snapshot now, pins first."""
@@ -186,8 +163,8 @@ class OptionsApi:
             raise Refusal(403, "OPRA agreement is not signed")
 
 
-def _page(parameters: Parameters, chain: Chain, wanted: TermsFilter) -> web.Response:
-    limit = _limit(parameters, _PAGE, MOST_SNAPSHOTS)
+def _page(parameters: OptionParameters, chain: Chain, wanted: TermsFilter) -> web.Response:
+    limit = parameters.limit(_PAGE, MOST_SNAPSHOTS)
     since = parameters.instant("updated_since")
     page: Page = chain.page(wanted, since, parameters.resume(), limit)
     last = next(reversed(page.snapshots), "")
@@ -196,45 +173,19 @@ def _page(parameters: Parameters, chain: Chain, wanted: TermsFilter) -> web.Resp
     )
 
 
-def _parameters(request: web.Request) -> Parameters:
-    return Parameters(request.query, bad_request)
-
-
-def _limit(parameters: Parameters, default: int, most: int) -> int:
-    limit = parameters.whole_number("limit", default)
-    if limit > most:
-        raise bad_request(f"invalid limit: larger than the allowed maximum of {most}")
-    return limit
+def _parameters(request: web.Request) -> OptionParameters:
+    return OptionParameters(request.query, bad_request)
 
 
 def _symbols(request: web.Request) -> list[str]:
     """Return the contracts asked for, sorted as Alpaca sorts its answers."""
-    text = request.query.get("symbols")
-    if not text:
-        raise _required("symbols")
-    symbols = text.split(",")
+    symbols = data_parameters(request).required("symbols").split(",")
     for symbol in symbols:
         if not is_occ(symbol):
             raise _invalid_symbol(symbol)
     if len(symbols) > MOST_SYMBOLS:
         raise bad_request(f"invalid symbols: more than the allowed maximum of {MOST_SYMBOLS}")
     return sorted(set(symbols))
-
-
-def _timeframe(request: web.Request) -> str:
-    """Return the timeframe asked for, in its long form."""
-    text = request.query.get("timeframe")
-    if not text:
-        raise _required("timeframe")
-    if not _TIMEFRAME.fullmatch(text):
-        raise bad_request(f"invalid timeframe: {text}")
-    count, unit = _COUNT_AND_UNIT.findall(text)[0]
-    return f"{count}{_SHORT.get(unit, unit)}"
-
-
-def _required(name: str) -> Refusal:
-    reason = f"query parameter '{name}' is required"
-    return bad_request(f"Invalid format for parameter {name}: {reason}")
 
 
 def _invalid_symbol(symbol: str) -> Refusal:

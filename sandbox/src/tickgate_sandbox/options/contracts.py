@@ -17,12 +17,13 @@ from ..answers import NOT_FOUND, Refusal, json_response, unprocessable
 from ..assets import AssetDirectory
 from ..calendar import ExchangeCalendar
 from ..clock import MarketClock
+from ..parameters import token
 from ..pins import Pins
 from ..timestamps import days_after
 from .chain import TermsFilter
 from .market import Listing, OptionMarket
 from .occ import Terms, read_terms, underlying_of
-from .parameters import Parameters, token
+from .parameters import OptionParameters
 
 _PAGE = 100
 _TOO_MANY: Final = 10_000
@@ -130,7 +131,7 @@ class ContractsApi:
         ]
 
     async def _list(self, request: web.Request) -> web.Response:
-        parameters = Parameters(request.query, unprocessable)
+        parameters = OptionParameters(request.query, unprocessable)
         wanted = parameters.terms()
         underlyings = self._underlyings(parameters, wanted.root)
         status = parameters.choice("status", _STATUSES) or "active"
@@ -174,7 +175,7 @@ class ContractsApi:
                 return json_response(self._served(contract, deliverables=deliverables))
         raise Refusal(HTTPStatus.NOT_FOUND, f"option contract {name} not found", NOT_FOUND)
 
-    def _underlyings(self, parameters: Parameters, root: str | None) -> list[str]:
+    def _underlyings(self, parameters: OptionParameters, root: str | None) -> list[str]:
         """Return the underlyings asked for; when none is named that of *root*, and all there are without one."""
         text = parameters.text("underlying_symbols")
         if text is None:

@@ -7,16 +7,12 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Protocol
 
+from ..history.timeframe import Timeframe
 from ..market import Due, Source
 from .chain import Chain
 
 History = list[Due]
 """Instant and text of records, oldest first, in the shape of REST."""
-
-DAY = "1Day"
-"""The timeframe of a day's bar."""
-MINUTE = "1Min"
-"""The timeframe of a minute's bar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +55,7 @@ class OptionMarket(Source, Protocol):
         """
         ...
 
-    async def bars(self, symbol: str, timeframe: str, instant: int) -> History:
+    async def bars(self, symbol: str, timeframe: Timeframe, instant: int) -> History:
         """Return the bars of *symbol* known at *instant*, each at its start.
 
         Raises:

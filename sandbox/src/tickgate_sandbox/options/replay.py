@@ -10,18 +10,19 @@ from typing import Any
 import msgspec
 
 from ..calendar import ExchangeCalendar
+from ..history.timeframe import ONE_DAY, ONE_MINUTE, Timeframe
 from ..market import Due
 from ..recordings import RecordingFolder
 from ..replay import Shift
 from ..timestamps import new_york_date, parse
 from .chain import Chain
-from .market import DAY, MINUTE, History, Listing
+from .market import History, Listing
 from .occ import read_terms, underlying_of
 from .recordings import Recorded, read_options
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
-_BARS = {DAY: ("prevDailyBar", "dailyBar"), MINUTE: ("minuteBar",)}
+_BARS = {ONE_DAY: ("prevDailyBar", "dailyBar"), ONE_MINUTE: ("minuteBar",)}
 """By timeframe, the parts of a snapshot that are bars of it."""
 
 
@@ -103,7 +104,7 @@ class ReplayOptions:
             }
         return Listing(underlying, today, contracts | dict(begun[-1].contracts))
 
-    async def bars(self, symbol: str, timeframe: str, instant: int) -> History:
+    async def bars(self, symbol: str, timeframe: Timeframe, instant: int) -> History:
         """Return the bars that recorded chains hold of *symbol*, the newest of each start."""
         parts = await self._parts(symbol, instant, _BARS.get(timeframe, ()))
         return sorted({time: part for time, part in parts if time <= instant}.items())

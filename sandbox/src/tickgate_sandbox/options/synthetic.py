@@ -23,10 +23,11 @@ import msgspec
 from ..bars import DayBars, Trade, Weight
 from ..calendar import ExchangeCalendar, Session
 from ..channels import stream_record
+from ..history.combine import combine
+from ..history.timeframe import ONE_DAY, ONE_MINUTE, Timeframe
 from ..market import Due
 from ..synthetic import START_PRICES, Dice, SyntheticMarket, dollars
 from ..timestamps import MINUTE, SECOND, days_after, new_york, new_york_date, parse, render
-from . import market as kinds
 from .chain import Chain
 from .market import History, Listing
 from .occ import RIGHTS, THOUSANDTHS, Terms, occ_symbol, read_terms
@@ -303,9 +304,9 @@ class SyntheticOptions:
             return None
         return await asyncio.to_thread(self._listing, underlying, instant)
 
-    async def bars(self, symbol: str, timeframe: str, instant: int) -> History:
+    async def bars(self, symbol: str, timeframe: Timeframe, instant: int) -> History:
         """Return the bars of *symbol* in the last few sessions."""
-        return await asyncio.to_thread(lambda: list(self._bars(symbol, timeframe, instant)))
+        return await asyncio.to_thread(self._bars, symbol, timeframe, instant)
 
     async def trades(self, symbol: str, instant: int) -> History:
         """Return the trades of *symbol* in the last few sessions."""
@@ -317,13 +318,15 @@ class SyntheticOptions:
             ]
         )
 
-    def _bars(self, symbol: str, timeframe: str, instant: int) -> Iterator[Due]:
+    def _bars(self, symbol: str, timeframe: Timeframe, instant: int) -> list[Due]:
+        found: list[Due] = []
         for session in reversed(list(self._trading_days(symbol, instant))):
             bars = self._drawn(symbol, session).bars
-            if timeframe == kinds.MINUTE:
-                yield from bars.minute_bars(0, instant - MINUTE + 1)
-            elif timeframe == kinds.DAY and (bar := bars.daily_bar(instant)) is not None:
-                yield bar
+            if timeframe.intraday:
+                found += bars.minute_bars(0, instant - MINUTE + 1)
+            elif (bar := bars.daily_bar(instant)) is not None:
+                found.append(bar)
+        return found if timeframe in (ONE_MINUTE, ONE_DAY) else combine(found, timeframe.start_of)
 
     def _chain_at(self, underlying: str, instant: int) -> Chain:
         today = new_york_date(instant)

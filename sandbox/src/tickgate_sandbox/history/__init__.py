@@ -1,0 +1,1 @@
+"""What the market did before: bars, trades, quotes and corporate actions, a page at a time."""
