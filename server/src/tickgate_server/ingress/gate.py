@@ -16,7 +16,7 @@ from ..market.live import (
     TradeCorrection,
     TradingStatus,
 )
-from ..market.provenance import Provenance
+from ..market.provenance import Feed, Provenance
 from ..market.quote import Quote, QuoteSide
 from ..market.time import format_rfc3339
 from ..market.trade import Trade
@@ -116,7 +116,7 @@ class Gate:
 
     def trade(self, raw: RawTrade, asked: str, receipt: Receipt) -> Trade | Unavailable:
         """Return the trade, or why it is none."""
-        refusal = self._check_trade(raw, asked)
+        refusal = self.check_trade(raw, asked)
         if refusal is not None:
             return self.refuse(refusal, "trade", asked, receipt)
         odd = () if self._context is None else self._context.trade(raw, receipt.feed)
@@ -219,6 +219,20 @@ class Gate:
         """
         return self._refuse(refusal, Reason.INVALID_DATA, what, symbol, receipt)
 
+    def refuse_past(
+        self, refusal: Refusal, what: str, symbol: str, feed: Feed | None, request_id: str
+    ) -> Unavailable:
+        """Count and note the *refusal* of a record of the past, which may be of no feed, and return what is told.
+
+        Args:
+            refusal: the rule and the evidence.
+            what: kind of the record, such as "bar".
+            symbol: whose record was asked for.
+            feed: of the series; None for options, whose past is of no feed.
+            request_id: the upstream's id of the answer.
+        """
+        return self._refuse_of(refusal, Reason.INVALID_DATA, what, symbol, feed, request_id)
+
     def refuse_terms(self, refusal: Refusal, symbol: str, request_id: str) -> Unavailable:
         """Count and note the *refusal* of a contract's terms, which are of no feed, and return what a caller is told.
 
@@ -249,7 +263,7 @@ class Gate:
                 self._keep(refusal, Reason.INVALID_DATA, message, request_id, subject=what)
 
     def _bar(self, raw: RawBar, asked: str, receipt: Receipt, *, daily: bool) -> Bar | Unavailable:
-        refusal = self._check_bar(raw, asked)
+        refusal = self.check_bar(raw, asked)
         if refusal is not None:
             return self.refuse(refusal, "bar", asked, receipt)
         odd: Odd = ()
@@ -277,12 +291,21 @@ class Gate:
     def _refuse(
         self, refusal: Refusal, reason: Reason, what: str, symbol: str, receipt: Receipt
     ) -> Unavailable:
+        return self._refuse_of(refusal, reason, what, symbol, receipt.feed, receipt.request_id)
+
+    def _refuse_of(
+        self,
+        refusal: Refusal,
+        reason: Reason,
+        what: str,
+        symbol: str,
+        feed: Feed | None,
+        request_id: str,
+    ) -> Unavailable:
         self._count(refusal)
         message = f"{what} of {symbol}: {_said(refusal)}"
-        self._keep(
-            refusal, reason, message, receipt.request_id,
-            subject=what, symbol=symbol, feed=receipt.feed.value,
-        )  # fmt: skip
+        known = {"subject": what, "symbol": symbol} | ({} if feed is None else {"feed": feed.value})
+        self._keep(refusal, reason, message, request_id, **known)
         return Unavailable(
             reason=reason,
             message=message,
@@ -340,7 +363,11 @@ class Gate:
             self._ordinary_codes.add(codes)
         return True
 
-    def _check_quote(self, raw: RawQuote, asked: str) -> Refusal | None:
+    def check_quote(self, raw: RawQuote, asked: str) -> Refusal | None:
+        """Return what is wrong with a quote by the rules that always hold, if anything. Counts and notes nothing.
+
+        Whether a crossed quote is wrong is for others to say.
+        """
         time = raw.event_time
         refusal = (
             rules.check_symbol(raw.symbol, asked)
@@ -356,11 +383,16 @@ class Gate:
             return refusal
         if raw.ask_price and (refusal := rules.check_price("ask", raw.ask_price, time)):
             return refusal
-        if raw.bid_price and raw.ask_price and self._policy.refuse_crossed:
-            return rules.check_crossed(raw.bid_price, raw.ask_price, time)
         return None
 
-    def _check_trade(self, raw: RawTrade, asked: str) -> Refusal | None:
+    def _check_quote(self, raw: RawQuote, asked: str) -> Refusal | None:
+        refusal = self.check_quote(raw, asked)
+        if refusal is None and raw.bid_price and raw.ask_price and self._policy.refuse_crossed:
+            return rules.check_crossed(raw.bid_price, raw.ask_price, raw.event_time)
+        return refusal
+
+    def check_trade(self, raw: RawTrade, asked: str) -> Refusal | None:
+        """Return what is wrong with a trade by the rules that always hold, if anything. Counts and notes nothing."""
         time = raw.event_time
         return (
             rules.check_symbol(raw.symbol, asked)
@@ -372,7 +404,8 @@ class Gate:
             or rules.check_codes("conditions", raw.conditions, time)
         )
 
-    def _check_bar(self, raw: RawBar, asked: str) -> Refusal | None:
+    def check_bar(self, raw: RawBar, asked: str) -> Refusal | None:
+        """Return what is wrong with a bar by the rules that always hold, if anything. Counts and notes nothing."""
         time = raw.event_time
         prices = {"open": raw.open, "high": raw.high, "low": raw.low, "close": raw.close}
         if raw.vwap is not None:

@@ -28,6 +28,7 @@ from ...market.time import format_rfc3339
 from ...market.unavailable import Reason, Refusal, Unavailable
 from ...ports import ChainRead, Clock, Effort, Group, Reply, Request, Requests, Upstream
 from . import parse_options
+from .paging import PagedParams
 from .parse import SHOWN
 from .rest import Endpoint, noted
 
@@ -100,7 +101,7 @@ class AlpacaChains:
         quotes: dict[str, Held[OptionQuote]] = {}
         refused: set[str] = set()
         asked_at = self._clock.market()
-        walk = _Walk(self._params(feed, since, asked_at))
+        walk = PagedParams(self._params(feed, since, asked_at))
         effort = Effort()
 
         def ask() -> asyncio.Task[Reply]:
@@ -190,7 +191,7 @@ class AlpacaContracts:
         found: list[OptionContract] = []
         refused: dict[str, Unavailable] = {}
         unreadable, effort = 0, Effort()
-        walk = _Walk(_scope_params(scope))
+        walk = PagedParams(_scope_params(scope))
         while True:
             try:
                 reply = await self._ask(_CONTRACTS, walk.params, deadline, effort)
@@ -284,30 +285,6 @@ def _scope_params(scope: ContractScope) -> dict[str, str]:
     if scope.deliverables:
         params["show_deliverables"] = "true"
     return params
-
-
-class _Walk:
-    """The pages of one answer, none of which may lead to one before: the walk would spend everybody's budget."""
-
-    def __init__(self, params: dict[str, str]) -> None:
-        self.params = params
-        """Of the page to be asked for."""
-
-        self._seen: set[str] = set()
-
-    def goes_on(self, token: str | None) -> bool:
-        """Turn to the page of *token*; tell whether there is one.
-
-        Raises:
-            UpstreamUnreadable: it has been turned to before.
-        """
-        if token is None:
-            return False
-        if token in self._seen:
-            raise UpstreamUnreadable(Refusal("repeated_page", f"token {token[:SHOWN]!r}"), "paging")
-        self._seen.add(token)
-        self.params = self.params | {"page_token": token}
-        return True
 
 
 def _slices(items: Iterable[T]) -> Iterator[list[T]]:
