@@ -17,6 +17,7 @@ import msgspec
 from aiohttp import web
 
 from .answers import unauthorized
+from .history.paging import ODDITY, PageOddity
 from .rewrites import drop_symbols, rename_symbol
 
 Proceed = Callable[[], Awaitable[web.StreamResponse]]
@@ -47,6 +48,8 @@ class Fault(
     """Prefix of the paths it strikes, or `*`; control paths are never struck."""
     times: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """How many requests it strikes; None strikes until it is cleared."""
+    page: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Which page of each walk through history it strikes, from 1; None strikes all requests."""
 
     @abstractmethod
     async def answer(
@@ -60,8 +63,10 @@ class Fault(
             cleared: Set when faults are cleared or the sandbox stops.
         """
 
-    def strikes(self, path: str) -> bool:
-        """Return whether a request for *path* is struck."""
+    def strikes(self, path: str, page: int | None) -> bool:
+        """Return whether a request for *path* is struck, and for the *page* of a walk."""
+        if self.page not in (None, page):
+            return False
         return self.path == EVERY_PATH or path.startswith(self.path)
 
 
@@ -240,6 +245,42 @@ class DropSymbols(Fault, tag="drop_symbols"):
         return _rewritten(await proceed(), lambda body: drop_symbols(body, self.symbols))
 
 
+class ShortPages(Fault, tag="short_pages"):
+    """True pages of history with fewer records than there is room for, although more follow."""
+
+    records: Annotated[int, msgspec.Meta(ge=1)]
+    """So many records a page at most."""
+
+    async def answer(
+        self, request: web.Request, proceed: Proceed, cleared: asyncio.Event
+    ) -> web.StreamResponse:
+        """Answer with a short page."""
+        request[ODDITY] = PageOddity(most=self.records)
+        return await proceed()
+
+
+class EmptyPage(Fault, tag="empty_page"):
+    """A page of history with nothing on it, and a token that goes on where it was."""
+
+    async def answer(
+        self, request: web.Request, proceed: Proceed, cleared: asyncio.Event
+    ) -> web.StreamResponse:
+        """Answer with an empty page."""
+        request[ODDITY] = PageOddity(empty=True)
+        return await proceed()
+
+
+class SameToken(Fault, tag="same_token"):
+    """A true page of history whose token leads to it again: a walk that never ends."""
+
+    async def answer(
+        self, request: web.Request, proceed: Proceed, cleared: asyncio.Event
+    ) -> web.StreamResponse:
+        """Answer with the page and its own token."""
+        request[ODDITY] = PageOddity(same_token=True)
+        return await proceed()
+
+
 AnyFault = (
     Status
     | Latency
@@ -253,6 +294,9 @@ AnyFault = (
     | Reply
     | WrongSymbol
     | DropSymbols
+    | ShortPages
+    | EmptyPage
+    | SameToken
 )
 """Every kind of fault, for decoding one by its `kind`."""
 
@@ -290,10 +334,15 @@ class Faults:
         """Return the armed faults, `times` telling how often each will still strike."""
         return [msgspec.structs.replace(one.fault, times=one.left) for one in self._armed]
 
-    def strike(self, path: str) -> Fault | None:
-        """Return the fault that strikes a request for *path*, using it up once, or None."""
+    def strike(self, path: str, page: int | None = None) -> Fault | None:
+        """Return the fault that strikes a request for *path*, using it up once, or None.
+
+        Args:
+            path: The path.
+            page: Which page of a walk it is for; None where that is not known.
+        """
         for one in self._armed:
-            if one.fault.strikes(path):
+            if one.fault.strikes(path, page):
                 self._use_up(one)
                 return one.fault
         return None

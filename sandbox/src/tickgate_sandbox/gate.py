@@ -17,7 +17,8 @@ from aiohttp.typedefs import Handler, Middleware
 from .answers import RATE_LIMITED, Refusal, unauthorized, uri_too_long
 from .control import CONTROL_PREFIX
 from .counters import Counters
-from .faults import Faults
+from .faults import Fault, Faults
+from .history.paging import page_number
 from .keys import Keys, accepted
 from .limits import TokenBucket
 from .stream.feeds import STREAM_ROUTES
@@ -81,10 +82,13 @@ class Gate:
 
     @web.middleware
     async def _fault(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        fault = None if _is_exempt(request) else self._faults.strike(request.path)
+        fault = None if _is_exempt(request) else self._strike(request)
         if fault is None:
             return await handler(request)
         return await fault.answer(request, lambda: handler(request), self._faults.cleared)
+
+    def _strike(self, request: web.Request) -> Fault | None:
+        return self._faults.strike(request.path, page_number(request.query.get("page_token")))
 
     @web.middleware
     async def _authenticate(self, request: web.Request, handler: Handler) -> web.StreamResponse:

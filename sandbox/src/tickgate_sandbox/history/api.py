@@ -90,24 +90,25 @@ class HistoryApi:
 
     async def _many(self, kind: str, reader: _Reader, request: web.Request) -> web.Response:
         currency = echoed_currency(request)
-        page = await self._page(asked_symbols(request), reader, data_parameters(request))
+        page = await self._page(asked_symbols(request), reader, request)
         # A symbol without records is simply not in the answer, and nothing says why.
         return json_response({kind: page.by_symbol(), "next_page_token": page.token} | currency)
 
     async def _one(self, kind: str, reader: _Reader, request: web.Request) -> web.Response:
         symbol = asked_symbol(request)
         currency = echoed_currency(request)
-        page = await self._page([symbol], reader, data_parameters(request))
+        page = await self._page([symbol], reader, request)
         return json_response(
             {kind: page.of(symbol), "symbol": symbol, "next_page_token": page.token} | currency
         )
 
-    async def _page(self, symbols: Sequence[str], reader: _Reader, parameters: Parameters) -> Page:
+    async def _page(self, symbols: Sequence[str], reader: _Reader, request: web.Request) -> Page:
+        parameters = data_parameters(request)
         now = self._clock.now()
         feed = self._feed(parameters)
         delayed = self._plan is Plan.BASIC and feed != _FREE_FEED
         read = reader(parameters, now)
-        asked = read_page_request(parameters, symbols, now, delayed=delayed)
+        asked = read_page_request(request, symbols, now, delayed=delayed)
         as_of = self._as_of(parameters, now)
         if delayed and asked.span.end > now - RECENT:
             data = f"recent {feed.upper()} data"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
+from aiohttp import web
 
 from ..market import Due
 from ..parameters import Parameters, token
@@ -16,6 +18,22 @@ Read = Callable[[str, Span], list[Due]]
 """Gives a symbol's records in a span, in its order."""
 
 _SEPARATOR: Final = "|"
+
+
+@dataclass(frozen=True, slots=True)
+class PageOddity:
+    """What a fault does to a page, within what Alpaca may do as well."""
+
+    most: int | None = None
+    """So many records at most, whatever the limit; None leaves it."""
+    empty: bool = False
+    """Whether nothing is on the page, though the walk goes on where it was."""
+    same_token: bool = False
+    """Whether the next page is this one again, and so on without an end."""
+
+
+ODDITY: Final = web.RequestKey("page_oddity", PageOddity)
+"""Where a request carries what a fault wants done to its page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +96,8 @@ class PageRequest:
     """Records on the page at most, over all symbols together."""
     position: Position
     """Where the page before ended."""
+    oddity: PageOddity = PageOddity()
+    """What a fault wants done to the page."""
 
     def left(self) -> Sequence[str]:
         """Return the symbols that the walk is not yet done with."""
@@ -86,8 +106,18 @@ class PageRequest:
 
 def turn_page(asked: PageRequest, read: Read) -> Page:
     """Return the page that is asked for, out of the records that *read* gives."""
+    oddity = asked.oddity
+    if oddity.empty:
+        return Page(next=replace(asked.position, page=asked.position.page + 1))
+    page = _true_page(asked, min(asked.limit, oddity.most or asked.limit), read)
+    if oddity.same_token:
+        page.next = asked.position
+    return page
+
+
+def _true_page(asked: PageRequest, limit: int, read: Read) -> Page:
     page = Page()
-    room, span = asked.limit, asked.span
+    room, span = limit, asked.span
     here = position = asked.position
     for symbol in asked.left():
         resumed = symbol == position.symbol
@@ -131,6 +161,20 @@ def parse_position(text: str) -> Position | None:
     except ValueError:
         return None
     return position if position.given >= 0 and position.page >= 1 else None
+
+
+def page_number(page_token: str | None) -> int | None:
+    """Return which page of a walk a request with *page_token* is for; None where it is not told.
+
+    The first page has no token; a token of other answers than these tells nothing.
+    """
+    if not page_token:
+        return 1
+    try:
+        position = parse_position(base64.b64decode(page_token, validate=True).decode())
+    except ValueError:
+        return None
+    return position.page if position is not None else None
 
 
 def _array(records: Sequence[bytes]) -> msgspec.Raw:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from aiohttp import web
+
 from ..answers import bad_request
-from ..parameters import Parameters
+from ..parameters import Parameters, data_parameters
 from ..timestamps import MINUTE, new_york, new_york_date
-from .paging import PageRequest, read_position
+from .paging import ODDITY, PageOddity, PageRequest, read_position
 from .past import ADJUSTMENTS, BarForm
 from .span import Span
 from .timeframe import Timeframe, read_timeframe
@@ -23,12 +25,12 @@ _SORTS = frozenset({"asc", "desc"})
 
 
 def read_page_request(
-    parameters: Parameters, symbols: Sequence[str], now: int, *, delayed: bool
+    request: web.Request, symbols: Sequence[str], now: int, *, delayed: bool
 ) -> PageRequest:
-    """Return the page of *symbols* that *parameters* ask for.
+    """Return the page of *symbols* that is asked for.
 
     Args:
-        parameters: The query.
+        request: Its query has the parameters.
         symbols: What it names, in the order of the answer.
         now: The market time.
         delayed: Whether the newest quarter of an hour is closed to who asks.
@@ -36,6 +38,7 @@ def read_page_request(
     Raises:
         Refusal: it makes no sense; the words are Alpaca's.
     """
+    parameters = data_parameters(request)
     start = parameters.instant("start")
     end = parameters.last_instant("end")
     if start is None:
@@ -48,7 +51,8 @@ def read_page_request(
     position = read_position(parameters)
     if end < start:
         raise bad_request("end should not be before start")
-    return PageRequest(symbols, Span(start, end, newest_first), limit, position)
+    oddity = request.get(ODDITY, PageOddity())
+    return PageRequest(symbols, Span(start, end, newest_first), limit, position, oddity)
 
 
 def read_bar_timeframe(parameters: Parameters) -> Timeframe:

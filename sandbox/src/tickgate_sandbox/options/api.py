@@ -118,9 +118,7 @@ class OptionsApi:
         There is no feed to choose, and no plan that the newest records are closed to.
         """
         symbols = _symbols(request)
-        asked = read_page_request(
-            data_parameters(request), symbols, self._clock.now(), delayed=False
-        )
+        asked = read_page_request(request, symbols, self._clock.now(), delayed=False)
         known = {symbol: await read(symbol) for symbol in asked.left()}
         page = turn_page(asked, lambda symbol, span: span.of(known[symbol]))
         return json_response({kind: page.by_symbol(), "next_page_token": page.token})
