@@ -60,6 +60,13 @@ class SeriesKey(Struct, frozen=True):
         """Whether values change when something happens to the company."""
         return bool(self.adjustments)
 
+    def settled_before(self, instant: int) -> int:
+        """Return the first time of which a value may still change at *instant*; both nanoseconds.
+
+        A trade or a quote is what it is once it has happened, a bar once its interval has ended.
+        """
+        return instant if self.timeframe is None else self.timeframe.unfinished_from(instant)
+
     def about(self, symbol: str) -> SeriesKey:
         """Return the same of another *symbol*."""
         return replace(self, symbol=symbol)

@@ -83,11 +83,22 @@ class Timeframe(Struct, frozen=True):
         """
         if self.intraday:
             return start + self.shortest
-        day = datetime.datetime.fromtimestamp(start // NANOS, _NEW_YORK).date()
+        day = _date(start)
         if self.unit is Unit.MONTH:
-            months = day.year * 12 + day.month - 1 + self.amount
-            return _midnight(datetime.date(months // 12, months % 12 + 1, 1))
+            return _midnight(_month(day, self.amount))
         return _midnight(day + datetime.timedelta(days=1 if self.unit is Unit.DAY else 7))
+
+    def unfinished_from(self, instant: int) -> int:
+        """Return the first start of which the interval has not ended at *instant*; both nanoseconds.
+
+        What starts before has ended: `end_of` says so of each.
+        """
+        if self.intraday:
+            return instant - self.shortest + 1
+        day = _date(instant)
+        if self.unit is Unit.MONTH:
+            return _midnight(_month(day, 1 - self.amount))
+        return _midnight(day - datetime.timedelta(days=0 if self.unit is Unit.DAY else 6))
 
 
 def parse_timeframe(text: str) -> Timeframe | None:
@@ -97,6 +108,16 @@ def parse_timeframe(text: str) -> Timeframe | None:
         return None
     amount, unit = int(match[1]), _UNIT_OF[match[2]]
     return Timeframe(amount, unit) if amount in _AMOUNTS[unit] else None
+
+
+def _date(instant: int) -> datetime.date:
+    return datetime.datetime.fromtimestamp(instant // NANOS, _NEW_YORK).date()
+
+
+def _month(day: datetime.date, later: int) -> datetime.date:
+    """Return the first day of the month that comes *later* months after that of *day*."""
+    months = day.year * 12 + day.month - 1 + later
+    return datetime.date(months // 12, months % 12 + 1, 1)
 
 
 def _midnight(day: datetime.date) -> int:
