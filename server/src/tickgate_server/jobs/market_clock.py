@@ -44,6 +44,7 @@ class MarketClock:
         self.wall = wall
         self._follows = follows_upstream
         self._reactions: list[Callable[[], None]] = []
+        self._when_moved: list[Callable[[], None]] = []
         self._reading: ClockReading | None = None
         self._read_at = 0.0
         self._calendar: Calendar | None = None
@@ -66,15 +67,22 @@ class MarketClock:
         """Call *react* whenever somebody sets the clock of a replay back: what is held is then from the future."""
         self._reactions.append(react)
 
+    def when_moved(self, react: Callable[[], None]) -> None:
+        """Call *react* whenever somebody sets the clock of a replay, either way: what is between never happens."""
+        self._when_moved.append(react)
+
     def set_reading(self, reading: ClockReading) -> None:
         """Take over what the upstream's clock says now."""
-        set_back = self._follows and reading.market_time < self.market() - _SET_BACK
+        ahead = reading.market_time - self.market()
+        set_back = self._follows and ahead < -_SET_BACK
+        # The faster a replay, the more the noise of the network is in its time.
+        noise = _SET_BACK * max(1.0, reading.speed)
+        moved = self._follows and self._reading is not None and abs(ahead) > noise
         self._reading = reading
         self._read_at = self.monotonic()
         self._session_span = (0, 0)
-        if set_back:
-            for react in self._reactions:
-                react()
+        for react in (*(self._reactions if set_back else ()), *(self._when_moved if moved else ())):
+            react()
 
     def set_calendar(self, calendar: Calendar) -> None:
         """Take over the trading days."""
