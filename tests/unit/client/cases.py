@@ -18,6 +18,8 @@ from tickgate.v1 import (
     asset_pb2,
     error_reason_pb2,
     freshness_pb2,
+    history_pb2,
+    history_service_pb2,
     option_pb2,
     option_service_pb2,
     provenance_pb2,
@@ -29,7 +31,7 @@ from tickgate.v1 import (
     trade_pb2,
 )
 
-from . import messages, option_messages
+from . import history_messages, messages, option_messages
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import MethodDescriptor
@@ -39,6 +41,7 @@ SERVICES = {
     name: service
     for file in (
         admin_service_pb2,
+        history_service_pb2,
         option_service_pb2,
         quote_service_pb2,
         reference_service_pb2,
@@ -482,7 +485,175 @@ CASES = [
         ),
         tickgate.Invalidation(memory_entries=5, redis_entries=0, serve_time_ns=messages.NOON),
     ),
+    Case(
+        "price_at",
+        ("AAPL", "2026-03-06T15:00:00.000000001Z"),
+        {
+            "tolerance": 1.5,
+            "feed": tickgate.Feed.SIP,
+            "as_of": messages.NOON,
+            "allowed_tiers": [tickgate.Tier.STORE],
+        },
+        "HistoryService/GetPriceAt",
+        history_service_pb2.GetPriceAtRequest(
+            symbol="AAPL",
+            time=Timestamp(seconds=1_772_809_200, nanos=1),
+            tolerance=Duration(seconds=1, nanos=500_000_000),
+            feed=provenance_pb2.FEED_SIP,
+            as_of_time=messages.at(messages.NOON),
+            allowed_tiers=[provenance_pb2.TIER_STORE],
+        ),
+        history_service_pb2.GetPriceAtResponse(
+            result=history_pb2.PriceAtResult(symbol="AAPL", price=history_messages.PRICE_AT)
+        ),
+        history_messages.PRICE_AT_READ,
+    ),
+    Case(
+        "coverage",
+        (["AAPL", "ZZZZ", "MSFT"], tickgate.SeriesKind.BARS, "1Min"),
+        {
+            "feed": tickgate.Feed.SIP,
+            "adjustments": [tickgate.Adjustment.SPLIT, tickgate.Adjustment.DIVIDEND],
+            "start": date(2026, 3, 6),
+            "end": "2026-03-09",
+            "as_of": datetime(2026, 3, 6, 15, tzinfo=UTC),
+        },
+        "HistoryService/GetCoverage",
+        history_service_pb2.GetCoverageRequest(
+            symbols=["AAPL", "ZZZZ", "MSFT"],
+            kind=history_pb2.SERIES_KIND_BARS,
+            timeframe="1Min",
+            feed=provenance_pb2.FEED_SIP,
+            adjustments=[history_pb2.ADJUSTMENT_SPLIT, history_pb2.ADJUSTMENT_DIVIDEND],
+            # Midnight in New York, in winter and, from the eighth on, in summer.
+            start_time=Timestamp(seconds=1_772_773_200),
+            end_time=Timestamp(seconds=1_773_028_800),
+            as_of_time=Timestamp(seconds=1_772_809_200),
+        ),
+        history_service_pb2.GetCoverageResponse(results=history_messages.COVERAGES),
+        history_messages.COVERAGES_READ,
+    ),
+    Case(
+        "corporate_actions",
+        ("AAPL", date(2020, 8, 1), date(2020, 9, 1)),
+        {
+            "types": [
+                tickgate.CorporateActionType.FORWARD_SPLIT,
+                tickgate.CorporateActionType.CASH_DIVIDEND,
+            ],
+            "page_size": 2,
+        },
+        "HistoryService/ListCorporateActions",
+        history_service_pb2.ListCorporateActionsRequest(
+            symbols=["AAPL"],
+            types=[
+                history_pb2.CORPORATE_ACTION_TYPE_FORWARD_SPLIT,
+                history_pb2.CORPORATE_ACTION_TYPE_CASH_DIVIDEND,
+            ],
+            start_date=Date(year=2020, month=8, day=1),
+            end_date=Date(year=2020, month=9, day=1),
+            page_size=2,
+        ),
+        history_service_pb2.ListCorporateActionsResponse(
+            page=history_service_pb2.CorporateActionPage(corporate_actions=history_messages.ACTIONS)
+        ),
+        history_messages.ACTIONS_READ,
+    ),
+    Case(
+        "put_watchlist",
+        ("default", ["AAPL", "MSFT"]),
+        {"record": True, "refresh_timeframes": ["1Day", "1Min"], "refresh_days": 366},
+        "AdminService/PutWatchlist",
+        admin_service_pb2.PutWatchlistRequest(
+            watchlist=admin_service_pb2.Watchlist(
+                name="default",
+                symbols=["AAPL", "MSFT"],
+                record=True,
+                refresh_timeframes=["1Day", "1Min"],
+                refresh_days=366,
+            )
+        ),
+        admin_service_pb2.PutWatchlistResponse(watchlist=history_messages.WATCHLIST),
+        history_messages.WATCHLIST_READ,
+    ),
+    Case(
+        "watchlist",
+        ("default",),
+        {},
+        "AdminService/GetWatchlist",
+        admin_service_pb2.GetWatchlistRequest(name="default"),
+        admin_service_pb2.GetWatchlistResponse(watchlist=history_messages.WATCHLIST),
+        history_messages.WATCHLIST_READ,
+    ),
+    Case(
+        "watchlists",
+        (),
+        {},
+        "AdminService/ListWatchlists",
+        admin_service_pb2.ListWatchlistsRequest(),
+        admin_service_pb2.ListWatchlistsResponse(watchlists=[history_messages.WATCHLIST]),
+        [history_messages.WATCHLIST_READ],
+    ),
+    Case(
+        "delete_watchlist",
+        ("default",),
+        {},
+        "AdminService/DeleteWatchlist",
+        admin_service_pb2.DeleteWatchlistRequest(name="default"),
+        admin_service_pb2.DeleteWatchlistResponse(),
+        None,
+    ),
+    Case(
+        "start_backfill",
+        (["AAPL", "MSFT"], 1_709_251_200_000_000_001, datetime(2024, 3, 2, tzinfo=UTC)),
+        {
+            "timeframe": "1Min",
+            "feed": tickgate.Feed.SIP,
+            "adjustments": [tickgate.Adjustment.SPIN_OFF],
+        },
+        "AdminService/StartBackfill",
+        admin_service_pb2.StartBackfillRequest(
+            symbols=["AAPL", "MSFT"],
+            kind=history_pb2.SERIES_KIND_BARS,
+            timeframe="1Min",
+            feed=provenance_pb2.FEED_SIP,
+            adjustments=[history_pb2.ADJUSTMENT_SPIN_OFF],
+            start_time=Timestamp(seconds=1_709_251_200, nanos=1),
+            end_time=Timestamp(seconds=1_709_337_600),
+        ),
+        admin_service_pb2.StartBackfillResponse(backfill=history_messages.RUNNING),
+        history_messages.RUNNING_READ,
+    ),
+    Case(
+        "backfill",
+        ("b-1",),
+        {},
+        "AdminService/GetBackfill",
+        admin_service_pb2.GetBackfillRequest(id="b-1"),
+        admin_service_pb2.GetBackfillResponse(backfill=history_messages.BACKFILL),
+        history_messages.BACKFILL_READ,
+    ),
+    Case(
+        "backfills",
+        (),
+        {"page_size": 2},
+        "AdminService/ListBackfills",
+        admin_service_pb2.ListBackfillsRequest(page_size=2),
+        admin_service_pb2.ListBackfillsResponse(
+            backfills=[history_messages.RUNNING, history_messages.BACKFILL]
+        ),
+        [history_messages.RUNNING_READ, history_messages.BACKFILL_READ],
+    ),
+    Case(
+        "cancel_backfill",
+        ("b-2",),
+        {},
+        "AdminService/CancelBackfill",
+        admin_service_pb2.CancelBackfillRequest(id="b-2"),
+        admin_service_pb2.CancelBackfillResponse(backfill=history_messages.BACKFILL),
+        history_messages.BACKFILL_READ,
+    ),
 ]
 
-YIELDING = {"assets", "contracts", "errors", "gaps"}
+YIELDING = {"assets", "backfills", "contracts", "corporate_actions", "errors", "gaps"}
 """Methods that walk pages."""

@@ -9,7 +9,9 @@ import pytest
 import tickgate
 from tickgate import _convert as convert
 
-REQUEST_ONLY = {tickgate.View, tickgate.OptionView, tickgate.CodeKind, tickgate.ValueKind}
+REQUEST_ONLY = {
+    *(tickgate.View, tickgate.OptionView, tickgate.CodeKind, tickgate.ValueKind, tickgate.Sort),
+}
 
 
 def name_of(twin: convert._Twin[Any]) -> str:

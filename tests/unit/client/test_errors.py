@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 REASONS = [name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()[1:]]
 ABOUT_THE_CALL = {
     *("INVALID_REQUEST", "SHUTTING_DOWN", "INTERNAL", "PERMISSION_DENIED", "NOT_FEED_HOLDER"),
+    "NOT_FOUND",
 }
 """Reasons that never stand inside an answer."""
 
@@ -170,6 +171,13 @@ def test_what_only_operators_may_is_told_apart() -> None:
     )
     assert type(error) is tickgate.NotPermitted
     assert str(error).endswith("own machine only (request r)")
+
+
+def test_what_has_no_such_name_is_told_apart() -> None:
+    """A watchlist or a backfill that does not exist is no lack of data and no fault of the gateway."""
+    error = raised(grpc.StatusCode.NOT_FOUND, "no watchlist “x”", info("NOT_FOUND", request_id="r"))
+    assert type(error) is tickgate.NotFound
+    assert not isinstance(error, tickgate.DataUnavailableError)
 
 
 @pytest.mark.parametrize("kind", [tickgate.CircuitOpen, tickgate.BudgetExhausted])

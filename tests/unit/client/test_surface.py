@@ -7,6 +7,7 @@ import inspect
 import pytest
 
 import tickgate
+from tickgate import _past as past
 from tickgate import _plans as plans
 from tickgate import _questions as questions
 from tickgate.v1 import stream_service_pb2
@@ -22,6 +23,10 @@ def methods(kind: type) -> list[str]:
 
 METHODS = methods(tickgate.Client)
 FOLLOWING = {name for name in METHODS if name.startswith("follow")}
+READING = {"bars": ("AAPL", "1Day", 0), "trade_history": ("AAPL", 0), "quote_history": ("AAPL", 0)}
+"""Methods that read the past in columns, and what to call each with."""
+FOR_PEOPLE = {f"tickgate.v1.HistoryService.List{what}" for what in ("Bars", "Trades", "Quotes")}
+"""RPCs that give in rows what programs read in columns, for people with grpcurl."""
 
 
 def test_all_is_honest() -> None:
@@ -52,12 +57,14 @@ def test_everything_public_says_where_it_is_imported_from(name: str) -> None:
 def test_every_rpc_has_a_method() -> None:
     """Each RPC of the contract is what some method of the clients asks."""
     contract = {method.full_name for service in SERVICES.values() for method in service.methods}
-    assert {case.descriptor.full_name for case in CASES} == contract
+    read = {getattr(past, name)(*args).path for name, args in READING.items()}
+    asked = {case.descriptor.full_name for case in CASES}
+    assert asked | {path[1:].replace("/", ".") for path in read} == contract - FOR_PEOPLE
 
 
 def test_the_cases_are_complete() -> None:
     """Each method of the clients that asks is among the cases that both clients are put to."""
-    assert {case.method for case in CASES} | FOLLOWING | {"close"} == set(METHODS)
+    assert {case.method for case in CASES} | FOLLOWING | set(READING) | {"close"} == set(METHODS)
 
 
 def test_every_channel_can_be_followed() -> None:
@@ -89,6 +96,15 @@ def test_the_subscriptions_are_twins(name: str) -> None:
         assert inspect.signature(one).parameters == inspect.signature(other).parameters
 
 
+@pytest.mark.parametrize("name", [*methods(tickgate.History), "missing", "ends", "count", "cursor"])
+def test_the_histories_are_twins(name: str) -> None:
+    """Both histories have the same members with the same arguments and the same words."""
+    one, other = getattr(tickgate.History, name), getattr(tickgate.SyncHistory, name)
+    assert one.__doc__ == other.__doc__
+    if inspect.isfunction(one):
+        assert inspect.signature(one).parameters == inspect.signature(other).parameters
+
+
 def test_the_clients_are_made_alike() -> None:
     """`connect` and `connect_sync` take the same arguments with the same defaults."""
     one, other = inspect.signature(tickgate.connect), inspect.signature(tickgate.connect_sync)
@@ -101,7 +117,8 @@ def test_a_method_reads_as_if_written_out(name: str) -> None:
     method = getattr(tickgate.Client, name)
     first, *rest = inspect.signature(method).parameters.values()
     assert first.name == "self"
-    described = getattr(plans if name in FOLLOWING else questions, name)
+    home = plans if name in FOLLOWING else past if name in READING else questions
+    described = getattr(home, name)
     assert rest == list(inspect.signature(described).parameters.values())
     assert method.__qualname__ == f"Client.{name}"
 

@@ -23,6 +23,7 @@ SERVICE_CONFIG: dict[str, Any] = {
                 {"service": "tickgate.v1.ReferenceService"},
                 {"service": "tickgate.v1.StatusService"},
                 {"service": "tickgate.v1.AdminService"},
+                {"service": "tickgate.v1.HistoryService"},
             ],
             # An unreachable gateway is reported at once, not when the deadline has passed. A call
             # still waits for a connection that is being made.
@@ -48,7 +49,12 @@ SERVICE_CONFIG: dict[str, Any] = {
         {
             # A stream is never retried by gRPC, which could not know what was read of it: the
             # client connects again by itself, and resumes.
-            "name": [{"service": "tickgate.v1.StreamService"}],
+            "name": [
+                {"service": "tickgate.v1.StreamService"},
+                {"service": "tickgate.v1.HistoryService", "method": "StreamBars"},
+                {"service": "tickgate.v1.HistoryService", "method": "StreamTrades"},
+                {"service": "tickgate.v1.HistoryService", "method": "StreamQuotes"},
+            ],
             "waitForReady": False,
         },
     ],

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 import grpc
 import grpc.aio
 
+from . import _past as past
 from . import _plans as plans
 from . import _questions as questions
 from ._channel import (
@@ -23,6 +24,7 @@ from ._channel import (
     common_metadata,
     upstream_remaining,
 )
+from ._history import History
 from ._rules import check_length
 from ._subscription import Subscription
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ._channel import Trailers
+    from ._past import Past
     from ._plans import Plan
     from ._questions import Page, Question
 
@@ -88,6 +91,17 @@ def _follows(
     return questions.presented(method, plan, "Client")
 
 
+def _reads(
+    what: Callable[Arguments, Past[Item]],
+) -> Callable[Concatenate[Client, Arguments], History[Item]]:
+    """The method that reads of the past what is asked for."""
+
+    def method(self: Client, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> History[Item]:
+        return self._history(what(*args, **kwargs))
+
+    return questions.presented(method, what, "Client")
+
+
 class Client:
     """Asks a gateway, asynchronously. Made by `connect`; safe to share between tasks.
 
@@ -130,6 +144,12 @@ class Client:
     chain = _gathers(questions.chain)
     chain_page = _asks(questions.chain_page)
     contracts = _walks(questions.contracts)
+    bars = _reads(past.bars)
+    trade_history = _reads(past.trade_history)
+    quote_history = _reads(past.quote_history)
+    price_at = _asks(questions.price_at)
+    coverage = _asks(questions.coverage)
+    corporate_actions = _walks(questions.corporate_actions)
     follow = _follows(plans.follow)
     follow_trades = _follows(plans.follow_trades)
     follow_bars = _follows(plans.follow_bars)
@@ -146,6 +166,14 @@ class Client:
     gaps = _walks(questions.gaps)
     errors = _walks(questions.errors)
     invalidate_cache = _asks(questions.invalidate_cache)
+    put_watchlist = _asks(questions.put_watchlist)
+    watchlist = _asks(questions.watchlist)
+    watchlists = _asks(questions.watchlists)
+    delete_watchlist = _asks(questions.delete_watchlist)
+    start_backfill = _asks(questions.start_backfill)
+    backfill = _asks(questions.backfill)
+    backfills = _walks(questions.backfills)
+    cancel_backfill = _asks(questions.cancel_backfill)
 
     @property
     def upstream_remaining(self) -> int | None:
@@ -180,6 +208,9 @@ class Client:
             timeout=plan.deadline(self._timeout),
             siblings=self._subscriptions,
         )
+
+    def _history(self, what: Past[Item]) -> History[Item]:
+        return History(what, channel=self._channel, metadata=self._metadata, note=self._note)
 
     async def _ask(self, question: Question[Value]) -> Value:
         method = self._channel.unary_unary(

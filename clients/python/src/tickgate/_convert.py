@@ -15,11 +15,14 @@ from google.type.decimal_pb2 import Decimal as DecimalMessage
 
 from . import _models as models
 from ._enums import (
+    Adjustment,
     AssetStatus,
+    BackfillState,
     Category,
     Channel,
     CircuitState,
     CodeKind,
+    CorporateActionType,
     DataSource,
     EntitlementState,
     ErrorLogPlace,
@@ -27,6 +30,7 @@ from ._enums import (
     FeedState,
     GapCause,
     GapRepair,
+    IngestionState,
     LossCause,
     MarketSession,
     OptionContractStatus,
@@ -36,7 +40,9 @@ from ._enums import (
     OptionView,
     QuoteFlag,
     Reason,
+    SeriesKind,
     SnapshotPart,
+    Sort,
     SymbolState,
     Tier,
     TierOutcome,
@@ -57,6 +63,7 @@ from .v1 import (
     error_reason_pb2,
     freshness_pb2,
     gap_pb2,
+    history_pb2,
     market_session_pb2,
     option_pb2,
     provenance_pb2,
@@ -133,11 +140,14 @@ class _Twin(Generic[Member]):
         return self._wire.Value(f"{self._prefix}{member}")
 
 
+ADJUSTMENT = _Twin(history_pb2.Adjustment, Adjustment)
 ASSET_STATUS = _Twin(asset_pb2.AssetStatus, AssetStatus)
+BACKFILL_STATE = _Twin(admin_service_pb2.BackfillState, BackfillState)
 CATEGORY = _Twin(unavailable_pb2.UnavailableCategory, Category)
 CHANNEL = _Twin(channel_pb2.Channel, Channel)
 CIRCUIT_STATE = _Twin(status_service_pb2.CircuitState, CircuitState)
 CODE_KIND = _Twin(asset_pb2.CodeKind, CodeKind)
+CORPORATE_ACTION_TYPE = _Twin(history_pb2.CorporateActionType, CorporateActionType)
 DATA_SOURCE = _Twin(provenance_pb2.DataSource, DataSource)
 ENTITLEMENT_STATE = _Twin(status_service_pb2.EntitlementState, EntitlementState)
 ERROR_LOG_PLACE = _Twin(admin_service_pb2.ErrorLogPlace, ErrorLogPlace)
@@ -145,6 +155,7 @@ FEED = _Twin(provenance_pb2.Feed, Feed)
 FEED_STATE = _Twin(status_service_pb2.FeedState, FeedState)
 GAP_CAUSE = _Twin(gap_pb2.GapCause, GapCause)
 GAP_REPAIR = _Twin(gap_pb2.GapRepair, GapRepair)
+INGESTION_STATE = _Twin(status_service_pb2.IngestionState, IngestionState)
 LOSS_CAUSE = _Twin(stream_service_pb2.LossCause, LossCause)
 MARKET_SESSION = _Twin(market_session_pb2.MarketSession, MarketSession)
 OPTION_CONTRACT_STATUS = _Twin(option_pb2.OptionContractStatus, OptionContractStatus)
@@ -154,7 +165,9 @@ OPTION_TYPE = _Twin(option_pb2.OptionType, OptionType)
 OPTION_VIEW = _Twin(option_pb2.OptionView, OptionView)
 QUOTE_FLAG = _Twin(quote_pb2.QuoteFlag, QuoteFlag)
 REASON = _Twin(error_reason_pb2.ErrorReason, Reason)
+SERIES_KIND = _Twin(history_pb2.SeriesKind, SeriesKind)
 SNAPSHOT_PART = _Twin(snapshot_pb2.SnapshotPart, SnapshotPart)
+SORT = _Twin(history_pb2.Sort, Sort)
 SYMBOL_STATE = _Twin(stream_service_pb2.SymbolState, SymbolState)
 TIER = _Twin(provenance_pb2.Tier, Tier)
 TIER_OUTCOME = _Twin(unavailable_pb2.TierOutcome, TierOutcome)
@@ -205,13 +218,18 @@ def _optional_ns(message: Message, field: str) -> int | None:
 
 
 def _number(message: DecimalMessage) -> Decimal:
+    return number(message.value)
+
+
+def number(text: str) -> Decimal:
+    """Read a price or another exact number."""
     try:
-        number = Decimal(message.value)
+        found = Decimal(text)
     except InvalidOperation:
-        number = Decimal("NaN")
-    if not number.is_finite():
-        raise BrokenContract(f"a price is {message.value!r}, which is no number")
-    return number
+        found = Decimal("NaN")
+    if not found.is_finite():
+        raise BrokenContract(f"a price is {text!r}, which is no number")
+    return found
 
 
 def _decimal(message: Message, field: str) -> Decimal:
@@ -244,6 +262,30 @@ def provenance(message: provenance_pb2.Provenance) -> models.Provenance:
         stale=message.stale,
         event_age_ns=_optional_ns(message, "event_age"),
         receive_age_ns=_ns(message, "receive_age"),
+    )
+
+
+def chunk_provenance(
+    message: provenance_pb2.Provenance, newest_receipt_ns: int | None
+) -> models.Provenance:
+    """Read the Provenance of a chunk, which has no receive time where each row has its own."""
+    receive_time_ns = newest_receipt_ns
+    if receive_time_ns is None:
+        receive_time_ns = _ns(message, "receive_time")
+    serve_time_ns = _ns(message, "serve_time")
+    age_ns = _optional_ns(message, "receive_age")
+    return models.Provenance(
+        source=DATA_SOURCE.member(message.source),
+        feed=FEED.member(message.feed) if message.feed else None,
+        served_from=TIER.member(message.served_from) if message.served_from else None,
+        event_time_ns=None,
+        receive_time_ns=receive_time_ns,
+        serve_time_ns=serve_time_ns,
+        feed_delay_ns=_optional_ns(message, "feed_delay"),
+        upstream_request_id=message.upstream_request_id or None,
+        stale=message.stale,
+        event_age_ns=None,
+        receive_age_ns=serve_time_ns - receive_time_ns if age_ns is None else age_ns,
     )
 
 
@@ -890,6 +932,8 @@ def status(message: status_service_pb2.GetStatusResponse) -> models.GatewayStatu
             FEED.member(message.default_option_feed) if message.default_option_feed else None
         ),
         option_chains=_part(message, "option_chains", _option_chains),
+        store=_part(message, "store", _store),
+        ingestion=_part(message, "ingestion", _ingestion),
     )
 
 
@@ -1037,6 +1081,36 @@ def _option_chains(message: status_service_pb2.OptionChainsStatus) -> models.Opt
     )
 
 
+def _store(message: status_service_pb2.StoreStatus) -> models.StoreStatus:
+    return models.StoreStatus(
+        state=TIER_STATE.member(message.state),
+        rows_written=message.rows_written,
+        rows_superseded=message.rows_superseded,
+        intervals_written=message.intervals_written,
+        write_failures=message.write_failures,
+        rows_read=message.rows_read,
+        last_write_failure=message.last_write_failure or None,
+        last_write_time_ns=_optional_ns(message, "last_write_time"),
+        size_bytes=_optional(message, "size_bytes"),
+    )
+
+
+def _ingestion(message: status_service_pb2.IngestionStatus) -> models.IngestionStatus:
+    return models.IngestionStatus(
+        state=INGESTION_STATE.member(message.state),
+        message=message.message,
+        heartbeat_time_ns=_optional_ns(message, "heartbeat_time"),
+        last_ingestion_time_ns=_optional_ns(message, "last_ingestion_time"),
+        symbols=message.symbols,
+        trades=message.trades,
+        bars=message.bars,
+        revisions=message.revisions,
+        waiting=message.waiting,
+        dropped=message.dropped,
+        lag_ns=_optional_ns(message, "lag"),
+    )
+
+
 def entitlements(message: status_service_pb2.GetEntitlementsResponse) -> models.Entitlements:
     """Read a GetEntitlementsResponse."""
     return models.Entitlements(
@@ -1105,6 +1179,114 @@ def invalidation(message: admin_service_pb2.InvalidateCacheResponse) -> models.I
         memory_entries=message.memory_entries,
         redis_entries=_optional(message, "redis_entries"),
         serve_time_ns=_ns(message, "serve_time"),
+    )
+
+
+def price_at(message: history_pb2.PriceAt) -> models.PriceAt:
+    """Read a PriceAt."""
+    return models.PriceAt(trade=trade(_required(message, "trade")), age_ns=_ns(message, "age"))
+
+
+def coverage(message: history_pb2.Coverage, symbol: str) -> models.Coverage:
+    """Read the Coverage of *symbol*."""
+    return models.Coverage(
+        symbol=symbol,
+        intervals=tuple(
+            models.CoveredInterval(
+                start_time_ns=_ns(each, "start_time"),
+                end_time_ns=_ns(each, "end_time"),
+                receive_time_ns=_ns(each, "receive_time"),
+                count=each.count,
+            )
+            for each in message.intervals
+        ),
+    )
+
+
+def corporate_action(message: history_pb2.CorporateAction) -> models.CorporateAction:
+    """Read a CorporateAction."""
+    return models.CorporateAction(
+        id=message.id or None,
+        type=CORPORATE_ACTION_TYPE.member(message.type),
+        symbol=message.symbol,
+        new_symbol=_optional(message, "new_symbol"),
+        old_rate=_part(message, "old_rate", _number),
+        new_rate=_part(message, "new_rate", _number),
+        cash_rate=_part(message, "cash_rate", _number),
+        ex_date=_part(message, "ex_date", _date),
+        record_date=_part(message, "record_date", _date),
+        payable_date=_part(message, "payable_date", _date),
+        process_date=_part(message, "process_date", _date),
+        special=_optional(message, "special"),
+        provenance=provenance(_required(message, "provenance")),
+    )
+
+
+def missing(message: history_pb2.SeriesUnavailable, symbol: str, count: int) -> models.Missing:
+    """Read a SeriesUnavailable about *symbol*, of which *count* values have come."""
+    return models.Missing(
+        symbol=symbol,
+        unavailable=unavailable(_required(message, "unavailable"), symbol),
+        from_time_ns=_optional_ns(message, "missing_from_time"),
+        count=count,
+        cursor=message.cursor,
+    )
+
+
+def series_end(message: history_pb2.SeriesEnd, symbol: str, count: int) -> models.SeriesEnd:
+    """Read a SeriesEnd of *symbol*, of which *count* values have come."""
+    return models.SeriesEnd(
+        symbol=symbol,
+        count=count,
+        refused=message.refused_count,
+        clamped_end_time_ns=_optional_ns(message, "clamped_end_time"),
+        cursor=message.cursor,
+    )
+
+
+def watchlist(message: admin_service_pb2.Watchlist) -> models.Watchlist:
+    """Read a Watchlist."""
+    return models.Watchlist(
+        name=message.name,
+        symbols=tuple(message.symbols),
+        record=message.record,
+        refresh_timeframes=tuple(message.refresh_timeframes),
+        refresh_days=message.refresh_days,
+        update_time_ns=_optional_ns(message, "update_time"),
+        refresh_time_ns=_optional_ns(message, "refresh_time"),
+    )
+
+
+def backfill(message: admin_service_pb2.Backfill) -> models.Backfill:
+    """Read a Backfill."""
+    return models.Backfill(
+        id=message.id,
+        state=BACKFILL_STATE.member(message.state),
+        request=_backfill_request(_required(message, "request")),
+        symbols_done=message.symbols_done,
+        fetched=message.fetched_count,
+        progress=message.progress,
+        failures=tuple(
+            models.BackfillFailure(
+                symbol=each.symbol,
+                unavailable=unavailable(_required(each, "unavailable"), each.symbol),
+            )
+            for each in message.failures
+        ),
+        start_time_ns=_ns(message, "start_time"),
+        end_time_ns=_optional_ns(message, "end_time"),
+    )
+
+
+def _backfill_request(message: admin_service_pb2.StartBackfillRequest) -> models.BackfillRequest:
+    return models.BackfillRequest(
+        symbols=tuple(message.symbols),
+        kind=SERIES_KIND.member(message.kind),
+        timeframe=message.timeframe or None,
+        feed=_part(message, "feed", FEED.member),
+        adjustments=tuple(map(ADJUSTMENT.member, message.adjustments)),
+        start_time_ns=_ns(message, "start_time"),
+        end_time_ns=_ns(message, "end_time"),
     )
 
 

@@ -255,6 +255,10 @@ class Reason(StrEnum):
     """A limit on what may be followed at once is reached."""
     NOT_FEED_HOLDER = "NOT_FEED_HOLDER"
     """This replica does not hold the live feed."""
+    STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
+    """The gateway's store cannot be had now, and only the store could answer."""
+    NOT_FOUND = "NOT_FOUND"
+    """What the request names does not exist here: a watchlist, a backfill."""
     UNRECOGNIZED = "UNRECOGNIZED"
     """A reason that this client does not know; the message still says what happened."""
 
@@ -494,5 +498,101 @@ class FeedState(StrEnum):
     """The account's plan does not cover the feed."""
     CLOSED = "CLOSED"
     """The gateway is stopping."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A state that this client does not know."""
+
+
+class SeriesKind(StrEnum):
+    """What a series of the past is made of."""
+
+    BARS = "BARS"
+    """Bars of one timeframe."""
+    TRADES = "TRADES"
+    """Trades."""
+    QUOTES = "QUOTES"
+    """Quotes."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A kind that this client does not know. Cannot be asked for."""
+
+
+class Adjustment(StrEnum):
+    """A kind of corporate action for which the upstream corrects the prices and volumes of bars."""
+
+    SPLIT = "SPLIT"
+    """Forward and reverse splits."""
+    DIVIDEND = "DIVIDEND"
+    """Cash dividends."""
+    SPIN_OFF = "SPIN_OFF"
+    """Spin-offs."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A kind that this client does not know. Cannot be asked for."""
+
+
+class Sort(StrEnum):
+    """The order of a series in time. Symbols stay in the order in which they were asked for."""
+
+    OLDEST_FIRST = "OLDEST_FIRST"
+    """Oldest first."""
+    NEWEST_FIRST = "NEWEST_FIRST"
+    """Newest first. With a limit these are the newest values of the range."""
+
+
+class CorporateActionType(StrEnum):
+    """A kind of corporate action."""
+
+    FORWARD_SPLIT = "FORWARD_SPLIT"
+    """A split into more shares."""
+    REVERSE_SPLIT = "REVERSE_SPLIT"
+    """A split into fewer shares."""
+    UNIT_SPLIT = "UNIT_SPLIT"
+    """Shares of a unit are taken apart."""
+    STOCK_DIVIDEND = "STOCK_DIVIDEND"
+    """A dividend in shares."""
+    CASH_DIVIDEND = "CASH_DIVIDEND"
+    """A dividend in cash."""
+    SPIN_OFF = "SPIN_OFF"
+    """A part of the company becomes one of its own."""
+    CASH_MERGER = "CASH_MERGER"
+    """The company is bought for cash."""
+    STOCK_MERGER = "STOCK_MERGER"
+    """The company is bought for shares."""
+    STOCK_AND_CASH_MERGER = "STOCK_AND_CASH_MERGER"
+    """The company is bought for shares and cash."""
+    REDEMPTION = "REDEMPTION"
+    """The issuer takes shares back."""
+    NAME_CHANGE = "NAME_CHANGE"
+    """A new name or symbol."""
+    WORTHLESS_REMOVAL = "WORTHLESS_REMOVAL"
+    """Shares that are removed as worthless."""
+    RIGHTS_DISTRIBUTION = "RIGHTS_DISTRIBUTION"
+    """Rights are handed out."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A kind that this client does not know. Cannot be asked for."""
+
+
+class BackfillState(StrEnum):
+    """How a backfill stands."""
+
+    RUNNING = "RUNNING"
+    """It is being worked on, or waits for its turn."""
+    DONE = "DONE"
+    """Everything that could be had is held; `Backfill.failures` names what could not."""
+    CANCELLED = "CANCELLED"
+    """Somebody stopped it."""
+    UNRECOGNIZED = "UNRECOGNIZED"
+    """A state that this client does not know."""
+
+
+class IngestionState(StrEnum):
+    """Whether the live recording of symbols on watchlists goes on."""
+
+    OFF = "OFF"
+    """It is switched off, or there is no store."""
+    IDLE = "IDLE"
+    """No watchlist asks for it."""
+    RUNNING = "RUNNING"
+    """It records."""
+    FAILING = "FAILING"
+    """It cannot: `IngestionStatus.message` says why."""
     UNRECOGNIZED = "UNRECOGNIZED"
     """A state that this client does not know."""

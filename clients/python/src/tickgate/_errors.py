@@ -3,6 +3,7 @@
 TickgateError
 ├── InvalidRequest             you asked wrongly: correct the request
 ├── NotPermitted               you may not: ask where and as whom it is allowed
+├── NotFound                   nothing has that name: list what there is
 ├── DataUnavailableError       the question is right and there is no value now
 │   ├── UnknownSymbol          check the spelling with `assets`
 │   ├── UnknownContract        check the option symbol
@@ -17,6 +18,7 @@ TickgateError
 │   │   └── BudgetExhausted    the same: the gateway's own count is spent
 │   ├── SubscriptionLimit      follow less, or wait until somebody follows less
 │   ├── NotSupported           do not ask again
+│   ├── StoreUnavailable       ask again: only the gateway's store could answer
 │   └── UpstreamUnavailable    ask again, after `retry_delay` if there is one
 │       └── CircuitOpen        the same: the upstream is left alone for now
 ├── DeadlineExceeded           the gateway did not answer in time
@@ -92,6 +94,10 @@ class InvalidRequest(TickgateError):
 
 class NotPermitted(TickgateError):
     """The caller may not use this method, as what only operators may; do not retry."""
+
+
+class NotFound(TickgateError):
+    """What the request names does not exist: a watchlist, a backfill. List what there is."""
 
 
 class DataUnavailableError(TickgateError):
@@ -194,6 +200,10 @@ class NotSupported(DataUnavailableError):
     """The upstream does not offer this."""
 
 
+class StoreUnavailable(DataUnavailableError):
+    """The gateway's store cannot be had now, and only the store could answer. Ask again."""
+
+
 class UpstreamUnavailable(DataUnavailableError):
     """The upstream failed, did not answer, refuses the gateway, or is left alone for now."""
 
@@ -257,6 +267,8 @@ ERROR_OF: dict[Reason, type[TickgateError]] = {
     Reason.PERMISSION_DENIED: NotPermitted,
     Reason.SUBSCRIPTION_LIMIT: SubscriptionLimit,
     Reason.NOT_FEED_HOLDER: NotFeedHolder,
+    Reason.STORE_UNAVAILABLE: StoreUnavailable,
+    Reason.NOT_FOUND: NotFound,
     Reason.UNRECOGNIZED: DataUnavailableError,
 }
 """What each reason of the contract is raised as."""
@@ -308,7 +320,7 @@ def translated(error: grpc.RpcError, *, symbol: str | None, request_id: str) -> 
             violations=violations(_detail(status, error_details_pb2.BadRequest)),
             request_id=request_id,
         )
-    if issubclass(kind, GatewayUnreachable | NotPermitted):
+    if issubclass(kind, GatewayUnreachable | NotPermitted | NotFound):
         return kind(message, request_id=request_id)
     category = info.metadata.get("category")
     # A reason of the future is about data if it belongs to a family of such reasons.

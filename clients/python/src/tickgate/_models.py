@@ -25,10 +25,13 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from ._enums import (
+        Adjustment,
         AssetStatus,
+        BackfillState,
         Category,
         Channel,
         CircuitState,
+        CorporateActionType,
         DataSource,
         EntitlementState,
         ErrorLogPlace,
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
         FeedState,
         GapCause,
         GapRepair,
+        IngestionState,
         LossCause,
         MarketSession,
         OptionContractStatus,
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
         OptionType,
         QuoteFlag,
         Reason,
+        SeriesKind,
         SnapshotPart,
         SymbolState,
         Tier,
@@ -1372,6 +1377,66 @@ class OptionChainsStatus:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoreStatus:
+    """The store of history, in PostgreSQL. Counts are since the gateway's start."""
+
+    state: TierState
+    """Whether it can be had."""
+    rows_written: int
+    """Rows written."""
+    rows_superseded: int
+    """Rows that a newer answer of the upstream superseded."""
+    intervals_written: int
+    """Intervals written."""
+    write_failures: int
+    """Writes that failed; what they held was served all the same."""
+    rows_read: int
+    """Rows read."""
+    last_write_failure: str | None
+    """Why the last write failed. None when none has."""
+    last_write_time_ns: int | None
+    """When the last write ended well. None when none has."""
+    size_bytes: int | None
+    """Bytes that the tables of history take, with their indexes. None when not known."""
+
+    last_write_time = rounded_optional_instant()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestionStatus:
+    """The live recording of the gateway's process. Counts are since its start."""
+
+    state: IngestionState
+    """Whether it goes on."""
+    message: str
+    """Why it does not. Empty otherwise."""
+    heartbeat_time_ns: int | None
+    """When it last looked whether there is something to write. None when it never has."""
+    last_ingestion_time_ns: int | None
+    """When it last wrote. None when it never has."""
+    symbols: int
+    """Symbols that are recorded."""
+    trades: int
+    """Trades recorded."""
+    bars: int
+    """Bars recorded."""
+    revisions: int
+    """Revised bars, corrections and cancellations applied."""
+    waiting: int
+    """Records that wait to be written."""
+    dropped: int
+    """Records that were dropped since too many waited; their range is not held to be complete."""
+    lag_ns: int | None
+    """How long after its event the newest record was written. None when there was none."""
+
+    heartbeat_time = rounded_optional_instant()
+    last_ingestion_time = rounded_optional_instant()
+    lag = rounded_optional_length()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayStatus:
     """What the gateway itself is doing. Counts are since `start_time`."""
 
@@ -1413,6 +1478,10 @@ class GatewayStatus:
     """Feed used for options when a request names none. None from a gateway without options."""
     option_chains: OptionChainsStatus | None
     """The option chains of the gateway's process. None where it keeps none."""
+    store: StoreStatus | None
+    """The store of history. None from a gateway that says nothing about it."""
+    ingestion: IngestionStatus | None
+    """What is recorded live of the symbols on watchlists. None likewise."""
 
     start_time = rounded_instant()
     serve_time = rounded_instant()
@@ -1536,3 +1605,221 @@ class Invalidation:
     """When it was done."""
 
     serve_time = rounded_instant()
+
+
+# ------------------------------------------------------------------------------------- the past
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """A series of the past that cannot be had now, or the rest of it. What came before it stands."""
+
+    symbol: str
+    """Symbol as asked."""
+    unavailable: Unavailable
+    """Why. `Reason.NO_DATA` means that the upstream has confirmed that the range is empty."""
+    from_time_ns: int | None
+    """First instant of which nothing came; with `Sort.NEWEST_FIRST` the first one of what did come,
+    before which all is missing. None where the gateway does not say."""
+    count: int
+    """Values of the symbol that came."""
+    cursor: str
+    """Ask with it as `cursor`, and with everything else unchanged, to try again from there."""
+
+    from_time = rounded_optional_instant()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesEnd:
+    """The word that all of a series has come."""
+
+    symbol: str
+    """Symbol as asked."""
+    count: int
+    """Values of the symbol that came."""
+    refused: int
+    """Records of the range that are no market values and were left out; `errors` shows them."""
+    clamped_end_time_ns: int | None
+    """End of what was answered, where the account may not read up to the end that was asked for and
+    `clamp_to_entitlement` was given. None where the answer is about the whole range."""
+    cursor: str
+    """Where the series ends: asked with it as `cursor`, the next symbol comes."""
+
+    clamped_end_time = rounded_optional_instant()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceAt:
+    """What a symbol traded at, at some moment of the past."""
+
+    trade: Trade
+    """The last trade at or before that moment."""
+    age_ns: int
+    """How long before the moment it happened."""
+
+    age = rounded_length()
+
+    @property
+    def price(self) -> Decimal:
+        """Price of the trade, US dollars a share."""
+        return self.trade.price
+
+    @property
+    def time(self) -> datetime.datetime | None:
+        """When it traded: aware, in UTC, rounded down to the microsecond."""
+        return self.trade.provenance.event_time
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoveredInterval:
+    """A stretch of time of which the store holds everything that the upstream had."""
+
+    start_time_ns: int
+    """First instant."""
+    end_time_ns: int
+    """End, which is not covered."""
+    receive_time_ns: int
+    """When the oldest part of it was received."""
+    count: int
+    """Values held in it."""
+
+    start_time = rounded_instant()
+    end_time = rounded_instant()
+    receive_time = rounded_instant()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """What the gateway's store holds of one series."""
+
+    ok: ClassVar[Literal[True]] = True
+    """A value, not `Unavailable`."""
+    symbol: str
+    """Symbol as asked."""
+    intervals: tuple[CoveredInterval, ...]
+    """Stretches without holes between them, oldest first. Empty where nothing is held."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorporateAction:
+    """One event in the life of a company that changes its shares. What was not sent is None."""
+
+    id: str | None
+    """The upstream's id."""
+    type: CorporateActionType
+    """What happened."""
+    symbol: str
+    """Symbol of the shares that it happened to."""
+    new_symbol: str | None
+    """Symbol that came of it: of a new name, a spin-off, an acquirer."""
+    old_rate: Decimal | None
+    """Shares held before, in the ratio of a split, stock dividend, spin-off or merger."""
+    new_rate: Decimal | None
+    """Shares held afterwards, in the same ratio: 4 to an `old_rate` of 1 in a 4:1 split."""
+    cash_rate: Decimal | None
+    """Cash a share, US dollars."""
+    ex_date: datetime.date | None
+    """First day on which shares trade without it."""
+    record_date: datetime.date | None
+    """Whoever holds shares at its end has a claim."""
+    payable_date: datetime.date | None
+    """When it is paid or becomes effective."""
+    process_date: datetime.date | None
+    """When it is carried out in accounts."""
+    special: bool | None
+    """True for a special dividend."""
+    provenance: Provenance
+    """Origin. It belongs to no feed and has no event time."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watchlist:
+    """Symbols that the gateway keeps the history of by itself."""
+
+    name: str
+    """Name: 1 to 64 of a to z, 0 to 9, dot, dash and underscore."""
+    symbols: tuple[str, ...]
+    """Stock symbols."""
+    record: bool
+    """Whether trades and bars are recorded live, as they arrive, into the store."""
+    refresh_timeframes: tuple[str, ...]
+    """Timeframes of the bars that the daily refresh fetches, such as "1Day"."""
+    refresh_days: int
+    """How far back the refresh reaches, in days."""
+    update_time_ns: int | None
+    """When it was last changed. None when not known."""
+    refresh_time_ns: int | None
+    """When its last refresh ended. None when there was none."""
+
+    update_time = rounded_optional_instant()
+    refresh_time = rounded_optional_instant()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillRequest:
+    """What a backfill was asked to fetch."""
+
+    symbols: tuple[str, ...]
+    """Symbols: all of stocks, or all OCC symbols."""
+    kind: SeriesKind
+    """What the series are made of."""
+    timeframe: str | None
+    """Timeframe of bars. None for trades and quotes."""
+    feed: Feed | None
+    """Stock feed. None where none was named."""
+    adjustments: tuple[Adjustment, ...]
+    """What prices and volumes of bars are adjusted for. Empty takes them as they were."""
+    start_time_ns: int
+    """First instant of the range, which belongs to it."""
+    end_time_ns: int
+    """End of the range, which does not."""
+
+    start_time = rounded_instant()
+    end_time = rounded_instant()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillFailure:
+    """A symbol that could not be fetched, and why."""
+
+    symbol: str
+    """The symbol."""
+    unavailable: Unavailable
+    """Why."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backfill:
+    """History that the gateway fetches into its store."""
+
+    id: str
+    """Its id."""
+    state: BackfillState
+    """How it stands."""
+    request: BackfillRequest
+    """What was asked for."""
+    symbols_done: int
+    """Symbols that are finished, with or without success."""
+    fetched: int
+    """Values that were fetched; those that were held already are not counted."""
+    progress: float
+    """Share of the work that is done, 0 to 1."""
+    failures: tuple[BackfillFailure, ...]
+    """Symbols that could not be fetched, and why."""
+    start_time_ns: int
+    """When it was started."""
+    end_time_ns: int | None
+    """When it ended. None while it runs."""
+
+    start_time = rounded_instant()
+    end_time = rounded_optional_instant()

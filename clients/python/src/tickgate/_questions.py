@@ -13,10 +13,15 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import _convert as convert
 from . import _rules as rules
+from ._enums import SeriesKind
 from ._errors import TickgateError, translated, unavailable_error
+from ._instants import timestamp
 from ._models import (
     Asset,
+    Backfill,
     Code,
+    CorporateAction,
+    Coverage,
     Entitlements,
     ErrorRecord,
     Gap,
@@ -26,15 +31,18 @@ from ._models import (
     OptionChain,
     OptionContract,
     OptionQuote,
+    PriceAt,
     Quote,
     Snapshot,
     Trade,
     TradingDay,
     Unavailable,
+    Watchlist,
 )
-from ._occ import name_of
+from ._occ import Occ, name_of
 from ._time import seconds
 from .v1 import admin_service_pb2 as admin_pb2
+from .v1 import history_service_pb2 as history_pb2
 from .v1 import option_pb2
 from .v1 import option_service_pb2 as options_pb2
 from .v1 import quote_service_pb2 as quotes_pb2
@@ -50,8 +58,10 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from ._enums import (
+        Adjustment,
         AssetStatus,
         CodeKind,
+        CorporateActionType,
         Feed,
         OptionContractStatus,
         OptionType,
@@ -61,8 +71,9 @@ if TYPE_CHECKING:
         ValueKind,
         View,
     )
-    from ._occ import Occ
+    from ._instants import Moment
     from .v1 import asset_pb2, quote_pb2, snapshot_pb2, trade_pb2
+    from .v1 import history_pb2 as values_pb2
 
     Expiry = datetime.date | tuple[datetime.date | None, datetime.date | None]
     """One expiration date; or the first of a range, and the day after its last."""
@@ -848,6 +859,167 @@ def _dates(
     return expiry, None, None
 
 
+# ------------------------------------------------------------------------------------- the past
+
+
+def price_at(
+    symbol: str | Occ,
+    time: Moment,
+    *,
+    tolerance: float | datetime.timedelta | None = None,
+    feed: Feed | None = None,
+    as_of: Moment | None = None,
+    allowed_tiers: Iterable[Tier] | None = None,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[PriceAt]:
+    """Ask what a symbol traded at, at a moment of the past: the last trade at or before it.
+
+    Never a later one, never an average, never a bar. Trades that set no price, such as odd lots, and trades that were
+    cancelled are passed over.
+
+    Args:
+        symbol: Stock symbol, OCC symbol, or an `Occ`.
+        time: The moment, as for `bars`. A trade at exactly this moment counts.
+        tolerance: How much earlier the trade may be, in seconds or as a timedelta, up to 31 days; an hour
+            when left out.
+        feed: As for `bars`.
+        as_of: As for `bars`.
+        allowed_tiers: As for `bars`.
+        timeout: As for `quote`.
+        request_id: As for `quote`.
+
+    Returns:
+        The trade and how long before the moment it happened, a `PriceAt`.
+
+    Raises:
+        NoData: nothing traded within the tolerance.
+        TickgateError: as for `quote`.
+    """
+    rules.check_length("tolerance", tolerance)
+    asked = name_of(symbol)
+    return Question(
+        rpc="HistoryService/GetPriceAt",
+        request=history_pb2.GetPriceAtRequest(
+            symbol=asked,
+            time=timestamp("time", time),
+            tolerance=convert.duration(tolerance),
+            feed=convert.optional_number(convert.FEED, feed),
+            as_of_time=timestamp("as_of_time", as_of),
+            allowed_tiers=map(convert.TIER.number, allowed_tiers or ()),
+        ),
+        reply=history_pb2.GetPriceAtResponse,
+        read=lambda reply: _only(
+            _either(reply.result, "price", convert.price_at, reply.result.symbol)
+        ),
+        timeout=timeout,
+        request_id=request_id or new_id(),
+        symbol=asked,
+    )
+
+
+def coverage(
+    symbols: Iterable[str | Occ],
+    kind: SeriesKind = SeriesKind.BARS,
+    timeframe: str = "",
+    *,
+    feed: Feed | None = None,
+    adjustments: Iterable[Adjustment] = (),
+    start: Moment | None = None,
+    end: Moment | None = None,
+    as_of: Moment | None = None,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[list[Coverage | Unavailable]]:
+    """Ask what the gateway's store holds of 1 to 100 series, without asking the upstream.
+
+    Args:
+        symbols: Symbols without duplicates: all of stocks, or all OCC symbols or `Occ`.
+        kind: What the series are made of.
+        timeframe: Timeframe of bars, as for `bars`; to be left out otherwise.
+        feed: As for `bars`.
+        adjustments: As for `bars`.
+        start: First instant that is of interest, as for `bars`; from the beginning when left out.
+        end: End of what is of interest; up to now when left out.
+        as_of: What was held at this moment.
+        timeout: As for `quote`.
+        request_id: As for `quote`.
+
+    Returns:
+        One result per symbol in the asked order: a `Coverage`, or `Unavailable` with the reason.
+
+    Raises:
+        TickgateError: as for `quotes`.
+    """
+    asked = _several(symbols)
+    return Question(
+        rpc="HistoryService/GetCoverage",
+        request=history_pb2.GetCoverageRequest(
+            symbols=asked,
+            kind=convert.SERIES_KIND.number(kind),
+            timeframe=timeframe,
+            feed=convert.optional_number(convert.FEED, feed),
+            adjustments=map(convert.ADJUSTMENT.number, adjustments),
+            start_time=timestamp("start_time", start),
+            end_time=timestamp("end_time", end),
+            as_of_time=timestamp("as_of_time", as_of),
+        ),
+        reply=history_pb2.GetCoverageResponse,
+        read=lambda reply: _in_order(asked, reply.results, _coverage_result),
+        timeout=timeout,
+        request_id=request_id or new_id(),
+    )
+
+
+def corporate_actions(
+    symbols: str | Iterable[str],
+    start: datetime.date,
+    end: datetime.date,
+    *,
+    types: Iterable[CorporateActionType] = (),
+    page_size: int = 0,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[Page[CorporateAction]]:
+    """List splits, dividends, mergers and other events of companies, in order of their days.
+
+    Pages are fetched as the iteration reaches them, so stopping early costs nothing.
+
+    Args:
+        symbols: One stock symbol, or 1 to 100 without duplicates.
+        start: First day, in New York, by ex-date or, where there is none, by the day of processing.
+        end: Day after the last, at most 36,600 days after *start*.
+        types: Kinds of event; every kind when left out.
+        page_size: Events per call to the gateway, at most 1,000; the gateway's default when 0.
+        timeout: Deadline of each page, as for `quote`.
+        request_id: Id of every page's call, as for `quote`.
+
+    Returns:
+        An iterator over `CorporateAction`.
+
+    Raises:
+        NoData: while iterating, nothing of that kind happened.
+        TickgateError: while iterating, as for `quote`.
+    """
+    one = isinstance(symbols, str)
+    asked = [symbols] if isinstance(symbols, str) else list(symbols)
+    return Question(
+        rpc="HistoryService/ListCorporateActions",
+        request=history_pb2.ListCorporateActionsRequest(
+            symbols=asked,
+            types=map(convert.CORPORATE_ACTION_TYPE.number, types),
+            start_date=convert.date(start),
+            end_date=convert.date(end),
+            page_size=page_size,
+        ),
+        reply=history_pb2.ListCorporateActionsResponse,
+        read=lambda reply: _only(_either(reply, "page", _action_page, asked[0] if one else None)),
+        timeout=timeout,
+        request_id=request_id or new_id(),
+        symbol=asked[0] if one else None,
+    )
+
+
 # ------------------------------------------------------------------------------------ reference
 
 
@@ -1230,6 +1402,284 @@ def invalidate_cache(
     )
 
 
+def put_watchlist(
+    name: str,
+    symbols: Iterable[str],
+    *,
+    record: bool = False,
+    refresh_timeframes: Iterable[str] = (),
+    refresh_days: int = 0,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[Watchlist]:
+    """Create a watchlist, or replace the one of this name. For operators.
+
+    Args:
+        name: Name: 1 to 64 of a to z, 0 to 9, dot, dash and underscore.
+        symbols: 1 to 1,000 stock symbols without duplicates.
+        record: Record trades and bars live, as they arrive, into the store.
+        refresh_timeframes: Timeframes of the bars that the daily refresh fetches, such as "1Day". Empty refreshes none.
+        refresh_days: How far back the refresh reaches, up to 3,660 days; 0 takes 366.
+        timeout: As for `quote`.
+        request_id: As for `quote`.
+
+    Returns:
+        The watchlist as it is now, a `Watchlist`.
+
+    Raises:
+        NotPermitted: the call came from another machine than the gateway's.
+        InvalidRequest: an argument breaks a rule of the API.
+        StoreUnavailable: the gateway's store cannot be had now.
+        TickgateError: as for `status`.
+    """
+    rules.check_number("watchlist.refresh_days", refresh_days, 3660)
+    return Question(
+        rpc="AdminService/PutWatchlist",
+        request=admin_pb2.PutWatchlistRequest(
+            watchlist=admin_pb2.Watchlist(
+                name=name,
+                symbols=_several(symbols),
+                record=record,
+                refresh_timeframes=refresh_timeframes,
+                refresh_days=refresh_days,
+            )
+        ),
+        reply=admin_pb2.PutWatchlistResponse,
+        read=lambda reply: convert.watchlist(reply.watchlist),
+        timeout=timeout,
+        request_id=request_id or new_id(),
+    )
+
+
+def watchlist(
+    name: str,
+    *,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[Watchlist]:
+    """Ask for one watchlist. For operators.
+
+    Args:
+        name: Its name.
+        timeout: As for `quote`.
+        request_id: As for `quote`.
+
+    Returns:
+        The watchlist, a `Watchlist`.
+
+    Raises:
+        NotFound: there is none of that name.
+        TickgateError: as for `put_watchlist`.
+    """
+    return Question(
+        rpc="AdminService/GetWatchlist",
+        request=admin_pb2.GetWatchlistRequest(name=name),
+        reply=admin_pb2.GetWatchlistResponse,
+        read=lambda reply: convert.watchlist(reply.watchlist),
+        timeout=timeout,
+        request_id=request_id or new_id(),
+    )
+
+
+def watchlists(
+    *,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[list[Watchlist]]:
+    """Ask for all watchlists. For operators.
+
+    Args:
+        timeout: As for `quote`.
+        request_id: As for `quote`.
+
+    Returns:
+        A list of `Watchlist` in the order of their names.
+
+    Raises:
+        TickgateError: as for `put_watchlist`.
+    """
+    return Question(
+        rpc="AdminService/ListWatchlists",
+        request=admin_pb2.ListWatchlistsRequest(),
+        reply=admin_pb2.ListWatchlistsResponse,
+        read=lambda reply: list(map(convert.watchlist, reply.watchlists)),
+        timeout=timeout,
+        request_id=request_id or new_id(),
+    )
+
+
+def delete_watchlist(
+    name: str,
+    *,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[None]:
+    """Delete a watchlist; what was recorded stays. For operators.
+
+    Args:
+        name: Its name.
+        timeout: As for `quote`.
+        request_id: As for `quote`.
+
+    Raises:
+        NotFound: there is none of that name.
+        TickgateError: as for `put_watchlist`.
+    """
+    return Question(
+        rpc="AdminService/DeleteWatchlist",
+        request=admin_pb2.DeleteWatchlistRequest(name=name),
+        reply=admin_pb2.DeleteWatchlistResponse,
+        read=lambda _: None,
+        timeout=timeout,
+        request_id=request_id or new_id(),
+    )
+
+
+def start_backfill(
+    symbols: Iterable[str | Occ],
+    start: Moment,
+    end: Moment | None = None,
+    *,
+    kind: SeriesKind = SeriesKind.BARS,
+    timeframe: str = "",
+    feed: Feed | None = None,
+    adjustments: Iterable[Adjustment] = (),
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[Backfill]:
+    """Start to fetch history into the gateway's store, at its leisure. For operators.
+
+    What is held already costs nothing, so one that was interrupted is resumed by starting it again.
+
+    Args:
+        symbols: 1 to 1,000 symbols without duplicates: all of stocks, or all OCC symbols or `Occ`.
+        start: First instant of the range, as for `bars`.
+        end: End of the range; the market's present time when left out.
+        kind: What to fetch.
+        timeframe: Timeframe of bars, as for `bars`; to be left out otherwise.
+        feed: As for `bars`.
+        adjustments: As for `bars`.
+        timeout: As for `quote`.
+        request_id: As for `quote`.
+
+    Returns:
+        The backfill as it begins, a `Backfill`.
+
+    Raises:
+        NotSupported: the gateway has no store.
+        TickgateError: as for `put_watchlist`.
+    """
+    return Question(
+        rpc="AdminService/StartBackfill",
+        request=admin_pb2.StartBackfillRequest(
+            symbols=_several(symbols),
+            kind=convert.SERIES_KIND.number(kind),
+            timeframe=timeframe,
+            feed=convert.optional_number(convert.FEED, feed),
+            adjustments=map(convert.ADJUSTMENT.number, adjustments),
+            start_time=timestamp("start_time", start),
+            end_time=timestamp("end_time", end),
+        ),
+        reply=admin_pb2.StartBackfillResponse,
+        read=lambda reply: convert.backfill(reply.backfill),
+        timeout=timeout,
+        request_id=request_id or new_id(),
+    )
+
+
+def backfill(
+    id: str,  # noqa: A002 - the contract's word
+    *,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[Backfill]:
+    """Ask how far a backfill is. For operators.
+
+    Args:
+        id: Its id.
+        timeout: As for `quote`.
+        request_id: As for `quote`.
+
+    Returns:
+        The backfill as it stands, a `Backfill`.
+
+    Raises:
+        NotFound: there is none with that id.
+        TickgateError: as for `put_watchlist`.
+    """
+    return Question(
+        rpc="AdminService/GetBackfill",
+        request=admin_pb2.GetBackfillRequest(id=id),
+        reply=admin_pb2.GetBackfillResponse,
+        read=lambda reply: convert.backfill(reply.backfill),
+        timeout=timeout,
+        request_id=request_id or new_id(),
+    )
+
+
+def backfills(
+    *,
+    page_size: int = 0,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[Page[Backfill]]:
+    """List backfills, newest first. For operators.
+
+    Pages are fetched as the iteration reaches them, so stopping early costs nothing.
+
+    Args:
+        page_size: Backfills per call to the gateway, at most 500; the gateway's default when 0.
+        timeout: Deadline of each page, as for `quote`.
+        request_id: Id of every page's call, as for `quote`.
+
+    Returns:
+        An iterator over `Backfill`.
+
+    Raises:
+        TickgateError: while iterating, as for `put_watchlist`.
+    """
+    return Question(
+        rpc="AdminService/ListBackfills",
+        request=admin_pb2.ListBackfillsRequest(page_size=page_size),
+        reply=admin_pb2.ListBackfillsResponse,
+        read=lambda reply: Page(
+            tuple(map(convert.backfill, reply.backfills)), reply.next_page_token
+        ),
+        timeout=timeout,
+        request_id=request_id or new_id(),
+    )
+
+
+def cancel_backfill(
+    id: str,  # noqa: A002 - the contract's word
+    *,
+    timeout: float | datetime.timedelta | None = None,
+    request_id: str | None = None,
+) -> Question[Backfill]:
+    """Stop a backfill; what it has fetched stays. Stopping one that has ended changes nothing. For operators.
+
+    Args:
+        id: Its id.
+        timeout: As for `quote`.
+        request_id: As for `quote`.
+
+    Returns:
+        The backfill as it is now, a `Backfill`.
+
+    Raises:
+        NotFound: there is none with that id.
+        TickgateError: as for `put_watchlist`.
+    """
+    return Question(
+        rpc="AdminService/CancelBackfill",
+        request=admin_pb2.CancelBackfillRequest(id=id),
+        reply=admin_pb2.CancelBackfillResponse,
+        read=lambda reply: convert.backfill(reply.backfill),
+        timeout=timeout,
+        request_id=request_id or new_id(),
+    )
+
+
 # ---------------------------------------------------------------------------- reading the answer
 
 
@@ -1308,6 +1758,18 @@ def _chain_page(page: option_pb2.OptionChainPage, call: str) -> OptionChain:
 def _contract_page(page: option_pb2.OptionContractPage) -> Page[OptionContract]:
     origin = convert.provenance(page.provenance)
     items = tuple(convert.option_contract(each, origin) for each in page.contracts)
+    return Page(items, page.next_page_token)
+
+
+def _coverage_result(result: values_pb2.CoverageResult) -> Coverage | Unavailable:
+    def read(message: values_pb2.Coverage) -> Coverage:
+        return convert.coverage(message, result.symbol)
+
+    return _either(result, "coverage", read, result.symbol)
+
+
+def _action_page(page: history_pb2.CorporateActionPage) -> Page[CorporateAction]:
+    items = tuple(map(convert.corporate_action, page.corporate_actions))
     return Page(items, page.next_page_token)
 
 

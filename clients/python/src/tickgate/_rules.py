@@ -24,39 +24,45 @@ LONGEST = 3660 * 24 * 3600
 def check_length(field: str, value: float | timedelta | None) -> None:
     """Refuse a length of time that is out of bounds, or no number at all; None is no length."""
     if value is not None and not 0 <= seconds(value) <= LONGEST:
-        raise _refused(field, f"a duration is 0 to {LONGEST} seconds")
+        raise refused(field, f"a duration is 0 to {LONGEST} seconds")
 
 
 def check_quality(score: int) -> None:
     """Refuse what no quote's quality can be."""
     if not 0 <= score <= 100:
-        raise _refused("min_quality", f"a quality score is 0 to 100, not {score}")
+        raise refused("min_quality", f"a quality score is 0 to 100, not {score}")
 
 
 def check_request_id(text: str) -> None:
     """Refuse an id that would not reach the gateway's logs as it is."""
     if not re.fullmatch(r"[ -~]{1,128}", text):
-        raise _refused("request_id", "an id is 1 to 128 printable ASCII characters")
+        raise refused("request_id", "an id is 1 to 128 printable ASCII characters")
 
 
 def check_instant(field: str, value: datetime | None) -> None:
     """Refuse a time that may mean any of a day's hours; None is no time."""
     if value is not None and value.utcoffset() is None:
-        raise _refused(field, "a time names its time zone")
+        raise refused(field, "a time names its time zone")
+
+
+def check_number(field: str, value: int, most: int) -> None:
+    """Refuse a number that the contract has no room for."""
+    if not 0 <= value <= most:
+        raise refused(field, f"0 to {most:,}, not {value}")
 
 
 def check_named(field: str, values: Sequence[object] | None) -> None:
     """Refuse an empty list where leaving it out means all; None is left out."""
     if values is not None and not values:
-        raise _refused(field, "an empty list would mean all of them; leave it out for that")
+        raise refused(field, "an empty list would mean all of them; leave it out for that")
 
 
 def check_around(strikes: int | None, percent: Decimal | int | None) -> None:
     """Refuse two widths at once, of which the request holds one."""
     if strikes is not None and percent is not None:
-        raise _refused("filter.around", "so many strikes or percent of the price, not both")
+        raise refused("filter.around", "so many strikes or percent of the price, not both")
     if strikes is not None and not 1 <= strikes <= 1000:
-        raise _refused("filter.around.strikes", f"1 to 1,000 strikes, not {strikes}")
+        raise refused("filter.around.strikes", f"1 to 1,000 strikes, not {strikes}")
 
 
 def check_symbols(symbols: Sequence[object]) -> None:
@@ -68,10 +74,11 @@ def check_symbols(symbols: Sequence[object]) -> None:
     if not all(isinstance(symbol, str) for symbol in symbols):
         raise TypeError("symbols are given one by one, such as follow('AAPL', 'MSFT')")
     if not symbols:
-        raise _refused("symbols", "at least one symbol is followed")
+        raise refused("symbols", "at least one symbol is followed")
     if len(set(symbols)) < len(symbols):
-        raise _refused("symbols", "no symbol is followed twice")
+        raise refused("symbols", "no symbol is followed twice")
 
 
-def _refused(field: str, rule: str) -> InvalidRequest:
+def refused(field: str, rule: str) -> InvalidRequest:
+    """The error to raise where *field* breaks a *rule*."""
     return InvalidRequest(f"{field}: {rule}", violations=(FieldViolation(field, rule),))

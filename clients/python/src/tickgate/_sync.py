@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, ca
 
 import grpc
 
+from . import _past as past
 from . import _plans as plans
 from . import _questions as questions
 from ._channel import (
@@ -22,6 +23,7 @@ from ._channel import (
     upstream_remaining,
 )
 from ._rules import check_length
+from ._sync_history import SyncHistory
 from ._sync_subscription import SyncSubscription
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ._channel import Trailers
+    from ._past import Past
     from ._plans import Plan
     from ._questions import Page, Question
 
@@ -86,6 +89,19 @@ def _follows(
     return questions.presented(method, plan, "SyncClient")
 
 
+def _reads(
+    what: Callable[Arguments, Past[Item]],
+) -> Callable[Concatenate[SyncClient, Arguments], SyncHistory[Item]]:
+    """The method that reads of the past what is asked for."""
+
+    def method(
+        self: SyncClient, /, *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> SyncHistory[Item]:
+        return self._history(what(*args, **kwargs))
+
+    return questions.presented(method, what, "SyncClient")
+
+
 class SyncClient:
     """Asks a gateway and waits. Made by `connect_sync`; safe to share between threads.
 
@@ -127,6 +143,12 @@ class SyncClient:
     chain = _gathers(questions.chain)
     chain_page = _asks(questions.chain_page)
     contracts = _walks(questions.contracts)
+    bars = _reads(past.bars)
+    trade_history = _reads(past.trade_history)
+    quote_history = _reads(past.quote_history)
+    price_at = _asks(questions.price_at)
+    coverage = _asks(questions.coverage)
+    corporate_actions = _walks(questions.corporate_actions)
     follow = _follows(plans.follow)
     follow_trades = _follows(plans.follow_trades)
     follow_bars = _follows(plans.follow_bars)
@@ -143,6 +165,14 @@ class SyncClient:
     gaps = _walks(questions.gaps)
     errors = _walks(questions.errors)
     invalidate_cache = _asks(questions.invalidate_cache)
+    put_watchlist = _asks(questions.put_watchlist)
+    watchlist = _asks(questions.watchlist)
+    watchlists = _asks(questions.watchlists)
+    delete_watchlist = _asks(questions.delete_watchlist)
+    start_backfill = _asks(questions.start_backfill)
+    backfill = _asks(questions.backfill)
+    backfills = _walks(questions.backfills)
+    cancel_backfill = _asks(questions.cancel_backfill)
 
     @property
     def upstream_remaining(self) -> int | None:
@@ -177,6 +207,9 @@ class SyncClient:
             timeout=plan.deadline(self._timeout),
             siblings=self._subscriptions,
         )
+
+    def _history(self, what: Past[Item]) -> SyncHistory[Item]:
+        return SyncHistory(what, channel=self._channel, metadata=self._metadata, note=self._note)
 
     def _ask(self, question: Question[Value]) -> Value:
         method = self._channel.unary_unary(
