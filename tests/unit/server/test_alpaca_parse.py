@@ -442,6 +442,7 @@ CLOCK = {
         ("speed", "2"),
         ("speed", -1),
         ("speed", 1e7),
+        ("first_day", "soon"),
         ("timestamp", "0001-01-01T00:00:00Z"),
         ("next_close", "9999-12-31T00:00:00Z"),
     ],
@@ -450,6 +451,13 @@ def test_what_is_no_clock_is_refused(field: str, value: Any) -> None:
     """A clock with a field of another kind is no clock."""
     with pytest.raises(UpstreamUnreadable):
         parse.clock(json.dumps(CLOCK | {field: value}).encode(), provenance(None))
+
+
+def test_a_clock_may_tell_the_first_day() -> None:
+    """A sandbox tells the first day of which it has history; Alpaca does not."""
+    told = parse.clock(json.dumps(CLOCK | {"first_day": "2024-02-20"}).encode(), provenance(None))
+    assert told.first_day == datetime.date(2024, 2, 20)
+    assert parse.clock(json.dumps(CLOCK).encode(), provenance(None)).first_day is None
 
 
 def test_a_clock_may_tell_its_speed() -> None:

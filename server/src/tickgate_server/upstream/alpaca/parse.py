@@ -84,6 +84,9 @@ class _Clock(msgspec.Struct):
     speed: float = 1.0
     """Only tickgate's sandbox sends it: seconds of market time in a second."""
 
+    first_day: datetime.date | None = None
+    """Only tickgate's sandbox sends it: the first day of which it has history."""
+
 
 class _Day(msgspec.Struct):
     date: datetime.date
@@ -236,6 +239,7 @@ def clock(body: bytes, provenance: Provenance) -> ClockReading:
             next_close=_calendar_instant(seen.next_close),
             speed=seen.speed,
             provenance=provenance,
+            first_day=seen.first_day,
         )
     except Unfit as unfit:
         raise UpstreamUnreadable(unfit.refusal, "clock") from unfit
@@ -439,7 +443,7 @@ _READ: Final[Mapping[str, tuple[str, ...]]] = {
     "bar": ("t", "o", "h", "l", "c", "v", "n", "vw"),
     "asset": ("symbol", "name", "id", "exchange", "class", "status", "tradable", "marginable",
               "shortable", "fractionable", "attributes"),
-    "clock": ("timestamp", "is_open", "next_open", "next_close", "speed"),
+    "clock": ("timestamp", "is_open", "next_open", "next_close", "speed", "first_day"),
     "day": ("date", "open", "close", "session_open", "session_close", "settlement_date"),
 }  # fmt: skip
 
