@@ -11,8 +11,8 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from functools import cached_property, lru_cache
-from itertools import islice
-from typing import Final
+from itertools import accumulate, chain, islice
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -35,9 +35,23 @@ _RANGE = 0.02
 """A price strays at most this far from its start price."""
 _LONGEST_MOVE = 3
 """In cents a step."""
+_EVEN = 252
+"""Bytes below this make each move equally likely, or a walk would drift; the others stand still."""
+_MOVES = [
+    byte % (2 * _LONGEST_MOVE + 1) - _LONGEST_MOVE if byte < _EVEN else 0 for byte in range(256)
+]
+"""By random byte, the move of a step in cents."""
 _ROUND_LOT = 100
 _ODD_LOT_EVERY = 8
-"""One trade in so many is an odd lot."""
+"""One trade in so many is an odd lot; a power of two, told by so many bits."""
+_QUOTE_BYTES = 4
+_TRADE_BYTES = 8
+"""Random bytes of a step's quote and of its trade."""
+_FROM_MIDDLE = {(wider, side): (2 * side - 1) * (1 + wider) for wider in (0, 1) for side in (0, 1)}
+"""Where a side of the quote lies from the middle, in cents: bid is side 0, ask is side 1."""
+_LOT_SIZES = [_ROUND_LOT * (1 + byte % 9) for byte in range(256)]
+_ODD_SIZES = [1 + byte % (_ROUND_LOT - 1) for byte in range(256)]
+"""By random byte, the shares in a trade."""
 _TAPE = "C"
 _EXCHANGES = "QPKZV"
 _CONDITIONS = {
@@ -81,6 +95,17 @@ def dollars(cents: int) -> Decimal:
     return Decimal(f"{whole}.{rest:02}".rstrip("0").rstrip("."))
 
 
+class Columns(NamedTuple):
+    """The trades of a day, one a step, as far as bars need them."""
+
+    prices: list[int]
+    """In cents."""
+    sizes: list[int]
+    """In shares."""
+    round_lots: list[bool]
+    """Whether each moves the price."""
+
+
 class SyntheticDay:
     """One symbol's walk through one session: at each step a quote, and soon after it a trade."""
 
@@ -100,10 +125,11 @@ class SyntheticDay:
         self._first = session.extended_open
         self._step = step
         steps = -(-(session.extended_close - self._first) // step)
+        # Drawn as bytes, by which a whole day of them is a matter of milliseconds.
         source = random.Random(f"{seed}/{symbol}/{session.day}")
-        self._mids = list(_walk(price, source, steps))
-        self._quote_bits = [source.getrandbits(32) for _ in range(steps)]
-        self._trade_bits = [source.getrandbits(64) for _ in range(steps)]
+        self._mids = _walk(price, source.randbytes(steps))
+        self._quote_bits = source.randbytes(steps * _QUOTE_BYTES)
+        self._trade_bits = source.randbytes(steps * _TRADE_BYTES)
 
     @cached_property
     def bars(self) -> DayBars:
@@ -136,6 +162,22 @@ class SyntheticDay:
             if start <= trade.time < end:
                 yield trade
 
+    def columns(self) -> Columns:
+        """Return what the day's bars need to know of its trades, all at once."""
+        sides = (self._quote_bits[::_QUOTE_BYTES], self._trade_bits[::_TRADE_BYTES])
+        rolls = zip(sides[1], self._trade_bits[1::_TRADE_BYTES], strict=True)
+        return Columns(
+            prices=[
+                mid + _FROM_MIDDLE[quote & 1, trade & 1]
+                for mid, quote, trade in zip(self._mids, *sides, strict=True)
+            ],
+            sizes=[
+                _ODD_SIZES[roll] if _is_odd_lot(trade) else _LOT_SIZES[roll]
+                for trade, roll in rolls
+            ],
+            round_lots=[not _is_odd_lot(trade) for trade in sides[1]],
+        )
+
     def due(self, channel: str, start: int, end: int) -> Iterator[tuple[int, bytes]]:
         """Yield what is sent on *channel* from *start* to before *end*, in the shape of REST."""
         if channel == "quotes":
@@ -166,12 +208,12 @@ class SyntheticDay:
     def _sides(self, index: int) -> tuple[int, int]:
         """Return bid and ask in cents, never closer than the two ticks around the middle."""
         mid = self._mids[index]
-        wider = self._quote_bits[index] % 2
-        return mid - 1 - wider, mid + 1 + wider
+        wider = self._quote_bits[index * _QUOTE_BYTES] & 1
+        return mid + _FROM_MIDDLE[wider, 0], mid + _FROM_MIDDLE[wider, 1]
 
     def _quote(self, index: int) -> bytes:
         bid, ask = self._sides(index)
-        dice = Dice(self._quote_bits[index] >> 1)
+        dice = Dice(_word(self._quote_bits, index, _QUOTE_BYTES) >> 1)
         return _ENCODER.encode(
             {
                 "t": render(self._first + index * self._step),
@@ -188,12 +230,13 @@ class SyntheticDay:
 
     def _trade(self, index: int) -> tuple[Trade, tuple[str, ...]]:
         """Return a step's trade and its sale conditions."""
-        dice = Dice(self._trade_bits[index])
-        side = self._sides(index)[dice.below(2)]
-        odd_lot = dice.below(_ODD_LOT_EVERY) == 0
-        size = 1 + dice.below(_ROUND_LOT - 1) if odd_lot else dice.lots(9)
+        bits = _word(self._trade_bits, index, _TRADE_BYTES)
+        first, second = bits & 0xFF, bits >> 8 & 0xFF
+        side = self._sides(index)[first & 1]
+        odd_lot = _is_odd_lot(first)
+        size = _ODD_SIZES[second] if odd_lot else _LOT_SIZES[second]
         # After the quote it trades on and before the next one.
-        time = self._first + index * self._step + 1 + dice.below(self._step // 2)
+        time = self._first + index * self._step + 1 + (bits >> 16) % (self._step // 2)
         in_session = self._open <= time < self._close
         conditions = _CONDITIONS[in_session, odd_lot]
         return Trade(time, dollars(side), size, weigh(conditions, _TAPE)), conditions
@@ -213,15 +256,29 @@ def _trade_json(trade: Trade, conditions: tuple[str, ...], trade_id: int) -> byt
     )
 
 
-def _walk(start: int, source: random.Random, steps: int) -> Iterator[int]:
-    """Yield mid prices in cents that never leave the range around *start*."""
+def _word(bits: bytes, index: int, size: int) -> int:
+    return int.from_bytes(bits[index * size : (index + 1) * size], "little")
+
+
+def _is_odd_lot(first: int) -> bool:
+    """Return whether a trade is an odd lot, by the first byte of its bits."""
+    return not first >> 1 & (_ODD_LOT_EVERY - 1)
+
+
+def _walk(start: int, moves: bytes) -> list[int]:
+    """Return mid prices in cents, one for each of *moves*, in the range around *start*."""
     # Two cents inside, so that bid and ask stay in the range as well.
-    reach = int(start * _RANGE) - 2
-    distance = 0
-    for _ in range(steps):
-        yield start + distance
-        distance += source.randint(-_LONGEST_MOVE, _LONGEST_MOVE)
-        distance = max(-reach, min(reach, distance))
+    bounce = _bounce(start, int(start * _RANGE) - 2)
+    period = len(bounce)
+    steps = chain([0], map(_MOVES.__getitem__, moves[:-1]))
+    return [bounce[distance % period] for distance in accumulate(steps)]
+
+
+@lru_cache(maxsize=16)
+def _bounce(start: int, reach: int) -> list[int]:
+    """Return by distance from *start* the price that a walk has which bounces off its bounds."""
+    up, down = range(start, start + reach), range(start + reach, start - reach, -1)
+    return [*up, *down, *range(start - reach, start)]
 
 
 class SyntheticMarket:
@@ -258,9 +315,18 @@ class SyntheticMarket:
     async def load(self, symbols: Iterable[str]) -> None:
         """Do nothing: days are drawn when they are asked for."""
 
+    @property
+    def step(self) -> int:
+        """Nanoseconds of market time between two updates of a share."""
+        return self._step
+
     def day(self, symbol: str, session: Session) -> SyntheticDay:
         """Return the walk of *symbol*, one of the made-up shares, through *session*."""
         return self._drawn(symbol, session)
+
+    def draw(self, symbol: str, session: Session) -> SyntheticDay:
+        """Return the same as `day`, but not kept: for days that others will not soon ask for."""
+        return self._draw(symbol, session)
 
     def due(self, channel: str, symbol: str, start: int, end: int) -> Sequence[Due]:
         """Return what the stream sends of *symbol* from *start* to before *end*."""
