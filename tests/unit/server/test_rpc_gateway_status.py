@@ -25,7 +25,9 @@ from tickgate_server.observe.counters import (
     CircuitCounts,
     ErrorLogCounts,
     FeedCounts,
+    IngestionCounts,
     ProbeCounts,
+    StoreCounts,
     StreamCounts,
     TierCounts,
     UpstreamCounts,
@@ -88,6 +90,8 @@ async def test_a_gateway_that_saw_nothing_tells_nothing() -> None:
         (provenance_pb2.TIER_REDIS, pb.TIER_STATE_OFF),
     ]
     assert status.error_log.store == pb.TIER_STATE_OFF
+    assert status.store == pb.StoreStatus(state=pb.TIER_STATE_OFF)
+    assert status.ingestion == pb.IngestionStatus(state=pb.INGESTION_STATE_OFF)
 
 
 async def test_an_unknown_session_is_unset() -> None:
@@ -638,3 +642,33 @@ async def test_a_page_token_does_not_outlive_its_gateway() -> None:
     assert "started anew" in (await refused(parts, page_token=token))["page_token"]
     now = encode_token(GapQuery(None, "", None, None), GapPosition(ABOUT.start_time, 2))
     assert await numbers(parts, page_token=now) == [1]
+
+
+async def test_the_store_of_the_past_is_told() -> None:
+    """What was written, superseded and read is told, why a write failed, and how large the store is, if known."""
+    parts = Parts()
+    parts.counters.store = StoreCounts("down", 9, 8, 7, 6, 5, "no space left", NOW - 4, 3)
+    store = (await told(parts)).store
+    assert store.state == pb.TIER_STATE_DOWN
+    assert (store.rows_written, store.rows_superseded, store.intervals_written) == (9, 8, 7)
+    assert (store.write_failures, store.rows_read) == (6, 5)
+    assert store.last_write_failure == "no space left"
+    assert store.last_write_time.ToNanoseconds() == NOW - 4
+    assert store.size_bytes == 3
+    parts.counters.store.size = 0
+    assert (await told(parts)).store.HasField("size_bytes")
+
+
+@pytest.mark.parametrize("state", ["off", "idle", "running", "failing"])
+async def test_the_recording_is_told(state: Any) -> None:
+    """What is recorded live is told: whether it goes on, its pulse, its counts, and how far behind it is."""
+    parts = Parts()
+    parts.counters.ingestion = IngestionCounts(state, "why", NOW - 9, NOW - 8, 7, 6, 5, 4, 3, 2, -1)
+    ingestion = (await told(parts)).ingestion
+    assert pb.IngestionState.Name(ingestion.state) == f"INGESTION_STATE_{state.upper()}"
+    assert ingestion.message == "why"
+    assert ingestion.heartbeat_time.ToNanoseconds() == NOW - 9
+    assert ingestion.last_ingestion_time.ToNanoseconds() == NOW - 8
+    assert (ingestion.symbols, ingestion.trades, ingestion.bars) == (7, 6, 5)
+    assert (ingestion.revisions, ingestion.waiting, ingestion.dropped) == (4, 3, 2)
+    assert ingestion.lag.ToNanoseconds() == -1

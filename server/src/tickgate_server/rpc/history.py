@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left, bisect_right
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from datetime import date
 from typing import Final, TypeAlias
 
@@ -13,6 +13,7 @@ from tickgate.v1 import history_pb2
 from tickgate.v1 import history_service_pb2 as pb
 
 from ..errors import InvalidRequest, UpstreamFailure
+from ..history.waiting import closing
 from ..market.corporate_action import CorporateAction
 from ..market.series import SeriesKind
 from ..market.unavailable import Reason, Unavailable
@@ -142,19 +143,13 @@ class HistoryServicer:
                 for message in columns.messages(event):
                     yield message
 
-    @asynccontextmanager
-    async def _reading(
+    def _reading(
         self, asked: Asked, rows: int, deadline: float | None
-    ) -> AsyncIterator[AsyncIterator[SeriesEvent]]:
+    ) -> AbstractAsyncContextManager[AsyncIterator[SeriesEvent]]:
         """Lend the answer to *asked*, which is given up at the end of the block."""
-        events = self._source.read(asked.question, rows=rows, after=asked.after, deadline=deadline)
-        try:
-            yield events
-        finally:
-            # What the port calls an iterator is closed where it can be.
-            close = getattr(events, "aclose", None)
-            if close is not None:
-                await close()
+        return closing(
+            self._source.read(asked.question, rows=rows, after=asked.after, deadline=deadline)
+        )
 
     # ----------------------------------------------------------------------------- price, coverage
 
