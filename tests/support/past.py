@@ -1,167 +1,86 @@
-"""Values of the past as a test compares them: read off the contract's messages by hand, and off recordings."""
+"""The past as jobs fetch it: the real reader between an upstream and a store, both in memory."""
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal
-from itertools import accumulate
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from tickgate.v1 import history_pb2 as pb
-from tickgate.v1 import provenance_pb2
+from msgspec.structs import replace
 
-from .recordings import REAL_RECORDINGS
-from .tape import nanoseconds
+from tickgate_server.history.policy import HistoryPolicy
+from tickgate_server.history.reader import HistoryReader
+from tickgate_server.jobs.fetcher import Fetcher
+from tickgate_server.market.bar import Bar
+from tickgate_server.market.corporate_action import CorporateAction
+from tickgate_server.market.interval import Interval
+from tickgate_server.market.provenance import Feed
+from tickgate_server.market.series import SeriesKey, SeriesKind
+from tickgate_server.market.time import NANOS
+from tickgate_server.market.timeframe import Timeframe, Unit
 
-Row = Mapping[str, Any]
-"""Alpaca's keys, without those of which there is no value: times in nanoseconds, prices as decimals."""
+from .fakes import NOW, HandClock, bar, provenance
+from .history_pages import FakePages
+from .history_store import MemoryStore
 
-BAR_COLUMNS = {
-    "o": "open", "h": "high", "l": "low", "c": "close", "v": "volume", "n": "trade_count", "vw": "vwap",
-}  # fmt: skip
-TRADE_COLUMNS = {
-    "p": "price", "s": "size", "x": "exchange", "c": "conditions", "i": "id", "z": "tape", "u": "amendment",
-}  # fmt: skip
-QUOTE_COLUMNS = {
-    "bp": "bid_price", "bs": "bid_size", "bx": "bid_exchange",
-    "ap": "ask_price", "as": "ask_size", "ax": "ask_exchange", "c": "conditions", "z": "tape",
-}  # fmt: skip
-
-
-@dataclass
-class Told:
-    """What a stream has told of one symbol."""
-
-    rows: list[Row] = field(default_factory=list)
-    tiers: list[str] = field(default_factory=list)
-    """Tiers that served the chunks, each once, in the order in which they first did."""
-
-    cursors: list[str] = field(default_factory=list)
-    unavailable: pb.SeriesUnavailable | None = None
-    end: pb.SeriesEnd | None = None
+MINUTE = 60 * NANOS
+DAY = 24 * 60 * MINUTE
+MINUTES = Timeframe(1, Unit.MINUTE)
+DAYS = Timeframe(1, Unit.DAY)
+NEWEST_DAY = NOW - 11 * 60 * MINUTE
+"""Midnight in New York, at which the bar of the day of `NOW` begins."""
 
 
-async def told(messages: Any) -> dict[str, Told]:
-    """Read a stream of the past to its end; by symbol."""
-    symbols: dict[str, Told] = {}
-    async for message in messages:
-        one = symbols.setdefault(message.symbol, Told())
-        assert one.end is None, "nothing comes behind the end"
-        event = message.WhichOneof("event")
-        if event == "chunk":
-            one.rows += rows_of_chunk(message.chunk)
-            one.cursors.append(message.chunk.cursor)
-            tier = provenance_pb2.Tier.Name(message.chunk.provenance.served_from)
-            if tier not in one.tiers:
-                one.tiers.append(tier)
-        else:
-            assert event is not None
-            setattr(one, event, getattr(message, event))
-    return symbols
+class NoActions:
+    """A `CorporateActionSource` of companies to which nothing happens."""
+
+    async def corporate_actions(self, *asked: Any) -> Sequence[CorporateAction]:
+        """Know of nothing."""
+        return ()
 
 
-def rows_of_chunk(chunk: Any) -> list[Row]:
-    """Return the rows of a chunk of bars, trades or quotes."""
-    columns = {
-        pb.BarChunk: BAR_COLUMNS,
-        pb.TradeChunk: TRADE_COLUMNS,
-        pb.QuoteChunk: QUOTE_COLUMNS,
-    }[type(chunk)]
-    times = chunk.start_times if isinstance(chunk, pb.BarChunk) else chunk.event_times
-    values = {"t": _times(times)} | {
-        key: list(_column(getattr(chunk, name)))
-        for key, name in columns.items()
-        if chunk.HasField(name)
-    }
-    assert {len(column) for column in values.values()} == {chunk.count}
+class Past:
+    """Everything that fetching the past takes."""
+
+    def __init__(self, *symbols: str, store: MemoryStore | None = None) -> None:
+        self.clock = HandClock()
+        self.store = store or MemoryStore(self.clock)
+        self.pages = FakePages(
+            {minute_bars(one): bars_of(one, 30, MINUTE, NOW - 40 * MINUTE) for one in symbols}
+            | {daily_bars(one): bars_of(one, 10, DAY, NEWEST_DAY - 9 * DAY) for one in symbols}
+        )
+        self.history = HistoryReader(
+            pages=self.pages,
+            store=self.store,
+            cache=None,
+            actions=NoActions(),
+            policy=HistoryPolicy(),
+            clock=self.clock,
+            listed=self._listed,
+        )
+        self.fetcher = Fetcher(self.history, self.clock, settle=35 * NANOS, keeps=True, pause=0.001)
+        self._symbols = symbols
+
+    async def _listed(self, symbols: Sequence[str], deadline: float) -> Sequence[str]:
+        return self._symbols
+
+    async def count(self, key: SeriesKey) -> int:
+        """Return how many values of *key* the store holds."""
+        return sum([len(block) async for block in self.store.read(key, Interval(0, NOW + DAY))])
+
+
+def minute_bars(symbol: str) -> SeriesKey:
+    """The series of a symbol's minute bars."""
+    return SeriesKey(SeriesKind.BARS, symbol, Feed.IEX, MINUTES)
+
+
+def daily_bars(symbol: str) -> SeriesKey:
+    """The series of a symbol's daily bars."""
+    return SeriesKey(SeriesKind.BARS, symbol, Feed.IEX, DAYS)
+
+
+def bars_of(symbol: str, count: int, step: int, first: int) -> list[Bar]:
+    """Return *count* bars, one every *step* nanoseconds from *first* on."""
     return [
-        {key: column[row] for key, column in values.items() if column[row] is not None}
-        for row in range(chunk.count)
+        replace(bar(symbol), provenance=provenance(first + number * step, NOW))
+        for number in range(count)
     ]
-
-
-def _times(column: pb.TimeColumn) -> list[int]:
-    first, step = column.first_time.ToNanoseconds(), 10**column.exponent
-    return [first + total * step for total in accumulate(column.deltas)]
-
-
-def _column(column: Any) -> Iterable[Any]:
-    if isinstance(column, pb.DecimalColumn) and column.decimals:
-        return [Decimal(one.value) if one.value else None for one in column.decimals]
-    if isinstance(column, pb.DecimalColumn):
-        unset = set(column.unset_rows)
-        return [
-            None if row in unset else Decimal(value).scaleb(column.exponent)
-            for row, value in enumerate(column.values)
-        ]
-    if isinstance(column, pb.CountColumn):
-        unset = set(column.unset_rows)
-        return [None if row in unset else value for row, value in enumerate(column.values)]
-    if isinstance(column, pb.TextColumn):
-        return [column.codes[place - 1] if place else None for place in column.places]
-    lists = [tuple(one.codes) for one in column.lists]
-    return [lists[place - 1] if place else None for place in column.places]
-
-
-def recorded_bars(*names: str) -> list[Row]:
-    """Return the bars of recorded files, in order of time."""
-    rows = [
-        _bar(bar)
-        for name in names
-        for bar in _read(REAL_RECORDINGS / "bars" / f"{name}.json.gz")["bars"]
-    ]
-    return sorted(rows, key=lambda row: row["t"])
-
-
-def recorded_trades(name: str) -> list[Row]:
-    """Return the trades of a recorded file, in order of time."""
-    path = REAL_RECORDINGS / "trades" / f"{name}.jsonl.gz"
-    with gzip.open(path, "rt") as lines:
-        rows = [_trade(json.loads(line, parse_float=Decimal)) for line in lines]
-    return sorted(rows, key=lambda row: row["t"])
-
-
-def _bar(bar: Mapping[str, Any]) -> Row:
-    row = {key: bar[key] for key in BAR_COLUMNS if bar.get(key) is not None}
-    for key in ("o", "h", "l", "c", "vw"):
-        if key in row:
-            row[key] = Decimal(row[key])
-    return {"t": nanoseconds(bar["t"]), **row}
-
-
-def _trade(trade: Mapping[str, Any]) -> Row:
-    row = {key: trade[key] for key in TRADE_COLUMNS if trade.get(key) not in (None, [])}
-    row["p"] = Decimal(row["p"])
-    if "c" in row:
-        row["c"] = tuple(row["c"])
-    return {"t": nanoseconds(trade["t"]), **row}
-
-
-def _read(path: Path) -> Any:
-    with gzip.open(path, "rt") as file:
-        return json.load(file, parse_float=Decimal)
-
-
-def within(rows: Sequence[Row], start: int, end: int) -> list[Row]:
-    """Return the rows from *start* up to and without *end*, nanoseconds."""
-    return [row for row in rows if start <= row["t"] < end]
-
-
-def rows_of_page(values: Iterable[Any]) -> Iterator[Row]:
-    """Yield the rows of a page: messages of bars, trades or quotes."""
-    for value in values:
-        row = {"t": value.provenance.event_time.ToNanoseconds()}
-        if hasattr(value, "open"):
-            assert value.start_time.ToNanoseconds() == row["t"]
-        for key, name in (BAR_COLUMNS if hasattr(value, "open") else TRADE_COLUMNS).items():
-            column = getattr(value, name)
-            if name == "conditions":
-                if column:
-                    row[key] = tuple(column)
-            elif value.HasField(name):
-                row[key] = Decimal(column.value) if hasattr(column, "value") else column
-        yield row

@@ -1,0 +1,191 @@
+"""Fetches history for the store's sake: nobody reads it, and what the store holds already costs nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from typing import Final
+
+import structlog
+from msgspec import Struct
+
+from ..history.waiting import closing
+from ..market.interval import Interval, without
+from ..market.provenance import Tier
+from ..market.series import HistoryQuestion, SeriesKey
+from ..market.time import NANOS
+from ..market.timeframe import Timeframe, Unit
+from ..market.unavailable import OUTAGES, Reason, Unavailable
+from ..ports import Clock, HistorySource, Priority, SeriesBroken, SeriesChunk, SeriesEvent
+
+_log = structlog.get_logger(__name__)
+
+_ROWS: Final = 10_000
+"""Values of a chunk: as many as the upstream sends at once."""
+
+_AGAIN: Final = 3
+"""Times that a symbol is asked for again after a failure that may pass."""
+
+_PAUSE: Final = 2.0
+_LONGEST_PAUSE: Final = 60.0
+"""Seconds before that, where the failure does not say how many; each time twice as many."""
+
+_HOUR: Final = 3600 * NANOS
+_LONGEST: Final = {
+    Unit.MINUTE: 60 * NANOS,
+    Unit.HOUR: _HOUR,
+    Unit.DAY: 25 * _HOUR,
+    Unit.WEEK: (7 * 24 + 1) * _HOUR,
+    Unit.MONTH: (31 * 24 + 1) * _HOUR,
+}
+"""Nanoseconds that one unit lasts at most: in autumn a day has 25 hours."""
+
+
+class Advance(Struct, frozen=True):
+    """How far a symbol has come."""
+
+    symbol: str
+    time: int
+    """Up to where its values have been told, nanoseconds."""
+
+    fetched: int = 0
+    """Values that this step brought from the upstream."""
+
+    finished: bool = False
+    why: Unavailable | None = None
+    """Why not all of it could be had, where it is finished; None when it could."""
+
+
+class Fetcher:
+    """Reads history in the name of the least urgent class, and lets go of what it reads: whoever is read writes it."""
+
+    def __init__(
+        self,
+        history: HistorySource,
+        clock: Clock,
+        *,
+        settle: int,
+        keeps: bool,
+        pause: float = _PAUSE,
+    ) -> None:
+        """Fetch from *history*.
+
+        Args:
+            history: writes what it fetches into the store.
+            clock: tells what is final.
+            settle: nanoseconds after which what has happened is.
+            keeps: whether there is a store, so that what was fetched must be in it.
+            pause: seconds before a symbol is asked for again.
+        """
+        self._history = history
+        self._clock = clock
+        self._settle = settle
+        self._keeps = keeps
+        self._pause = pause
+
+    async def fetch(
+        self, key: SeriesKey, symbols: Sequence[str], interval: Interval
+    ) -> AsyncGenerator[Advance, None]:
+        """Yield how *symbols* get on, each of which is finished once; a failure of one is not one of the others."""
+        left = dict.fromkeys(symbols, interval)
+        pause = self._pause
+        for number in range(_AGAIN + 1):
+            passing: dict[str, SeriesBroken] = {}
+            for part, asked in _alike(left):
+                async with closing(self._attempt(key, asked, part)) as advances:
+                    async for step in advances:
+                        if isinstance(step, SeriesBroken):
+                            passing[step.symbol] = step
+                        else:
+                            yield step
+            if not passing:
+                return
+            if number == _AGAIN:
+                for symbol, broken in passing.items():
+                    yield Advance(symbol, broken.missing.start, finished=True, why=broken.why)
+                return
+            await asyncio.sleep(_wait(passing, pause))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            left = {symbol: broken.missing for symbol, broken in passing.items()}
+
+    async def _attempt(
+        self, key: SeriesKey, symbols: Sequence[str], interval: Interval
+    ) -> AsyncGenerator[Advance | SeriesBroken, None]:
+        question = HistoryQuestion(key.about(symbols[0]), tuple(symbols), interval, clamp=True)
+        untold = set(symbols)
+        reading = self._history.read(question, rows=_ROWS, priority=Priority.BACKFILL)
+        try:
+            async with closing(reading) as events:
+                async for event in events:
+                    step = await self._step(key, interval, event)
+                    if isinstance(step, SeriesBroken) or step.finished:
+                        untold.discard(step.symbol)
+                    yield step
+        except Exception:  # noqa: BLE001 - a fault of ours costs these symbols, and not all that is still to come
+            _log.exception("fetch_failed", symbols=sorted(untold)[:10])
+        for symbol in sorted(untold):
+            yield Advance(symbol, interval.start, finished=True, why=_fault(symbol))
+
+    async def _step(
+        self, key: SeriesKey, interval: Interval, event: SeriesEvent
+    ) -> Advance | SeriesBroken:
+        if isinstance(event, SeriesChunk):
+            block = event.block
+            is_new = block.origin.served_from is Tier.UPSTREAM
+            return Advance(event.symbol, block.times[-1], len(block) if is_new else 0)
+        end = interval.end
+        if isinstance(event, SeriesBroken):
+            if event.why.reason in OUTAGES:
+                return event
+            if event.why.reason is not Reason.NO_DATA:
+                return Advance(event.symbol, event.missing.start, finished=True, why=event.why)
+        elif event.clamped_end is not None:
+            end = event.clamped_end
+        why = await self._not_kept(key.about(event.symbol), Interval(interval.start, end))
+        return Advance(event.symbol, end, finished=True, why=why)
+
+    async def _not_kept(self, key: SeriesKey, told: Interval) -> Unavailable | None:
+        """Return why what was told is not in the store, or None when it is."""
+        if not self._keeps:
+            return None
+        final = Interval(
+            told.start, min(told.end, self._clock.market() - self._settle - _slack(key))
+        )
+        if final.empty:
+            return None
+        covered = await self._history.coverage([key], final, None)
+        if isinstance(covered, Unavailable):
+            return covered
+        if without(final, (one.interval for one in covered.get(key, ()))):
+            message = f"{key.symbol}: it could be had, and the store could not keep it"
+            return Unavailable(reason=Reason.STORE_UNAVAILABLE, message=message, passing=True)
+        return None
+
+
+def _alike(left: dict[str, Interval]) -> list[tuple[Interval, list[str]]]:
+    """Return the symbols that lack the same, together."""
+    groups: dict[Interval, list[str]] = {}
+    for symbol, interval in left.items():
+        groups.setdefault(interval, []).append(symbol)
+    return list(groups.items())
+
+
+def _wait(passing: dict[str, SeriesBroken], pause: float) -> float:
+    named = [one.why.retry_delay for one in passing.values() if one.why.retry_delay is not None]
+    return min(max([pause, *named]), _LONGEST_PAUSE)
+
+
+def _slack(key: SeriesKey) -> int:
+    """Return the nanoseconds before the final moment of which a series may lack something: its newest bar."""
+    # What is adjusted may change on any day, and is held up to the day on which it was fetched.
+    day = 25 * _HOUR if key.adjusted else 0
+    return day + (0 if key.timeframe is None else _longest(key.timeframe))
+
+
+def _longest(timeframe: Timeframe) -> int:
+    return timeframe.amount * _LONGEST[timeframe.unit]
+
+
+def _fault(symbol: str) -> Unavailable:
+    message = f"{symbol}: the gateway could not ask, for a fault of its own"
+    return Unavailable(reason=Reason.UPSTREAM_ERROR, message=message)
