@@ -5,8 +5,8 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from decimal import Decimal
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, TypeAlias
@@ -29,8 +29,11 @@ from tickgate_server.market.interval import Interval, without
 from tickgate_server.market.provenance import DataSource, Tier
 from tickgate_server.market.series import SeriesKey, SeriesKind
 from tickgate_server.market.watchlist import Watchlist
+from tickgate_server.observe.counters import StoreCounts
 from tickgate_server.ports import Clock, Covered
+from tickgate_server.stores.postgres.history.store import HistoryLimits, PostgresHistory
 
+from .error_log import link_to
 from .fakes import HandClock
 
 Values: TypeAlias = tuple[Any, ...]
@@ -58,8 +61,6 @@ def values_of(block: Block) -> list[Values]:
 
 
 def _plain(name: str, value: Any) -> Any:
-    if isinstance(value, Decimal):
-        return value.normalize()
     if name == "conditions" and isinstance(value, str):
         # Options have one, which is no list on the wire.
         return (value,)
@@ -475,3 +476,18 @@ class MemoryHistoryCache:
 
 def _from_cache(block: Block) -> Block:
     return replace(block, origin=replace(block.origin, served_from=Tier.REDIS))
+
+
+@asynccontextmanager
+async def postgres_history(
+    url: str,
+    clock: Clock | None = None,
+    source: DataSource = DataSource.SANDBOX,
+    limits: HistoryLimits = HistoryLimits(timeout=20.0),  # noqa: B008 - frozen
+    counts: StoreCounts | None = None,
+) -> AsyncIterator[PostgresHistory]:
+    """Lend the store in the PostgreSQL at *url*, as the gateway starts and closes it; its jobs do not run."""
+    async with link_to(url) as link:
+        store = PostgresHistory(link, source, clock or HandClock(), counts or StoreCounts(), limits)
+        await link.start()
+        yield store

@@ -1,0 +1,1 @@
+"""The past in PostgreSQL. docs/history-schema.md draws the tables."""
