@@ -42,6 +42,7 @@ from tickgate_server.ports import (
     ErrorPlace,
     ErrorQuery,
     ErrorRecord,
+    HistorySource,
 )
 from tickgate_server.rpc.admin import AdminServicer, Keeping
 from tickgate_server.rpc.call import Call
@@ -262,9 +263,11 @@ class Parts:
         """Return what requests about the past are judged by."""
         return HistoryRules(self.default_feed, lambda option: OPTIONS_DAY if option else STOCKS_DAY)
 
-    def history_servicer(self) -> HistoryServicer:
-        """Return the servicer of the past."""
-        return HistoryServicer(self.history, self.prices, self.actions, self.rules(), self.moment)
+    def history_servicer(self, source: HistorySource | None = None) -> HistoryServicer:
+        """Return the servicer of the past, which is *source*'s where one is given."""
+        return HistoryServicer(
+            source or self.history, self.prices, self.actions, self.rules(), self.moment
+        )
 
     def status(self) -> StatusServicer:
         """Return the servicer of status."""

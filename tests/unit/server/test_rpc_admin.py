@@ -500,7 +500,7 @@ async def test_a_backfill_is_stopped() -> None:
 
 @given(st.lists(st.integers(0, 3), max_size=20), st.integers(1, 8))
 async def test_pages_give_every_backfill_once(pauses: list[int], size: int) -> None:
-    """A name that no watchlist has is NOT_FOUND, asked for or deleted; one that none can have is wrong."""
+    """Walking the pages gives all backfills once, newest first, also those that began together."""
     parts = Parts()
     for pause in pauses:
         parts.clock.advance(pause)
