@@ -236,7 +236,7 @@ class _Track:
         elif times and self._walk.key.kind is SeriesKind.BARS:
             # Of a bar there is one at a time.
             yield from self._tell(block, self._past(times[-1]))
-        elif times and times[-1] != before:
+        elif times:
             yield from self._tell(self._without_last(block, times[-1]), self._before(times[-1]))
 
     def _has_open_instant(self, last: int | None) -> bool:
@@ -359,11 +359,10 @@ def _within(walk: Walk, block: Block | None) -> tuple[Block | None, list[Refusal
     if walk.newest_first:
         start, end = len(block) - end, len(block) - start
     strangers = [*block.times[:start], *block.times[end:]]
+    asked = f"{format_rfc3339(walk.interval.start)} up to {format_rfc3339(walk.interval.end)}"
     refused = [
-        Refusal(
-            "outside_range", f"asked for {_shown(walk.interval)}, stamped {format_rfc3339(one)}"
-        )
-        for one in strangers
+        Refusal("outside_range", f"asked {asked}, stamped {format_rfc3339(time)}", time)
+        for time in strangers
     ]
     return (part(block, start, end) if start < end else None), refused
 
