@@ -87,7 +87,9 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     upstream call was made. Status RESOURCE_EXHAUSTED, with the delay after which there is budget again.
     """
     ERROR_REASON_NOT_SUPPORTED: _ErrorReason.ValueType  # 13
-    """The upstream does not offer this. Status UNIMPLEMENTED. Do not retry."""
+    """The upstream does not offer this, or this gateway lacks what it takes, such as a store. Status UNIMPLEMENTED. Do not
+    retry.
+    """
     ERROR_REASON_UPSTREAM_ERROR: _ErrorReason.ValueType  # 14
     """The upstream failed: a 5xx, an unexpected status, a connection refused or reset. Status UNAVAILABLE. Retry."""
     ERROR_REASON_UPSTREAM_TIMEOUT: _ErrorReason.ValueType  # 15
@@ -173,7 +175,9 @@ ERROR_REASON_BUDGET_EXHAUSTED: ErrorReason.ValueType  # 12
 upstream call was made. Status RESOURCE_EXHAUSTED, with the delay after which there is budget again.
 """
 ERROR_REASON_NOT_SUPPORTED: ErrorReason.ValueType  # 13
-"""The upstream does not offer this. Status UNIMPLEMENTED. Do not retry."""
+"""The upstream does not offer this, or this gateway lacks what it takes, such as a store. Status UNIMPLEMENTED. Do not
+retry.
+"""
 ERROR_REASON_UPSTREAM_ERROR: ErrorReason.ValueType  # 14
 """The upstream failed: a 5xx, an unexpected status, a connection refused or reset. Status UNAVAILABLE. Retry."""
 ERROR_REASON_UPSTREAM_TIMEOUT: ErrorReason.ValueType  # 15

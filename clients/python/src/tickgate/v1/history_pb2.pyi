@@ -10,7 +10,8 @@ A chunk's columns have one entry for each of its rows, in the same order, so ent
 Exactness. A number of a decimal column is its integer times ten to the power of the column's exponent, exactly: 49833 at
 exponent -2 is 498.33. Divide in decimals, or by a power of ten in floating point, which rounds once and correctly.
 
-Values of the past pass the rules that always hold, and no business rules: those look at what stands around a value now.
+Values of the past pass the rules that always hold, and no business rules: those look at what stands around a value now. They
+have no market_session either, which is the session of the moment at which a value is served.
 """
 
 import builtins
@@ -379,7 +380,9 @@ class BarChunk(google.protobuf.message.Message):
     """Send it as `cursor`, with everything else unchanged, to go on behind this chunk."""
     @property
     def provenance(self) -> tickgate.v1.provenance_pb2.Provenance:
-        """Origin of all rows, and the tier that served them. It has no event_time, and no receive_time where `receive_times` is set."""
+        """Origin of all rows, and the tier that served them. It has no event_time, and neither receive_time nor
+        receive_age where `receive_times` is set.
+        """
 
     @property
     def start_times(self) -> Global___TimeColumn:
@@ -462,7 +465,9 @@ class TradeChunk(google.protobuf.message.Message):
     """Send it as `cursor`, with everything else unchanged, to go on behind this chunk."""
     @property
     def provenance(self) -> tickgate.v1.provenance_pb2.Provenance:
-        """Origin of all rows, and the tier that served them. It has no event_time, and no receive_time where `receive_times` is set."""
+        """Origin of all rows, and the tier that served them. It has no event_time, and neither receive_time nor
+        receive_age where `receive_times` is set.
+        """
 
     @property
     def event_times(self) -> Global___TimeColumn:
@@ -751,7 +756,9 @@ class BarPageResult(google.protobuf.message.Message):
 
     @property
     def unavailable(self) -> tickgate.v1.unavailable_pb2.DataUnavailable:
-        """Why there are none. NO_DATA means that the upstream has confirmed that the range is empty."""
+        """Why there are none. NO_DATA means that the upstream has confirmed that the range is empty. Where pages before had some of the
+        symbol it is why there are no more now, and the token that led here tries again.
+        """
 
     def __init__(
         self,
@@ -810,7 +817,9 @@ class TradePageResult(google.protobuf.message.Message):
 
     @property
     def unavailable(self) -> tickgate.v1.unavailable_pb2.DataUnavailable:
-        """Why there are none. NO_DATA means that the upstream has confirmed that the range is empty."""
+        """Why there are none. NO_DATA means that the upstream has confirmed that the range is empty. Where pages before had some of the
+        symbol it is why there are no more now, and the token that led here tries again.
+        """
 
     def __init__(
         self,
@@ -869,7 +878,9 @@ class QuotePageResult(google.protobuf.message.Message):
 
     @property
     def unavailable(self) -> tickgate.v1.unavailable_pb2.DataUnavailable:
-        """Why there are none. NO_DATA means that the upstream has confirmed that the range is empty."""
+        """Why there are none. NO_DATA means that the upstream has confirmed that the range is empty. Where pages before had some of the
+        symbol it is why there are no more now, and the token that led here tries again.
+        """
 
     def __init__(
         self,
@@ -989,7 +1000,7 @@ class Coverage(google.protobuf.message.Message):
     INTERVALS_FIELD_NUMBER: builtins.int
     @property
     def intervals(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___CoveredInterval]:
-        """Stretches without holes between them, oldest first, at most 10,000."""
+        """Stretches without holes within them, oldest first, at most 10,000: ask again from the end of the last for those behind it."""
 
     def __init__(
         self,

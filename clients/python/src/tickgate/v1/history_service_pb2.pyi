@@ -16,7 +16,8 @@ Finality. The newest values of a range may still change: a bar until 35 seconds 
 held, so that the next question hears what became of them.
 
 Rows or columns. List* answers rows in pages, for people and small ranges; Stream* answers chunks of columns, as fast as they
-are taken, and goes on from the cursor of any chunk. Use Stream* for more than some thousand values.
+are taken, and goes on from the cursor of any message. Use Stream* for more than some thousand values. A gateway that stops
+cuts its streams with SHUTTING_DOWN: another one goes on from the last cursor.
 
 Symbols, strict, metadata are as for QuoteService. A call without a deadline gets 10 s; a stream without one lives as long as
 it gets on: it ends with UPSTREAM_TIMEOUT after 60 s in which nothing came.
@@ -74,7 +75,9 @@ class ListBarsRequest(google.protobuf.message.Message):
     symbols it must be left out.
     """
     exact_symbols: builtins.bool
-    """Take symbols literally: only what traded under them. Excludes `symbol_date`."""
+    """Take symbols literally: only what traded under them. Excludes `symbol_date`. OCC symbols are never given to others, so with them
+    both must be left out.
+    """
     sort: tickgate.v1.history_pb2.Sort.ValueType
     """Order in time; oldest first when left out."""
     limit: builtins.int
@@ -84,11 +87,13 @@ class ListBarsRequest(google.protobuf.message.Message):
     NOT_ENTITLED.
     """
     page_size: builtins.int
-    """Rows of one page over all symbols together: 0 takes 1,000, more than 10,000 takes 10,000."""
+    """Rows of one page over all symbols together: 0 takes 1,000, more than 10,000 takes 10,000. A page ends earlier where its message
+    would come near a megabyte.
+    """
     page_token: builtins.str
     """Token of the answer before; a token of another query is INVALID_ARGUMENT."""
     strict: builtins.bool
-    """Fail the call for the first symbol without a value instead of returning DataUnavailable."""
+    """Fail the call for the first symbol of which the page would have nothing, instead of returning DataUnavailable."""
     @property
     def symbols(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """1 to 100 symbols, no duplicates: all of stocks, or all OCC symbols."""
@@ -201,7 +206,9 @@ class StreamBarsRequest(google.protobuf.message.Message):
     symbols it must be left out.
     """
     exact_symbols: builtins.bool
-    """Take symbols literally: only what traded under them. Excludes `symbol_date`."""
+    """Take symbols literally: only what traded under them. Excludes `symbol_date`. OCC symbols are never given to others, so with them
+    both must be left out.
+    """
     sort: tickgate.v1.history_pb2.Sort.ValueType
     """Order in time; oldest first when left out."""
     limit: builtins.int
@@ -213,7 +220,7 @@ class StreamBarsRequest(google.protobuf.message.Message):
     cursor: builtins.str
     """Cursor of a message of an answer before, to go on behind it; a cursor of another query is INVALID_ARGUMENT."""
     strict: builtins.bool
-    """Fail the call for the first symbol without a value instead of returning DataUnavailable."""
+    """Fail the call where it would send DataUnavailable; what was sent before stands."""
     @property
     def symbols(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """1 to 100 symbols, no duplicates: all of stocks, or all OCC symbols."""
@@ -334,7 +341,9 @@ class ListTradesRequest(google.protobuf.message.Message):
     symbols it must be left out.
     """
     exact_symbols: builtins.bool
-    """Take symbols literally: only what traded under them. Excludes `symbol_date`."""
+    """Take symbols literally: only what traded under them. Excludes `symbol_date`. OCC symbols are never given to others, so with them
+    both must be left out.
+    """
     sort: tickgate.v1.history_pb2.Sort.ValueType
     """Order in time; oldest first when left out."""
     limit: builtins.int
@@ -344,11 +353,13 @@ class ListTradesRequest(google.protobuf.message.Message):
     NOT_ENTITLED.
     """
     page_size: builtins.int
-    """Rows of one page over all symbols together: 0 takes 1,000, more than 10,000 takes 10,000."""
+    """Rows of one page over all symbols together: 0 takes 1,000, more than 10,000 takes 10,000. A page ends earlier where its message
+    would come near a megabyte.
+    """
     page_token: builtins.str
     """Token of the answer before; a token of another query is INVALID_ARGUMENT."""
     strict: builtins.bool
-    """Fail the call for the first symbol without a value instead of returning DataUnavailable."""
+    """Fail the call for the first symbol of which the page would have nothing, instead of returning DataUnavailable."""
     @property
     def symbols(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """1 to 100 symbols, no duplicates: all of stocks, or all OCC symbols."""
@@ -449,7 +460,9 @@ class StreamTradesRequest(google.protobuf.message.Message):
     symbols it must be left out.
     """
     exact_symbols: builtins.bool
-    """Take symbols literally: only what traded under them. Excludes `symbol_date`."""
+    """Take symbols literally: only what traded under them. Excludes `symbol_date`. OCC symbols are never given to others, so with them
+    both must be left out.
+    """
     sort: tickgate.v1.history_pb2.Sort.ValueType
     """Order in time; oldest first when left out."""
     limit: builtins.int
@@ -461,7 +474,7 @@ class StreamTradesRequest(google.protobuf.message.Message):
     cursor: builtins.str
     """Cursor of a message of an answer before, to go on behind it; a cursor of another query is INVALID_ARGUMENT."""
     strict: builtins.bool
-    """Fail the call for the first symbol without a value instead of returning DataUnavailable."""
+    """Fail the call where it would send DataUnavailable; what was sent before stands."""
     @property
     def symbols(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """1 to 100 symbols, no duplicates: all of stocks, or all OCC symbols."""
@@ -584,11 +597,13 @@ class ListQuotesRequest(google.protobuf.message.Message):
     NOT_ENTITLED.
     """
     page_size: builtins.int
-    """Rows of one page over all symbols together: 0 takes 1,000, more than 10,000 takes 10,000."""
+    """Rows of one page over all symbols together: 0 takes 1,000, more than 10,000 takes 10,000. A page ends earlier where its message
+    would come near a megabyte.
+    """
     page_token: builtins.str
     """Token of the answer before; a token of another query is INVALID_ARGUMENT."""
     strict: builtins.bool
-    """Fail the call for the first symbol without a value instead of returning DataUnavailable."""
+    """Fail the call for the first symbol of which the page would have nothing, instead of returning DataUnavailable."""
     @property
     def symbols(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """1 to 100 stock symbols, no duplicates. The upstream has no quotes of options of the past."""
@@ -699,7 +714,7 @@ class StreamQuotesRequest(google.protobuf.message.Message):
     cursor: builtins.str
     """Cursor of a message of an answer before, to go on behind it; a cursor of another query is INVALID_ARGUMENT."""
     strict: builtins.bool
-    """Fail the call for the first symbol without a value instead of returning DataUnavailable."""
+    """Fail the call where it would send DataUnavailable; what was sent before stands."""
     @property
     def symbols(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """1 to 100 stock symbols, no duplicates. The upstream has no quotes of options of the past."""
@@ -810,7 +825,7 @@ class GetPriceAtRequest(google.protobuf.message.Message):
     """Fail the call instead of returning DataUnavailable."""
     @property
     def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """The moment. A trade at exactly this moment counts."""
+        """The moment, which is not in the future and not before the upstream's first day. A trade at exactly this moment counts."""
 
     @property
     def tolerance(self) -> google.protobuf.duration_pb2.Duration:

@@ -92,8 +92,7 @@ class HistoryServiceServicer(object):
 
         A range of more than 100,000 intervals is INVALID_ARGUMENT: use StreamBars. Fails with INVALID_REQUEST. Unavailable, per
         symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED, STORE_UNAVAILABLE,
-        UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ER
-        ROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
+        UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -115,8 +114,7 @@ class HistoryServiceServicer(object):
 
         A range of more than 31 days is INVALID_ARGUMENT: use StreamTrades. Fails with INVALID_REQUEST. Unavailable, per
         symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED, STORE_UNAVAILABLE,
-        UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ER
-        ROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
+        UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,8 +136,7 @@ class HistoryServiceServicer(object):
 
         A range of more than 31 days is INVALID_ARGUMENT: use StreamQuotes. Fails with INVALID_REQUEST. Unavailable, per
         symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED, STORE_UNAVAILABLE,
-        UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ER
-        ROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
+        UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -178,8 +175,8 @@ class HistoryServiceServicer(object):
     def ListCorporateActions(self, request, context):
         """Returns splits, dividends, mergers and other events of companies, in order of their days.
 
-        Fails with INVALID_REQUEST. Unavailable with SYMBOL_UNKNOWN, NO_DATA, INVALID_DATA, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED,
-        UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
+        Fails with INVALID_REQUEST. Unavailable with NO_DATA, INVALID_DATA, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR,
+        UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -16,7 +16,8 @@ Finality. The newest values of a range may still change: a bar until 35 seconds 
 held, so that the next question hears what became of them.
 
 Rows or columns. List* answers rows in pages, for people and small ranges; Stream* answers chunks of columns, as fast as they
-are taken, and goes on from the cursor of any chunk. Use Stream* for more than some thousand values.
+are taken, and goes on from the cursor of any message. Use Stream* for more than some thousand values. A gateway that stops
+cuts its streams with SHUTTING_DOWN: another one goes on from the last cursor.
 
 Symbols, strict, metadata are as for QuoteService. A call without a deadline gets 10 s; a stream without one lives as long as
 it gets on: it ends with UPSTREAM_TIMEOUT after 60 s in which nothing came.
@@ -277,8 +278,7 @@ class HistoryServiceStub(typing.Generic[_HistoryServiceListBarsType, _HistorySer
 
     A range of more than 100,000 intervals is INVALID_ARGUMENT: use StreamBars. Fails with INVALID_REQUEST. Unavailable, per
     symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED, STORE_UNAVAILABLE,
-    UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ER
-    ROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
+    UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
     """
 
     StreamBars: _HistoryServiceStreamBarsType
@@ -294,8 +294,7 @@ class HistoryServiceStub(typing.Generic[_HistoryServiceListBarsType, _HistorySer
 
     A range of more than 31 days is INVALID_ARGUMENT: use StreamTrades. Fails with INVALID_REQUEST. Unavailable, per
     symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED, STORE_UNAVAILABLE,
-    UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ER
-    ROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
+    UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
     """
 
     StreamTrades: _HistoryServiceStreamTradesType
@@ -311,8 +310,7 @@ class HistoryServiceStub(typing.Generic[_HistoryServiceListBarsType, _HistorySer
 
     A range of more than 31 days is INVALID_ARGUMENT: use StreamQuotes. Fails with INVALID_REQUEST. Unavailable, per
     symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED, STORE_UNAVAILABLE,
-    UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ER
-    ROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
+    UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
     """
 
     StreamQuotes: _HistoryServiceStreamQuotesType
@@ -339,8 +337,8 @@ class HistoryServiceStub(typing.Generic[_HistoryServiceListBarsType, _HistorySer
     ListCorporateActions: _HistoryServiceListCorporateActionsType
     """Returns splits, dividends, mergers and other events of companies, in order of their days.
 
-    Fails with INVALID_REQUEST. Unavailable with SYMBOL_UNKNOWN, NO_DATA, INVALID_DATA, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED,
-    UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
+    Fails with INVALID_REQUEST. Unavailable with NO_DATA, INVALID_DATA, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR,
+    UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
     """
 
 HistoryServiceAsyncStub: typing_extensions.TypeAlias = HistoryServiceStub[
@@ -396,8 +394,7 @@ class HistoryServiceServicer(metaclass=abc.ABCMeta):
 
         A range of more than 100,000 intervals is INVALID_ARGUMENT: use StreamBars. Fails with INVALID_REQUEST. Unavailable, per
         symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED, STORE_UNAVAILABLE,
-        UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ER
-        ROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
+        UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
         """
 
     @abc.abstractmethod
@@ -423,8 +420,7 @@ class HistoryServiceServicer(metaclass=abc.ABCMeta):
 
         A range of more than 31 days is INVALID_ARGUMENT: use StreamTrades. Fails with INVALID_REQUEST. Unavailable, per
         symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED, STORE_UNAVAILABLE,
-        UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ER
-        ROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
+        UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
         """
 
     @abc.abstractmethod
@@ -450,8 +446,7 @@ class HistoryServiceServicer(metaclass=abc.ABCMeta):
 
         A range of more than 31 days is INVALID_ARGUMENT: use StreamQuotes. Fails with INVALID_REQUEST. Unavailable, per
         symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED, STORE_UNAVAILABLE,
-        UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ER
-        ROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
+        UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
         """
 
     @abc.abstractmethod
@@ -498,8 +493,8 @@ class HistoryServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[tickgate.v1.history_service_pb2.ListCorporateActionsResponse, collections.abc.Awaitable[tickgate.v1.history_service_pb2.ListCorporateActionsResponse]]:
         """Returns splits, dividends, mergers and other events of companies, in order of their days.
 
-        Fails with INVALID_REQUEST. Unavailable with SYMBOL_UNKNOWN, NO_DATA, INVALID_DATA, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED,
-        UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
+        Fails with INVALID_REQUEST. Unavailable with NO_DATA, INVALID_DATA, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR,
+        UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
         """
 
 def add_HistoryServiceServicer_to_server(servicer: HistoryServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
