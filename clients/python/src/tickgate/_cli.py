@@ -6,24 +6,22 @@ reached, failed or does not permit it.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from contextlib import nullcontext
-from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, CycloptsError, Parameter, Token, validators
 from rich.console import Console
 from rich.text import Text
 
+from . import _history_cli as past
 from . import _option_tables as option_tables
 from . import _tables as tables
 from . import _watch as watching
-from ._channel import DEFAULT_TARGET, DEFAULT_TIMEOUT
 from ._enums import (
     AssetStatus,
     CodeKind,
@@ -36,23 +34,30 @@ from ._enums import (
     View,
 )
 from ._errors import DataUnavailableError, InvalidRequest, TickgateError
-from ._models import Unavailable
 from ._rules import LONGEST
-from ._sync import SyncClient, connect_sync
-from ._time import rfc3339
+from ._terminal import (
+    COMPLETE,
+    DEFAULTS,
+    INCOMPLETE,
+    NO_GATEWAY,
+    WRONG_USAGE,
+    Limit,
+    Options,
+    as_line,
+    complain,
+    show,
+    show_results,
+    write,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Sequence
     from contextlib import AbstractContextManager
-
-    from rich.console import RenderableType
 
     from ._models import Quote
     from ._sync_subscription import SyncSubscription
 
-Value = TypeVar("Value")
-
-COMPLETE, INCOMPLETE, WRONG_USAGE, NO_GATEWAY = range(4)
+__all__ = ["COMPLETE", "INCOMPLETE", "NO_GATEWAY", "WRONG_USAGE", "app", "main"]
 
 REASONS = [each.lower().replace("_", "-") for each in Reason if each is not Reason.UNRECOGNIZED]
 
@@ -68,8 +73,6 @@ AnyFeed = Annotated[
         choices=["sip", "iex", "delayed-sip", "boats", "overnight", "otc", "opra", "indicative"]
     ),
 ]
-MOST_RECORDS = 1_000_000
-"""Records of a list at most: all of them are held before the first is shown."""
 
 
 def _instant(since: timedelta | datetime | None) -> datetime | None:
@@ -100,7 +103,6 @@ def _price(_: object, tokens: Sequence[Token]) -> Decimal:
 
 Price = Annotated[Decimal, Parameter(converter=_price)]
 Since = Annotated[timedelta | datetime | None, Parameter(validator=_check_since)]
-Limit = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=MOST_RECORDS))]
 KnownReasons = Annotated[tuple[Reason, ...], Parameter(choices=REASONS, negative="")]
 Kinds = Annotated[tuple[ValueKind, ...], Parameter(negative="")]
 KnownStatus = Annotated[AssetStatus, Parameter(choices=["active", "inactive"])]
@@ -113,26 +115,6 @@ app = App(
     version_flags=[],  # the gateway's version is in `status`
     result_action="return_value",
 )
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What every command takes."""
-
-    address: Annotated[str, Parameter(env_var="TICKGATE_TARGET")] = DEFAULT_TARGET
-    """Address of the gateway."""
-    timeout: float = DEFAULT_TIMEOUT
-    """Seconds that a call may take."""
-    json: Annotated[bool, Parameter(negative="")] = False
-    """One JSON object per line instead of a table; prices as text, times to the nanosecond."""
-
-    def connect(self) -> SyncClient:
-        """Make a client."""
-        return connect_sync(self.address, timeout=self.timeout)
-
-
-DEFAULTS = Options()
 
 
 # ------------------------------------------------------------------------------------- commands
@@ -155,7 +137,7 @@ def quote(
     """
     with options.connect() as gateway:
         results = gateway.quotes(symbols, feed=feed, view=view)
-    return _show_results(results, tables.quotes, options)
+    return show_results(results, tables.quotes, options)
 
 
 @app.command
@@ -169,7 +151,7 @@ def trade(*symbols: str, feed: StockFeed | None = None, options: Options = DEFAU
     """
     with options.connect() as gateway:
         results = gateway.trades(symbols, feed=feed)
-    return _show_results(results, tables.trades, options)
+    return show_results(results, tables.trades, options)
 
 
 @app.command
@@ -215,7 +197,7 @@ def snapshot(*symbols: str, feed: StockFeed | None = None, options: Options = DE
     """
     with options.connect() as gateway:
         results = gateway.snapshots(symbols, feed=feed)
-    return _show_results(results, tables.snapshots, options)
+    return show_results(results, tables.snapshots, options)
 
 
 @app.command
@@ -235,7 +217,7 @@ def option(
     """
     with options.connect() as gateway:
         results = gateway.option_quotes(symbols, feed=feed, view=view)
-    return _show_results(results, option_tables.option_quotes, options)
+    return show_results(results, option_tables.option_quotes, options)
 
 
 @app.command
@@ -282,7 +264,7 @@ def chain(
             feed=feed,
             view=OptionView.FULL if full else None,
         )
-    return _show(found.option_quotes, option_tables.chain(found, full=full), options)
+    return show(found.option_quotes, option_tables.chain(found, full=full), options)
 
 
 @app.command
@@ -323,7 +305,7 @@ def contracts(
                 page_size=1000,
             )
         )
-    return _show(found, option_tables.contracts(found), options)
+    return show(found, option_tables.contracts(found), options)
 
 
 @app.command
@@ -347,7 +329,7 @@ def assets(
     """
     with options.connect() as gateway:
         found = list(gateway.assets(query, status=status, exchange=exchange, attribute=attribute))
-    return _show(found, tables.assets(found), options)
+    return show(found, tables.assets(found), options)
 
 
 @app.command
@@ -360,7 +342,7 @@ def asset(symbol: str, /, *, options: Options = DEFAULTS) -> int:
     """
     with options.connect() as gateway:
         found = gateway.asset(symbol)
-    return _show([found], tables.assets([found]), options)
+    return show([found], tables.assets([found]), options)
 
 
 @app.command
@@ -372,7 +354,7 @@ def clock(*, options: Options = DEFAULTS) -> int:
     """
     with options.connect() as gateway:
         reading = gateway.clock()
-    return _show([reading], tables.clock(reading), options)
+    return show([reading], tables.clock(reading), options)
 
 
 @app.command
@@ -386,7 +368,7 @@ def sessions(start: date, end: date, /, *, options: Options = DEFAULTS) -> int:
     """
     with options.connect() as gateway:
         days = gateway.sessions(start, end)
-    return _show(days, tables.sessions(days), options)
+    return show(days, tables.sessions(days), options)
 
 
 @app.command
@@ -400,7 +382,7 @@ def codes(kind: CodeKind, tape: str | None = None, /, *, options: Options = DEFA
     """
     with options.connect() as gateway:
         table = gateway.codes(kind, tape)
-    return _show(table, tables.codes(table), options)
+    return show(table, tables.codes(table), options)
 
 
 @app.command
@@ -412,7 +394,7 @@ def status(*, options: Options = DEFAULTS) -> int:
     """
     with options.connect() as gateway:
         reading = gateway.status()
-    return _show([reading], tables.status(reading), options)
+    return show([reading], tables.status(reading), options)
 
 
 @app.command
@@ -424,7 +406,7 @@ def entitlements(*, options: Options = DEFAULTS) -> int:
     """
     with options.connect() as gateway:
         known = gateway.entitlements()
-    return _show([known], tables.entitlements(known), options)
+    return show([known], tables.entitlements(known), options)
 
 
 @app.command
@@ -451,7 +433,7 @@ def gaps(
             feed=feed, symbol=symbol, start=_instant(since), page_size=min(limit, 500)
         )
         newest = list(islice(found, limit))
-    return _show(newest, tables.gaps(newest), options)
+    return show(newest, tables.gaps(newest), options)
 
 
 @app.command
@@ -477,7 +459,7 @@ def errors(
             reasons=reason, of_call=of_call, start=_instant(since), page_size=min(limit, 500)
         )
         records = list(islice(found, limit))
-    return _show(records, tables.errors(records), options)
+    return show(records, tables.errors(records), options)
 
 
 @app.command
@@ -497,7 +479,14 @@ def invalidate(
     """
     with options.connect() as gateway:
         dropped = gateway.invalidate_cache(symbols or None, feed=feed, kinds=kind or None)
-    return _show([dropped], tables.invalidation(dropped), options)
+    return show([dropped], tables.invalidation(dropped), options)
+
+
+for _command in (
+    *(past.bars, past.trade_history, past.quote_history, past.price_at, past.coverage),
+    *(past.actions, past.watchlist, past.backfill),
+):
+    app.command(_command)
 
 
 def main(tokens: Sequence[str] | None = None) -> int:
@@ -508,11 +497,15 @@ def main(tokens: Sequence[str] | None = None) -> int:
         return WRONG_USAGE
     except InvalidRequest as error:
         lines = [f"{each.field}: {each.description}" for each in error.violations]
-        return _complain(Text("\n".join(lines) or str(error)), WRONG_USAGE)
+        return complain(Text("\n".join(lines) or str(error)), WRONG_USAGE)
     except DataUnavailableError as error:
-        return _complain(tables.unavailable(error.unavailable), INCOMPLETE)
+        return complain(tables.unavailable(error.unavailable), INCOMPLETE)
     except TickgateError as error:
-        return _complain(Text(f"{type(error).__name__}: {error}"), NO_GATEWAY)
+        return complain(Text(f"{type(error).__name__}: {error}"), NO_GATEWAY)
+    except ModuleNotFoundError as error:
+        if not str(error).endswith("]'"):  # not one of the extras, whose absence says what to do
+            raise
+        return complain(Text(f"tickgate: {error}"), WRONG_USAGE)
     except BrokenPipeError:  # whoever read it has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return COMPLETE
@@ -522,62 +515,13 @@ def main(tokens: Sequence[str] | None = None) -> int:
 # --------------------------------------------------------------------------------------- output
 
 
-def _show_results(
-    results: Sequence[Value | Unavailable],
-    table: Callable[[Sequence[Value | Unavailable]], RenderableType],
-    options: Options,
-) -> int:
-    _show(results, table(results), options)
-    missing = any(isinstance(result, Unavailable) for result in results)
-    return INCOMPLETE if missing else COMPLETE
-
-
-def _show(values: Iterable[object], table: RenderableType, options: Options) -> int:
-    # A terminal has a width; a file or a pipe has none, so nothing is folded there.
-    console = Console() if Console().is_terminal else Console(width=200)
-    if options.json:
-        for value in values:
-            console.file.write(json.dumps(plain(value), ensure_ascii=False) + "\n")
-    else:
-        console.print(table)
-    return COMPLETE
-
-
 def _view(
     quotes: SyncSubscription[Quote], symbols: Sequence[str], options: Options
 ) -> AbstractContextManager[watching.Show]:
     """How to show what is followed: as JSON, on a terminal, or anywhere else."""
     console = Console()
     if options.json:
-        return nullcontext(
-            lambda each: _write(console, json.dumps(plain(each), ensure_ascii=False))
-        )
+        return nullcontext(lambda each: write(console, as_line(each)))
     if console.is_terminal:
         return watching.board(console, quotes, symbols)
-    return nullcontext(lambda each: _write(console, tables.event(each).plain))
-
-
-def _write(console: Console, line: str) -> None:
-    console.file.write(f"{line}\n")
-    console.file.flush()  # whoever reads a pipe reads it now
-
-
-def _complain(message: Text, code: int) -> int:
-    Console(stderr=True).print(message)
-    return code
-
-
-def plain(value: object) -> Any:
-    """A value as JSON takes it: prices as text, `x_time_ns` as `x_time` with all nine digits."""
-    if is_dataclass(value):
-        return dict(_plain_field(field.name, getattr(value, field.name)) for field in fields(value))
-    if isinstance(value, tuple):
-        return [plain(each) for each in value]
-    # Anything else is JSON already.
-    return str(value) if isinstance(value, Decimal | date | Exception) else value
-
-
-def _plain_field(name: str, value: object) -> tuple[str, Any]:
-    if name.endswith("time_ns"):
-        return name.removesuffix("_ns"), rfc3339(value) if isinstance(value, int) else None
-    return name, plain(value)
+    return nullcontext(lambda each: write(console, tables.event(each).plain))

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ._enums import Feed, SymbolState
+from ._enums import Feed, SymbolState, TierState
 from ._models import (
     Disconnected,
     OptionQuote,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Gap,
         GapPart,
         GatewayStatus,
+        IngestionStatus,
         Invalidation,
         MarketClock,
         OptionChainsStatus,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         QuoteSide,
         RefusalCount,
         RuleFlagCount,
+        StoreStatus,
         StreamsStatus,
         TierStatus,
         Trade,
@@ -68,7 +70,7 @@ NUMBERS = frozenset({"Bid", "Ask", "Size", "Price", "Last", "Spread", "Mid", "Qu
     *("Wanted", "Confirmed", "Lag", "Gaps", "Updates/s", "Conflated", "Dropped", "Lost", "Limit"),
     *("Of", "Left", "Spent", "Refused", "Waiting", "Limit a minute", "Budget a minute"),
     *("IV %", "Delta", "Gamma", "Theta", "Vega", "Rho", "Volume", "OI", "Strike", "Multiplier"),
-    *("Shares", "Close"),
+    *("Shares", "Close", "Open", "High", "Low", "Trades", "VWAP", "Values", "Cash", "Fetched"),
 }
 """Headings whose columns are flush right and in one line."""
 
@@ -506,6 +508,10 @@ def status(gateway: GatewayStatus) -> RenderableType:
         head.add_row("Streams", _streams(gateway.streams))
     if gateway.option_chains:
         head.add_row("Option chains", _option_chains(gateway.option_chains))
+    if gateway.store:
+        head.add_row("Store", _store(gateway.store))
+    if gateway.ingestion:
+        head.add_row("Recording", _ingestion(gateway.ingestion))
     head.add_row("Error log", _error_log(gateway.error_log))
     tables = [
         head,
@@ -523,6 +529,26 @@ def _option_chains(chains: OptionChainsStatus) -> str:
     held = f"{count(chains.chains)} with {count(chains.contracts)} of {count(chains.capacity)} contracts"
     asked = f"{count(chains.hits)} hits, {count(chains.loads)} loads, {count(chains.refreshes)} refreshes"
     return f"{held}, {asked}, {count(chains.failures)} failed, {count(chains.evictions)} made room"
+
+
+def _store(store: StoreStatus) -> str:
+    if store.state is TierState.OFF:
+        return word(store.state)
+    size = "" if store.size_bytes is None else f", {store.size_bytes / 1e6:,.1f} MB"
+    rows = f"{count(store.rows_written)} rows written, {count(store.rows_read)} read"
+    failed = f", {count(store.write_failures)} writes failed" if store.write_failures else ""
+    why = f": {store.last_write_failure}" if store.last_write_failure else ""
+    return f"{word(store.state)}, {rows}{size}{failed}{why}"
+
+
+def _ingestion(ingestion: IngestionStatus) -> str:
+    said = word(ingestion.state) + (f": {ingestion.message}" if ingestion.message else "")
+    if not ingestion.symbols:
+        return said
+    kept = f"{count(ingestion.trades)} trades, {count(ingestion.bars)} bars"
+    more = f"{count(ingestion.revisions)} revisions, {count(ingestion.dropped)} dropped"
+    written = f"last {moment(ingestion.last_ingestion_time)}, {age(ingestion.lag)} late"
+    return f"{said}, {count(ingestion.symbols)} symbols, {kept}, {more}, {written}"
 
 
 def _streams(streams: StreamsStatus) -> str:
