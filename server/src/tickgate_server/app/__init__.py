@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 from msgspec import Struct
 from stamina.instrumentation import set_on_retry_hooks
@@ -29,6 +29,7 @@ from ..rpc.admin import AdminServicer
 from ..rpc.calls import Calls
 from ..rpc.convert import Moment
 from ..rpc.gateway_status import About, StatusServicer
+from ..rpc.history import HistoryServicer
 from ..rpc.options import OptionServicer, OptionSources
 from ..rpc.quotes import QuoteServicer
 from ..rpc.reference import ReferenceServicer
@@ -37,17 +38,16 @@ from ..rpc.streams import StreamServicer
 from ..settings import Settings
 from . import policies
 from .calls_log import call_log
+from .history import History
 from .live import Live
 from .questions import Questions
 from .stores import open_stores
+from .tasks import running_jobs
 from .wire import open_wire
 
 _FAREWELL: Final = Closing(
     Reason.SHUTTING_DOWN, "the gateway is stopping; connect again, to another replica", 1.0
 )
-
-Start: TypeAlias = Callable[[Coroutine[Any, Any, None]], None]
-"""Starts a job, which is cancelled when the gateway stops."""
 
 
 class Gateway(Struct, frozen=True):
@@ -81,6 +81,8 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
         wire = await parts.enter_async_context(open_wire(settings, counters, clock, stores))
         questions = Questions(settings, counters, clock, stores, wire)
         keeper = questions.keeper
+        history = History(settings, counters, clock, stores, wire, questions)
+        parts.push_async_callback(history.reader.aclose)
 
         def moment(request_id: str) -> Moment:
             return Moment(
@@ -148,11 +150,12 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
             StreamServicer(
                 live.streams, policies.stream_defaults(settings), live.last_record, moment
             ),
+            HistoryServicer(history.reader, history.prices, history.actions, history.rules, moment),
         )
         port = serving.bind(settings.listen)
         assets = _asset_keeper(settings, questions, clock)
-        start = await parts.enter_async_context(_jobs())
-        following = await followers.enter_async_context(_jobs())
+        start = await parts.enter_async_context(running_jobs())
+        following = await followers.enter_async_context(running_jobs())
         live.streams.on_holding = lambda holding: start(serving.tell_streams(serving=holding))
         for job in (*stores.jobs, *questions.jobs):
             start(job())
@@ -183,21 +186,3 @@ def _asset_keeper(settings: Settings, questions: Questions, clock: MarketClock) 
         retry_after=settings.reference.retry_after,
         patience=settings.reference.patience,
     )
-
-
-@asynccontextmanager
-async def _jobs() -> AsyncIterator[Start]:
-    async with asyncio.TaskGroup() as tasks:
-        jobs: set[asyncio.Task[None]] = set()
-
-        def start(job: Coroutine[Any, Any, None]) -> None:
-            task = tasks.create_task(job)
-            jobs.add(task)
-            # Some are over in a moment, and there are ever more of them.
-            task.add_done_callback(jobs.discard)
-
-        try:
-            yield start
-        finally:
-            for job in tuple(jobs):
-                job.cancel()

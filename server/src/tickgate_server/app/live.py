@@ -70,13 +70,17 @@ class Live:
             self._beat,
             clock,
             UpdateEncoder(),
-            self._unknown,
+            self.unknown,
             counters.streams,
         )
 
     def jobs(self) -> tuple[Job, ...]:
         """Return what must run while the gateway does."""
         return self.streams.run, self._ticks.run
+
+    def hub(self, feed: Feed) -> Hub:
+        """Return the hub of *feed*, which begins to be connected when it is first asked for."""
+        return self.streams.live(feed).hub
 
     def last_record(self, feeds: Collection[Feed]) -> int | None:
         """Return when a record last arrived on any of *feeds*, nanoseconds of the wall clock."""
@@ -136,7 +140,8 @@ class Live:
         hub.on_refusal = lambda symbol: self._ticks.supersede(feed, symbol)
         self._questions.books[feed] = hub.book
 
-    async def _unknown(self, feed: Feed, symbols: Collection[str]) -> Mapping[str, Unavailable]:
+    async def unknown(self, feed: Feed, symbols: Collection[str]) -> Mapping[str, Unavailable]:
+        """Return which of *symbols* do not exist on *feed*, or no longer, and why they cannot be followed."""
         deadline = self._clock.monotonic() + _PATIENCE
         if feed in OPTION_FEEDS:
             return await self._untradable(symbols, deadline)

@@ -14,6 +14,7 @@ from ..guards.breaker import BreakerPolicy
 from ..guards.chains import ChainPolicy
 from ..guards.freshness import FreshnessPolicy
 from ..guards.retried import RetryPolicy
+from ..history.policy import HistoryPolicy
 from ..ingress.context import ContextPolicy, Verdict
 from ..ingress.gate import Policy
 from ..market.live import Channel
@@ -128,6 +129,14 @@ def chains(settings: Settings) -> ChainPolicy:
         cap=options.patience,
         keep_unknown=settings.memory.keep_unknown,
         capacity=options.contracts,
+    )
+
+
+def history(settings: Settings) -> HistoryPolicy:
+    """Return how the past is read."""
+    past = settings.history
+    return HistoryPolicy(
+        settle=nanoseconds(past.settle), page=past.page, page_patience=past.patience
     )
 
 

@@ -294,12 +294,13 @@ class Questions:
     def _asking_options(self, requests: Requests) -> AlpacaLatest[OptionQuote]:
         source = self._wire.sources[Upstream.DATA]
         return AlpacaLatest(
-            requests, source, options_endpoint(self._option_gate), self._listed_contracts
+            requests, source, options_endpoint(self._option_gate), self.listed_contracts
         )
 
-    async def _listed_contracts(
+    async def listed_contracts(
         self, symbols: Sequence[str], deadline: float
     ) -> Container[str] | None:
+        """Return what tells which of *symbols* are listed, or None where that cannot be told in a moment."""
         now = self._clock.monotonic()
         # Half of the callers' time: the values of others are there already, and must not be late.
         patience = min(_CONTRACTS_PATIENCE, max(0.0, deadline - now) / 2)

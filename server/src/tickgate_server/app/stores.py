@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
+from msgspec import Struct
+
 from ..errors import StoreUnusable
 from ..market.option import OptionQuote
 from ..market.provenance import DataSource, Tier
@@ -13,11 +15,14 @@ from ..market.quote import Quote
 from ..market.snapshot import Snapshot
 from ..market.trade import Trade
 from ..observe.counters import Counters, ErrorLogCounts
-from ..ports import Clock, ErrorLog, HotCache
+from ..ports import BackfillLog, Clock, ErrorLog, HistoryCache, HistoryStore, HotCache, Watchlists
 from ..settings import Settings
 from ..stores.error_ring import ErrorRing
+from ..stores.redis.history_cache import HistoryCacheLimits, RedisHistoryCache
 from ..stores.redis.hot_cache import RedisHotCache
 from ..stores.redis.link import RedisLink
+from ..stores.watchlists import MemoryWatchlists
+from ..upstream.alpaca.hosts import source_of
 from . import policies
 
 if TYPE_CHECKING:
@@ -30,26 +35,41 @@ Job: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 """Something that runs until it is cancelled."""
 
 
+class Kept(Struct, frozen=True):
+    """What is in PostgreSQL, or stands in for it where there is none."""
+
+    errors: ErrorLog
+    watchlists: Watchlists
+    history: HistoryStore | None = None
+    """None without PostgreSQL: then the past is read from the upstream each time."""
+
+    backfill_log: BackfillLog | None = None
+
+
 class Stores:
     """What outlives a call."""
 
     def __init__(
         self,
         redis: RedisLink | None,
-        errors: ErrorLog,
+        kept: Kept,
         jobs: list[Job],
         counters: Counters,
         clock: Clock,
     ) -> None:
-        """Hand out *redis*, where there is one, and *errors*."""
+        """Hand out *redis*, where there is one, and what is *kept*."""
         self.redis = redis
-        self.errors = errors
+        self.errors = kept.errors
+        self.watchlists = kept.watchlists
+        self.history = kept.history
+        self.backfill_log = kept.backfill_log
         self.jobs = jobs
         """Keep the stores going while the gateway runs."""
 
         self._counters = counters
         self._clock = clock
         self._caches: list[RedisHotCache[Any]] = []
+        self._flushed: list[Job] = []
 
     def hot_cache(
         self, type_: type[V], source: DataSource, ttl: Callable[[], float]
@@ -63,6 +83,16 @@ class Stores:
         self.jobs.append(cache.run)
         return cache
 
+    def history_cache(self, source: DataSource, ttl: float) -> HistoryCache | None:
+        """Return what holds final history of *source* for all replicas, for *ttl* seconds; None without Redis."""
+        if self.redis is None:
+            return None
+        limits = HistoryCacheLimits(ttl=ttl)
+        cache = RedisHistoryCache(self.redis, source, self._counters.tier(Tier.REDIS), limits)
+        self._flushed.append(cache.flush)
+        self.jobs.append(cache.run)
+        return cache
+
     def set_back(self) -> None:
         """Trust nothing that was received before now."""
         for cache in self._caches:
@@ -72,6 +102,8 @@ class Stores:
         """Write what is still to be written."""
         for cache in self._caches:
             await cache.flush()
+        for flush in self._flushed:
+            await flush()
 
 
 @asynccontextmanager
@@ -86,8 +118,8 @@ async def open_stores(
     async with AsyncExitStack() as parts:
         redis = await parts.enter_async_context(_redis(settings, counters, clock))
         jobs: list[Job] = [] if redis is None else [redis.run]
-        errors = await parts.enter_async_context(_error_log(settings, counters, jobs))
-        stores = Stores(redis, errors, jobs, counters, clock)
+        kept = await parts.enter_async_context(_kept(settings, counters, clock, jobs))
+        stores = Stores(redis, kept, jobs, counters, clock)
         try:
             yield stores
         finally:
@@ -112,14 +144,17 @@ async def _redis(
 
 
 @asynccontextmanager
-async def _error_log(
-    settings: Settings, counters: Counters, jobs: list[Job]
-) -> AsyncIterator[ErrorLog]:
+async def _kept(
+    settings: Settings, counters: Counters, clock: Clock, jobs: list[Job]
+) -> AsyncIterator[Kept]:
     if not settings.postgres_url.get_secret_value():
-        yield ErrorRing(settings.error_log.ring, counters.error_log)
+        yield Kept(ErrorRing(settings.error_log.ring, counters.error_log), MemoryWatchlists())
         return
     # Without PostgreSQL its library need not be loaded, which takes a while.
+    from ..stores.postgres.backfill_log import PostgresBackfillLog  # noqa: PLC0415
     from ..stores.postgres.error_log import LogPolicy, PostgresErrorLog  # noqa: PLC0415
+    from ..stores.postgres.history.store import HistoryLimits, PostgresHistory  # noqa: PLC0415
+    from ..stores.postgres.watchlists import PostgresWatchlists  # noqa: PLC0415
 
     link = _postgres(settings, counters.error_log, settings.store.migrate)
     # Written is what PostgreSQL has, whatever the ring beside it holds.
@@ -127,10 +162,12 @@ async def _error_log(
     errors = PostgresErrorLog(
         link, ring, LogPolicy(settings.error_log.keep_days), counters.error_log
     )
-    jobs += [link.run, errors.run]
+    limits = HistoryLimits(settings.history.connections, settings.history.timeout)
+    history = PostgresHistory(link, source_of(settings.data_url), clock, counters.store, limits)
+    jobs += [link.run, errors.run, history.run]
     try:
         await link.start()
-        yield errors
+        yield Kept(errors, PostgresWatchlists(link), history, PostgresBackfillLog(link))
     finally:
         await errors.close()
         await link.close()

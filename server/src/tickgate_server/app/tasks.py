@@ -1,0 +1,30 @@
+"""What runs by itself, for the length of a block."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+
+Start: TypeAlias = Callable[[Coroutine[Any, Any, None]], None]
+"""Starts a job, which is cancelled when the block ends."""
+
+
+@asynccontextmanager
+async def running_jobs() -> AsyncIterator[Start]:
+    """Run jobs for as long as the block does. One that fails ends the block."""
+    async with asyncio.TaskGroup() as tasks:
+        jobs: set[asyncio.Task[None]] = set()
+
+        def start(job: Coroutine[Any, Any, None]) -> None:
+            task = tasks.create_task(job)
+            jobs.add(task)
+            # Some are over in a moment, and there are ever more of them.
+            task.add_done_callback(jobs.discard)
+
+        try:
+            yield start
+        finally:
+            for job in tuple(jobs):
+                job.cancel()
