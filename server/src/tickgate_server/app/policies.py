@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Final
+from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
 
@@ -16,7 +19,7 @@ from ..guards.freshness import FreshnessPolicy
 from ..guards.retried import RetryPolicy
 from ..history.policy import HistoryPolicy
 from ..ingress.context import ContextPolicy, Verdict
-from ..ingress.gate import Policy
+from ..ingress.gate import NO_BOUND, Policy
 from ..market.live import Channel
 from ..market.provenance import OPTION_FEEDS, Feed
 from ..market.session import MarketSession
@@ -29,6 +32,8 @@ from ..stores.budget.budget import Allowance, BudgetPolicy
 from ..stores.redis.link import LinkLimits
 from ..upstream.alpaca.http import HttpLimits
 from ..upstream.alpaca.stream.policy import FeedPolicy
+
+_NEW_YORK: Final = ZoneInfo("America/New_York")
 
 _SANDBOX_CLOCK_INTERVAL = 1.0
 """Seconds between readings of a sandbox's clock, which somebody may set."""
@@ -237,6 +242,22 @@ def live_feed(settings: Settings) -> FeedPolicy:
     """Return how a live feed is held."""
     http = settings.alpaca.http
     return FeedPolicy(user_agent=http.user_agent, connect=http.connect)
+
+
+def tape(settings: Settings) -> Policy:
+    """Return the rules for what is recorded to be lived again: whoever replays it judges it."""
+    return replace(
+        live_gate(settings),
+        refuse_crossed=False,
+        future_tolerance=NO_BOUND,
+        past_tolerance=NO_BOUND,
+    )
+
+
+def instant(day: datetime.date) -> int:
+    """Return when *day* begins in New York, nanoseconds."""
+    midnight = datetime.datetime(day.year, day.month, day.day, tzinfo=_NEW_YORK)
+    return int(midnight.timestamp()) * NANOS
 
 
 def clock_interval(settings: Settings) -> float:

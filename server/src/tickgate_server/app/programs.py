@@ -1,0 +1,178 @@
+"""What runs apart from serving: ingestion, a backfill, the recording of a session."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+from stamina.instrumentation import set_on_retry_hooks
+
+from ..errors import StoreDown
+from ..ingress.gate import Gate
+from ..jobs.asset_list import AssetKeeper
+from ..jobs.backfills import Backfilling, new_backfill
+from ..jobs.market_clock import MarketClock
+from ..jobs.session_recorder import CHANNELS, SessionRecorder, Wording
+from ..market.backfill import Backfill
+from ..market.interval import Interval
+from ..market.provenance import Feed
+from ..market.series import SeriesKey
+from ..observe.counters import Counters, FeedCounts
+from ..settings import Settings
+from ..upstream.alpaca.stream.feed import AlpacaFeed
+from ..upstream.alpaca.stream.written import bar_text, quote_line, trade_line
+from . import policies
+from .history import History
+from .jobs import Ingestion, fetcher
+from .live import Live
+from .questions import Questions
+from .stores import Stores, open_stores
+from .tasks import running_jobs
+from .wire import open_wire
+
+_FIRST_LOOK: Final = 5.0
+"""Seconds that the upstream's clock is waited for at the start."""
+
+
+class Base(Struct, frozen=True):
+    """What every program but the recording of sessions stands on."""
+
+    counters: Counters
+    clock: MarketClock
+    stores: Stores
+    questions: Questions
+    history: History
+
+
+@asynccontextmanager
+async def _base(settings: Settings) -> AsyncIterator[Base]:
+    # A repetition is counted; its default hook would log each, thousands in an outage.
+    set_on_retry_hooks(())
+    counters = Counters()
+    clock = MarketClock(follows_upstream=settings.environment == "sandbox")
+    async with (
+        open_stores(settings, counters, clock) as stores,
+        open_wire(settings, counters, clock, stores) as wire,
+    ):
+        questions = Questions(settings, counters, clock, stores, wire)
+        history = History(settings, counters, clock, stores, wire, questions)
+        try:
+            yield Base(counters, clock, stores, questions, history)
+        finally:
+            await history.reader.aclose()
+
+
+@asynccontextmanager
+async def ingestion(settings: Settings) -> AsyncIterator[Base]:
+    """Record, refresh and backfill for as long as the block does; nothing is served.
+
+    Raises:
+        StoreUnusable: Redis or PostgreSQL is there and must not be used.
+    """
+    async with AsyncExitStack() as parts:
+        base = await parts.enter_async_context(_base(settings))
+        questions, clock = base.questions, base.clock
+        live = Live(settings, base.counters, clock, questions, lambda job: following(job()))
+        ingesting = Ingestion(
+            settings, base.counters, clock, base.stores, questions, base.history, live
+        )
+        # Last of all, before the stores close.
+        parts.push_async_callback(ingesting.close)
+        following = await parts.enter_async_context(running_jobs())
+        start = await parts.enter_async_context(running_jobs())
+        for job in (*base.stores.jobs, *questions.jobs):
+            start(job())
+        for job in live.jobs():
+            following(job())
+        reference = settings.reference
+        assets = AssetKeeper(
+            questions.reference,
+            clock,
+            every=reference.keep,
+            retry_after=reference.retry_after,
+            patience=reference.patience,
+        )
+        keeper = questions.keeper
+        await asyncio.gather(
+            keeper.try_refresh(reference.start_patience), assets.try_load(reference.start_patience)
+        )
+        for each in (keeper.run, assets.run, *ingesting.jobs()):
+            start(each())
+        yield base
+
+
+class BackfillOrder(Struct, frozen=True):
+    """What is to be fetched."""
+
+    key: SeriesKey
+    symbols: tuple[str, ...]
+    start: int
+    """Nanoseconds; belongs to the range."""
+
+    end: int | None
+    """Nanoseconds; does not belong to the range. None takes the market's present time."""
+
+
+async def backfill(
+    settings: Settings, order: BackfillOrder, report: Callable[[Backfill], Awaitable[None]]
+) -> Backfill:
+    """Fetch *order* into the store, and return how that went.
+
+    Raises:
+        StoreDown: PostgreSQL cannot be had.
+        StoreUnusable: it is there and must not be used.
+        ValueError: the range is empty.
+    """
+    async with _base(settings) as base, running_jobs() as start:
+        store = base.stores.history
+        if store is None or not store.up:
+            msg = "PostgreSQL cannot be had"
+            raise StoreDown(msg)
+        for job in base.stores.jobs:
+            start(job())
+        await base.questions.keeper.try_refresh(_FIRST_LOOK)
+        clock = base.clock
+        interval = Interval(order.start, clock.market() if order.end is None else order.end)
+        if interval.empty:
+            msg = "the range is empty: it begins at its end or later"
+            raise ValueError(msg)
+        work = new_backfill(order.key, order.symbols, interval, clock)
+        filling = Backfilling(fetcher(settings, clock, base.stores, base.history), clock)
+        return await filling.carry_out(work, report)
+
+
+@asynccontextmanager
+async def recording(
+    settings: Settings, feed: Feed, symbols: Sequence[str], folder: Path
+) -> AsyncIterator[SessionRecorder]:
+    """Record what *feed* brings of *symbols* into *folder* for as long as the block does.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    clock = MarketClock(follows_upstream=False)
+    recorder = SessionRecorder(folder, Wording(quote_line, trade_line, bar_text))
+    recorder.expect(symbols)
+    live = AlpacaFeed(
+        feed,
+        settings.stream_url,
+        settings.keys,
+        Gate(policies.tape(settings), clock, {}),
+        recorder,
+        clock,
+        policies.live_feed(settings),
+        FeedCounts(),
+    )
+    for channel in CHANNELS:
+        live.follow(channel, symbols)
+    try:
+        async with running_jobs() as start:
+            start(live.run())
+            start(recorder.run())
+            yield recorder
+    finally:
+        recorder.finish()
