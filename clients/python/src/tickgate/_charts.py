@@ -6,7 +6,8 @@ says so: a candle of several bars would be a bar that no market has sent.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from ._tables import source
 
@@ -28,6 +29,20 @@ HEIGHT = 24
 """Lines of a terminal's chart."""
 
 
+def library(name: str, extra: str) -> Any:
+    """Load what draws.
+
+    Raises:
+        ModuleNotFoundError: it is not installed; the message says how to.
+    """
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as absent:
+        missing = name.partition(".")[0]
+        message = f"{missing} is not installed: pip install 'tickgate[{extra}]'"
+        raise ModuleNotFoundError(message, name=missing) from absent
+
+
 def newest(bars: Sequence[Bar], width: int) -> Sequence[Bar]:
     """The bars that a terminal of *width* columns has room for, oldest first."""
     ordered = _oldest_first(bars)
@@ -40,10 +55,7 @@ def in_terminal(bars: Sequence[Bar], timeframe: str, width: int, *, color: bool)
     Raises:
         ModuleNotFoundError: plotext is not installed; the message says how to.
     """
-    try:
-        import plotext  # noqa: PLC0415 - an extra
-    except ModuleNotFoundError as absent:
-        raise _absent("plotext", "plot") from absent
+    plotext = library("plotext", "plot")
     shown = newest(bars, width)
     plotext.terminal.limit(False, False)
     figure = plotext.figure
@@ -75,14 +87,9 @@ def picture(bars: Sequence[Bar], timeframe: str, path: Path) -> None:
     Raises:
         ModuleNotFoundError: matplotlib is not installed; the message says how to.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - an extra
-        from matplotlib.figure import Figure  # noqa: PLC0415
-    except ModuleNotFoundError as absent:
-        raise _absent("matplotlib", "png") from absent
     shown = _oldest_first(bars)
-    figure = Figure(figsize=(12, 6), layout="constrained")
-    FigureCanvasAgg(figure)
+    # Made without pyplot, which would look for a screen.
+    figure = library("matplotlib.figure", "png").Figure(figsize=(12, 6), layout="constrained")
     axes = figure.add_subplot()
     thick = max(0.5, min(8.0, 600 / len(shown)))
     for color, some in ((UP, True), (DOWN, False)):
@@ -135,8 +142,3 @@ def _when(bar: Bar) -> str:
 def _ticks(count: int, most: int) -> list[int]:
     step = max(1, -(-count // most))
     return list(range(0, count, step))
-
-
-def _absent(library: str, extra: str) -> ModuleNotFoundError:
-    message = f"{library} is not installed: pip install 'tickgate[{extra}]'"
-    return ModuleNotFoundError(message, name=library)

@@ -29,6 +29,7 @@ from ._terminal import (
     complain,
     show,
     show_results,
+    write,
 )
 
 if TYPE_CHECKING:
@@ -142,6 +143,10 @@ def bars(
     """
     if png is not None and len(symbols) != 1:
         raise refused("png", "a picture is of one symbol")
+    if plot:
+        charts.library("plotext", "plot")  # said now, not after minutes
+    if png is not None:
+        charts.library("matplotlib.figure", "png")
     with options.connect() as gateway, Meter(range_, options) as meter:
         history = gateway.bars(
             symbols,
@@ -265,7 +270,7 @@ def _write(history: SyncHistory[Any], meter: Meter, path: Path, *, exact: bool) 
     meter.stop()
     if len(frame):
         WRITERS[path.suffix](frame, path)
-        Console().print(Text(f"{len(frame):,} rows written to {path}"))
+        write(Console(), f"{len(frame):,} rows written to {path}")
     return _closing(history)
 
 
@@ -277,9 +282,10 @@ def _check_folder(field: str, path: Path) -> None:
 def _write_csv(frame: polars.DataFrame, path: Path) -> None:
     import polars  # noqa: PLC0415 - an extra, without which there were no frame
 
-    # A cell holds no list.
-    joined = polars.selectors.by_dtype(polars.List(polars.String)).list.join("|")
-    frame.with_columns(joined).write_csv(path)
+    # A cell holds no list, and nothing where the list is empty.
+    lists = polars.selectors.by_dtype(polars.List(polars.String))
+    cells = polars.when(lists.list.len() > 0).then(lists.list.join("|"))
+    frame.with_columns(cells).write_csv(path, datetime_format="%Y-%m-%dT%H:%M:%S%.9fZ")
 
 
 WRITERS: dict[str, Callable[[polars.DataFrame, Path], None]] = {
@@ -305,10 +311,10 @@ def _chart(
         if plot:
             color = console.is_terminal and not console.no_color
             drawn = charts.in_terminal(rows, timeframe, console.width, color=color)
-            console.file.write(f"{drawn}\n")
+            write(console, drawn)
         if png is not None:
             charts.picture(rows, timeframe, png)
-            console.print(Text(f"{len(rows):,} candles drawn into {png}"))
+            write(console, f"{len(rows):,} candles drawn into {png}")
     return _closing(history)
 
 

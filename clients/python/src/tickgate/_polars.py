@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import polars as pl
 
@@ -52,9 +52,13 @@ def floats(column: pb.DecimalColumn) -> pl.Series:
     """Prices as the nearest floating-point numbers."""
     if exact.divisible(column):
         values = _integers(column, pl.Int64)
-        # An empty column of nulls has no largest value.
-        if not values.abs().max() or values.abs().max() <= exact.EXACT:  # type: ignore[operator]  # an integer
-            return values.cast(pl.Float64) / float(10**-column.exponent)
+        lowest, highest = cast("tuple[int | None, int | None]", (values.min(), values.max()))
+        # A column of nulls has neither.
+        if lowest is None or highest is None or max(-lowest, highest) <= exact.EXACT:
+            # By one number polars would not divide, but multiply by its inverse, which rounds twice: 65 / 10,000 would
+            # be 0.006500000000000001. By a column it divides.
+            unit = pl.repeat(10.0**-column.exponent, len(values), dtype=pl.Float64, eager=True)
+            return values.cast(pl.Float64) / unit
     return pl.Series(exact.floats(column), dtype=pl.Float64)
 
 
