@@ -230,6 +230,9 @@ class Fill:
         for entry in entries:
             self._ledgers[entry.symbol].add(entry)
         self._spool.append(entries)
+        for seat in self._seats:
+            # It may be what they wait for; otherwise they wait again.
+            seat.waiting = False
         self.arrived.give()
         for symbol, parts in groupby(entries, lambda entry: entry.symbol):
             await self._keep(symbol, list(parts))
