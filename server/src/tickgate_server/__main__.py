@@ -1,22 +1,38 @@
-"""`tickgate-server`: serve, show the settings that would be served with, or bring the schema up to date."""
+"""`tickgate-server`: serve, and what an operator does beside that."""
 
 from __future__ import annotations
 
 import asyncio
+import datetime
 import json
 import os
 import signal
 import sys
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import structlog
 from cyclopts import App, Parameter
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from . import __version__
-from .app import gateway, stores
+from .app import gateway, programs, stores
 from .app.calls_log import log_format
-from .errors import StoreUnusable
+from .app.orders import backfill_order, session_feed
+from .app.programs import OrderError
+from .errors import StoreDown, StoreUnusable
+from .market.backfill import Backfill
+from .market.provenance import Feed
+from .market.series import SeriesKind
 from .observe.logs import start_logs
 from .settings import Settings, SettingsError, load
 
@@ -33,6 +49,9 @@ ConfigFile = Annotated[
     Parameter(name="--config", help=f"TOML file with settings; {_CONFIG_VARIABLE} names one too."),
 ]
 
+FeedName = Literal["sip", "iex", "delayed_sip", "boats", "overnight", "otc"]
+LiveFeedName = Literal["sip", "iex", "delayed_sip"]
+
 _log = structlog.get_logger("tickgate_server")
 
 
@@ -48,6 +67,98 @@ def serve(config: ConfigFile = None) -> int:
         print(f"tickgate-server: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+@cli.command
+def ingest(config: ConfigFile = None) -> int:
+    """Record, refresh and backfill history apart from serving, until SIGTERM or SIGINT."""
+    settings = _load(config)
+    if not settings.postgres_url.get_secret_value():
+        msg = "postgres_url: not set, so there is nowhere to keep history"
+        raise SettingsError(msg)
+    if not settings.ingestion.enabled:
+        msg = "ingestion.enabled: is off, so there is nothing to do"
+        raise SettingsError(msg)
+    start_logs(sys.stderr, log_format(settings), settings.log.level)
+    _install_uvloop()
+    return _finished(_ingest(settings))
+
+
+@cli.command
+def backfill(
+    *symbols: Annotated[str, Parameter(name="SYMBOL")],
+    config: ConfigFile = None,
+    start: str,
+    end: str | None = None,
+    kind: SeriesKind = SeriesKind.BARS,
+    timeframe: str | None = None,
+    feed: FeedName | None = None,
+    adjust: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+) -> int:
+    """Fetch history into the store. What is there already costs nothing, so the same command goes on where it was.
+
+    Parameters
+    ----------
+    symbols
+        Stocks, or contracts by their OCC symbols.
+    start
+        First moment: a day in New York such as 2024-03-13, or RFC 3339.
+    end
+        Moment before which it ends; now by default.
+    kind
+        What to fetch.
+    timeframe
+        Of bars, such as 1Min, 1Hour or 1Day.
+    feed
+        Feed of stocks; the configured one by default.
+    adjust
+        What bars are corrected for: split, dividend, spin-off; or all.
+    """
+    settings = _load(config)
+    if not settings.postgres_url.get_secret_value():
+        msg = "postgres_url: not set, so there is nowhere to keep history"
+        raise SettingsError(msg)
+    order = backfill_order(
+        settings,
+        symbols,
+        kind=kind,
+        timeframe=timeframe,
+        start=start,
+        end=end,
+        feed=None if feed is None else Feed(feed),
+        adjust=adjust or (),
+    )
+    start_logs(sys.stderr, log_format(settings), "error")
+    return _finished(_backfill(settings, order))
+
+
+@cli.command
+def record(
+    *symbols: Annotated[str, Parameter(name="SYMBOL")],
+    config: ConfigFile = None,
+    out: Path,
+    feed: LiveFeedName | None = None,
+    for_: Annotated[datetime.timedelta | None, Parameter(name="--for")] = None,
+) -> int:
+    """Record a session, as it comes, into a folder that `tickgate-sandbox serve --replay` lives again.
+
+    Parameters
+    ----------
+    symbols
+        Stocks.
+    out
+        Folder; what it holds already stays.
+    feed
+        Live feed; the configured one by default.
+    for_
+        How long, such as 10m or 6h30m; until SIGTERM or SIGINT by default.
+    """
+    settings = _load(config)
+    chosen = session_feed(settings, symbols, None if feed is None else Feed(feed))
+    start_logs(sys.stderr, log_format(settings), "warning")
+    return _finished(
+        _record(settings, chosen, symbols, out, None if for_ is None else for_.total_seconds())
+    )
 
 
 @cli.command(name="config")
@@ -83,6 +194,9 @@ def main() -> None:
     """Run the command line."""
     try:
         sys.exit(cli())
+    except OrderError as error:
+        print(f"tickgate-server: {error}", file=sys.stderr)
+        sys.exit(2)
     except SettingsError as error:
         print(f"tickgate-server: the settings cannot be used\n{error}", file=sys.stderr)
         sys.exit(2)
@@ -93,11 +207,104 @@ def _load(path: Path | None) -> Settings:
     return load(path or (Path(named) if named else None))
 
 
-async def _serve(settings: Settings) -> None:
+def _finished(program: Coroutine[Any, Any, int]) -> int:
+    """Run *program* and return its exit status; what it cannot use is said in a sentence."""
+    try:
+        return asyncio.run(program)
+    except (OSError, StoreDown, StoreUnusable) as error:
+        print(f"tickgate-server: {error}", file=sys.stderr)
+        return 1
+
+
+def _stop_on_signals() -> asyncio.Event:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _ingest(settings: Settings) -> int:
+    stop = _stop_on_signals()
+    async with programs.ingestion(settings):
+        _log.info(
+            "ingesting", environment=settings.environment, feed=settings.alpaca.stock_feed.value
+        )
+        await stop.wait()
+        _log.info("draining")
+    _log.info("stopped")
+    return 0
+
+
+async def _backfill(settings: Settings, order: programs.BackfillOrder) -> int:
+    stop = _stop_on_signals()
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[fetched]:,} fetched"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+    with progress:
+        bar = progress.add_task(_title(order), total=len(order.symbols), fetched=0)
+
+        async def report(state: Backfill) -> None:
+            done = state.progress * len(order.symbols)
+            progress.update(bar, completed=round(done, 3), fetched=state.fetched)
+
+        work = asyncio.create_task(programs.backfill(settings, order, report))
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait((work, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            work.cancel()
+            await asyncio.wait((work,))
+        stopped.cancel()
+    if work.cancelled():
+        print("stopped; the same command goes on where it was", file=sys.stderr)
+        return 1
+    return _tell(work.result())
+
+
+def _title(order: programs.BackfillOrder) -> str:
+    what = order.key.kind.value if order.key.timeframe is None else f"{order.key.timeframe} bars"
+    return f"{what} of {len(order.symbols)} {'symbol' if len(order.symbols) == 1 else 'symbols'}"
+
+
+def _tell(done: Backfill) -> int:
+    failed = len(done.failures)
+    good = len(done.symbols) - failed
+    print(f"{good} of {len(done.symbols)} symbols are held, {done.fetched} values were fetched")
+    for failure in done.failures:
+        why = failure.why
+        print(f"{failure.symbol}: {why.reason.name}: {why.message}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+async def _record(
+    settings: Settings, feed: Feed, symbols: Sequence[str], out: Path, seconds: float | None
+) -> int:
+    stop = _stop_on_signals()
+    async with programs.recording(settings, feed, symbols, out) as session:
+        waits = [asyncio.create_task(one.wait()) for one in (stop, session.over)]
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+    counts = session.counts
+    print(
+        f"recorded {counts.quotes} quotes, {counts.trades} trades and {counts.bars} bars in {out}"
+        f" ({counts.gaps} gaps, {counts.left_out} records left out, {counts.held} held already)"
+    )
+    for symbol, why in counts.rejected.items():
+        print(f"{symbol}: {why}", file=sys.stderr)
+    if session.hopeless:
+        print(f"tickgate-server: {session.hopeless}", file=sys.stderr)
+    return 1 if session.hopeless or counts.rejected else 0
+
+
+async def _serve(settings: Settings) -> None:
+    stop = _stop_on_signals()
     async with gateway(settings) as running:
         host = settings.listen.rpartition(":")[0]
         _log.info(

@@ -105,6 +105,10 @@ async def ingestion(settings: Settings) -> AsyncIterator[Base]:
         yield base
 
 
+class OrderError(Exception):
+    """What is asked for makes no sense; the message says which part of it, and the rule."""
+
+
 class BackfillOrder(Struct, frozen=True):
     """What is to be fetched."""
 
@@ -125,24 +129,24 @@ async def backfill(
     Raises:
         StoreDown: PostgreSQL cannot be had.
         StoreUnusable: it is there and must not be used.
-        ValueError: the range is empty.
+        OrderError: the range is empty.
     """
-    async with _base(settings) as base, running_jobs() as start:
-        store = base.stores.history
+    async with _base(settings) as base:
+        store, clock = base.stores.history, base.clock
         if store is None or not store.up:
             msg = "PostgreSQL cannot be had"
             raise StoreDown(msg)
-        for job in base.stores.jobs:
-            start(job())
         await base.questions.keeper.try_refresh(_FIRST_LOOK)
-        clock = base.clock
         interval = Interval(order.start, clock.market() if order.end is None else order.end)
         if interval.empty:
-            msg = "the range is empty: it begins at its end or later"
-            raise ValueError(msg)
+            msg = "--start: lies in the future"
+            raise OrderError(msg)
         work = new_backfill(order.key, order.symbols, interval, clock)
         filling = Backfilling(fetcher(settings, clock, base.stores, base.history), clock)
-        return await filling.carry_out(work, report)
+        async with running_jobs() as start:
+            for job in base.stores.jobs:
+                start(job())
+            return await filling.carry_out(work, report)
 
 
 @asynccontextmanager
@@ -152,7 +156,7 @@ async def recording(
     """Record what *feed* brings of *symbols* into *folder* for as long as the block does.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: the folder cannot be written at the end.
     """
     clock = MarketClock(follows_upstream=False)
     recorder = SessionRecorder(folder, Wording(quote_line, trade_line, bar_text))

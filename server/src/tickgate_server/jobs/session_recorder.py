@@ -135,15 +135,16 @@ class SessionRecorder:
             self.begun.set()
 
     async def run(self) -> None:
-        """Write what has come, until cancelled.
-
-        Raises:
-            OSError: it cannot be written.
-        """
+        """Write what has come, until cancelled or until that cannot be done."""
         while True:
             await asyncio.sleep(self._interval)
-            # On this loop: a second's worth takes milliseconds, and nothing else is served here.
-            self._folder.write()
+            try:
+                # On this loop: a second's worth takes milliseconds, and nothing else is served here.
+                self._folder.write()
+            except OSError as error:
+                self.hopeless = f"the recording cannot be written: {error.strerror or error}"
+                self.over.set()
+                return
 
     def finish(self) -> list[Path]:
         """Write everything in its last form, and return the files.
