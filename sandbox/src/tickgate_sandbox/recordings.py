@@ -300,7 +300,17 @@ def refusal(paths: Sequence[Path], error: Exception) -> RecordingError:
 def _bars(paths: list[Path]) -> Iterator[bytes]:
     for path in paths:
         recorded = msgspec.json.decode(gzip.decompress(path.read_bytes()), type=_Bars)
-        yield from (bytes(bar) for bar in recorded.bars)
+        yield from (_plain(bytes(bar)) for bar in recorded.bars)
+
+
+def _plain(bar: bytes) -> bytes:
+    """Return *bar* in the shape of REST, should it have been recorded from a stream."""
+    if b'"T"' not in bar:
+        return bar
+    fields = msgspec.json.decode(bar, type=dict[str, msgspec.Raw])
+    return msgspec.json.encode(
+        {key: value for key, value in fields.items() if key not in ("T", "S")}
+    )
 
 
 def _first_day(path: Path) -> date | None:

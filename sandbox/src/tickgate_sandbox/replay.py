@@ -58,6 +58,10 @@ class Shift:
         """Return the midnight in New York at which the day of a recorded instant is shown."""
         return new_york(days_after(new_york_date(instant), self.days))
 
+    def unmoved(self, midnight: int) -> int:
+        """Return the midnight of the recorded day that is shown at *midnight*."""
+        return new_york(days_after(new_york_date(midnight), -self.days))
+
 
 class SymbolReplay:
     """One symbol's recordings, asked at instants of recorded time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -99,6 +100,10 @@ class CorporateActions:
         """Know *actions*; of two with one id the last."""
         by_id = {action.id: action for action in actions}
         self._actions = sorted(by_id.values(), key=lambda one: (one.day, one.group, one.id))
+        self._of: defaultdict[str, list[CorporateAction]] = defaultdict(list)
+        for action in self._actions:
+            for symbol in action.symbols:
+                self._of[symbol].append(action)
 
     def __iter__(self) -> Iterator[CorporateAction]:
         """Yield every action in order of its day."""
@@ -122,13 +127,12 @@ class CorporateActions:
             today: Nothing is known yet of what comes later.
             last_close: Gives the last daily bar before a day, which tells what a dividend took.
         """
-        factors = []
-        for action in self._actions:
-            if symbol in action.symbols and action.day <= today:
-                factor = _factor(action, symbol, adjustments, last_close)
-                if factor is not None:
-                    factors.append(factor)
-        return Adjustment(tuple(factors))
+        factors = (
+            _factor(action, symbol, adjustments, last_close)
+            for action in self._of.get(symbol, ())
+            if adjustments and action.day <= today
+        )
+        return Adjustment(tuple(factor for factor in factors if factor is not None))
 
     def names(self, symbol: str, as_of: date | None) -> Sequence[Name]:
         """Return the symbols under which the company had its records that was *symbol* then.
@@ -140,27 +144,36 @@ class CorporateActions:
         if as_of is None:
             return [Name(symbol)]
         names = [Name(symbol)]
-        for change in reversed(self._changes()):
-            first = names[0]
-            # A change is known from the day after.
-            if change.new == first.symbol and change.day < as_of:
-                names[:1] = [
-                    Name(change.old, until=new_york(change.day) - 1),
-                    Name(first.symbol, new_york(change.day), first.until),
-                ]
-        for change in self._changes():
-            last = names[-1]
-            if change.old == last.symbol and change.day >= as_of:
-                names[-1:] = [
-                    Name(last.symbol, last.since, new_york(change.day) - 1),
-                    Name(change.new, new_york(change.day)),
-                ]
+        known = as_of
+        while (change := self._before(names[0].symbol, known)) is not None:
+            names[:1] = [
+                Name(change.old, until=new_york(change.day) - 1),
+                Name(change.new, new_york(change.day), names[0].until),
+            ]
+            known = change.day
+        known = as_of
+        while (change := self._after(names[-1].symbol, known)) is not None:
+            names[-1:] = [
+                Name(change.old, names[-1].since, new_york(change.day) - 1),
+                Name(change.new, new_york(change.day)),
+            ]
+            known = days_after(change.day, 1)
         return names
 
-    def _changes(self) -> Sequence[_Change]:
+    def _before(self, symbol: str, day: date) -> _Change | None:
+        """Return how who was *symbol* on *day* came to be so; a change counts from the day after."""
+        changes = [one for one in self._changes(symbol) if one.new == symbol and one.day < day]
+        return changes[-1] if changes else None
+
+    def _after(self, symbol: str, day: date) -> _Change | None:
+        """Return how who was *symbol* on *day* came to be another."""
+        changes = [one for one in self._changes(symbol) if one.old == symbol and one.day >= day]
+        return changes[0] if changes else None
+
+    def _changes(self, symbol: str) -> Sequence[_Change]:
         return [
             _Change(action.day, fields["old_symbol"], fields["new_symbol"])
-            for action in self._actions
+            for action in self._of.get(symbol, ())
             if action.group == GROUPS["name_change"]
             and (fields := action.fields())["old_symbol"] != fields["new_symbol"]
         ]

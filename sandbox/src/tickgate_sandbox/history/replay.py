@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import groupby
 from typing import Final
 
@@ -40,12 +40,17 @@ class SymbolPast:
     """One symbol's bars. Instants are those of the recording."""
 
     def __init__(
-        self, replay: SymbolReplay, calendar: ExchangeCalendar, actions: CorporateActions
+        self,
+        replay: SymbolReplay,
+        calendar: ExchangeCalendar,
+        actions: CorporateActions,
+        shift: Shift,
     ) -> None:
-        """Take the bars of *replay*, which *actions* adjust."""
+        """Take the bars of *replay*, which *actions* adjust and *shift* moves."""
         self._replay = replay
         self._calendar = calendar
         self._actions = actions
+        self._shift = shift
         self._minutes = replay.recording.minute_bars
         self._added_up: frozenset[date] = frozenset()
         self._adjusted = lru_cache(maxsize=_KEPT)(self._adjust)
@@ -72,7 +77,18 @@ class SymbolPast:
         """Return the last start of an interval that is over at *now*."""
         if timeframe == ONE_MINUTE:
             return now - MINUTE
-        return timeframe.start_of(now) - 1
+        return self._start_of(timeframe, now) - 1
+
+    def _start_of(self, timeframe: Timeframe, instant: int) -> int:
+        """Return the recorded start of the interval that *instant* is shown in.
+
+        Intervals are those of the time that is shown: an hour begins on the hour, and a week on
+        a Monday, wherever the recording has been moved to.
+        """
+        offset = self._shift.offset
+        if timeframe.intraday:
+            return timeframe.start_of(instant + offset) - offset
+        return self._shift.unmoved(timeframe.start_of(self._shift.midnight(instant)))
 
     def _finished(self, form: BarForm, adjustment: Adjustment, span: Span) -> Series:
         """Return the bars of all intervals in *span*, and maybe others, as if all were over."""
@@ -89,7 +105,7 @@ class SymbolPast:
         bars = self._adjusted(base, adjustments, adjustment)
         if timeframe in (ONE_MINUTE, ONE_DAY):
             return bars
-        return _series(combine(bars.timed(), timeframe.start_of))
+        return _series(combine(bars.timed(), partial(self._start_of, timeframe)))
 
     def _adjust(self, base: _Base, adjustments: frozenset[str], adjustment: Adjustment) -> Series:
         raw = self._days() if base is _DAYS else self._minutes
@@ -109,17 +125,17 @@ class SymbolPast:
         """Return the bar of the interval under way as far as it has come; none of a minute."""
         if timeframe == ONE_MINUTE:
             return []
-        begun = timeframe.start_of(now)
+        begun = self._start_of(timeframe, now)
         if timeframe.intraday:
             base = self._minutes_of(Span(begun, now))
             minutes = self._adjusted(base, adjustments, adjustment)
-            return combine(minutes.timed_between(begun, now - MINUTE + 1), timeframe.start_of)
+            return combine(minutes.timed_between(begun, now - MINUTE + 1), lambda _: begun)
         today = self._today(adjustments, now)
         if timeframe == ONE_DAY:
             return today
         days = self._adjusted(_DAYS, adjustments, adjustment)
         before = days.timed_between(begun, new_york(new_york_date(now)))
-        return combine([*before, *today], timeframe.start_of)
+        return combine([*before, *today], lambda _: begun)
 
     def _today(self, adjustments: frozenset[str], now: int) -> list[Due]:
         """Return the bar of the day of *now*: recorded once the day is over, else added up."""
@@ -251,7 +267,9 @@ class ReplayPast:
             return []
         past = self._symbols.get(symbol)
         if past is None:
-            past = self._symbols[symbol] = SymbolPast(replay, self._calendar, self._actions)
+            past = self._symbols[symbol] = SymbolPast(
+                replay, self._calendar, self._actions, self._shift
+            )
         shift = self._shift
         recorded_now = now - shift.offset
         if form.timeframe.intraday:
