@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import psycopg
 import structlog
 from msgspec import Struct
 from psycopg.errors import DataError, QueryCanceled
+from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from ...errors import StoreDown, StoreUnusable
@@ -241,6 +242,7 @@ class PostgresLink:
             yield Lent(connection, lane.timeout, self._judged)
         finally:
             self._lent.discard(connection)
+            await _roll_back(connection, self._limits.timeout)
             await pool.putconn(connection)
 
     async def close(self) -> None:
@@ -424,6 +426,15 @@ class PostgresLink:
         if isinstance(error, TimeoutError):
             return f"no answer within {self._limits.timeout:g} s"
         return self._address.censor(str(error))
+
+
+async def _roll_back(connection: Connection, timeout: float) -> None:  # noqa: ASYNC109 - as the pool takes it
+    """End a transaction that was left open; who does not answer is hung up on."""
+    if connection.closed or connection.info.transaction_status is TransactionStatus.IDLE:
+        return
+    with suppress(psycopg.Error, OSError):
+        async with asyncio.timeout(timeout):
+            await answer(connection, connection.rollback())
 
 
 async def _check(connection: Connection) -> None:

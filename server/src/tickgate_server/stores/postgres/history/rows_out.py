@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 import sys
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import repeat
 from typing import Any, Final
 
 import psycopg
@@ -14,7 +16,16 @@ from msgspec import Struct, json
 from psycopg.adapt import Buffer, Loader
 from psycopg.pq import Format
 
-from ....market.columns import Block, Codes, Counts, Decimals, Origin, codes, decimals, part
+from ....market.columns import (
+    Block,
+    Codes,
+    Counts,
+    Decimals,
+    Origin,
+    codes,
+    parse_decimals,
+    part,
+)
 from ....market.provenance import DataSource, Feed, Tier
 from .tables import Table
 
@@ -27,6 +38,7 @@ _HEAD: Final = struct.Struct("!iiIii")
 _LENGTH: Final = struct.Struct("!i")
 _BIGINT: Final = struct.Struct("!q")
 _WORD: Final = array("i").itemsize
+_DIGITS_AS_ZEROS: Final = bytes.maketrans(b"123456789", b"000000000")
 
 
 class _Bigints(Loader):
@@ -77,9 +89,6 @@ class Rows(Struct, frozen=True):
     last: tuple[int, int]
     """Time and ordinal of the last row."""
 
-    fit: bool
-    """Whether all prices fit into integers; otherwise they were not read."""
-
     write: int | None
     """The answer that brought all rows; None where it was none, or several."""
 
@@ -100,28 +109,26 @@ class Rows(Struct, frozen=True):
         return {write for write in self.writes if write is not None}
 
 
-def rows_of(table: Table, found: Sequence[Any], *, scaled: bool) -> Rows | None:
+async def rows_of(table: Table, found: Sequence[Any]) -> Rows | None:
     """Return what a statement of `Table.block_of` has *found*, or None when that is nothing."""
-    count, last_time, write, mixed, fit, *rest = found
+    count, ordinal, times, write, writes, received, *values = found
     if not count:
         return None
-    prices = len(table.prices)
-    powers, (ordinal, times, writes, received, *arrays) = rest[:prices], rest[prices:]
+    makers: tuple[Callable[[Any], Any], ...] = (
+        *repeat(_prices, len(table.prices)),
+        *repeat(_counts, len(table.counts)),
+        *repeat(codes, len(table.texts)),
+        *repeat(_lists, len(table.lists)),
+    )
     columns: dict[str, Any] = {}
-    for name, power, values in zip(table.prices, powers, arrays, strict=False):
-        columns[name] = _decimals(power, values) if scaled else _texts(values)
-    rest = arrays[prices:]
-    for name in table.counts:
-        columns[name] = _counts(rest.pop(0))
-    for name in table.texts:
-        columns[name] = _codes(rest.pop(0))
-    for name in table.lists:
-        columns[name] = _lists(rest.pop(0))
+    for name, make, value in zip(table.fields, makers, values, strict=True):
+        columns[name] = make(value)
+        # Each takes about a millisecond: others get the event loop before the next.
+        await asyncio.sleep(0)
     return Rows(
         count,
-        (last_time, ordinal),
-        fit,
-        None if mixed else write,
+        (times.values[-1], ordinal),
+        write if writes is None else None,
         times.values,
         writes,
         received,
@@ -181,22 +188,38 @@ def _with(block: Block, origin: Origin, received: array[int] | None) -> Block:
     return type(block)(**(known | {"origin": origin, "receive_times": received}))
 
 
-def _decimals(power: int | None, values: Counts | None) -> Decimals | None:
-    if power is None or values is None:
+def _prices(text: str) -> Decimals | None:
+    """Return the numbers that stand in *text*, with commas between them, as a column."""
+    data = text.encode()
+    texts = data.split(b",")
+    unset = tuple(row for row, one in enumerate(texts) if not one) if b"" in texts else ()
+    if len(unset) == len(texts):
         return None
-    return Decimals(-power, values.values, values.unset)
+    if unset:
+        data = b",".join(filter(None, texts))
+        texts = [one or b"0" for one in texts]
+    power = _power(data, len(texts) - len(unset))
+    if power is not None:
+        with suppress(OverflowError):
+            digits = b",".join(texts).replace(b".", b"").split(b",") if power else texts
+            return Decimals(-power, array("q", map(int, digits)), unset)
+    # Prices of many kinds, or with more digits than an integer holds.
+    return parse_decimals([None if row in unset else one for row, one in enumerate(texts)])
 
 
-def _texts(values: Sequence[str | None]) -> Decimals | None:
-    return decimals([None if text is None else Decimal(text) for text in values])
+def _power(data: bytes, rows: int) -> int | None:
+    """Return how many decimal places all of *rows* numbers have, or None where that differs."""
+    points = data.count(b".")
+    if points == 0:
+        return 0
+    shape = data.translate(_DIGITS_AS_ZEROS)
+    last = shape[shape.rindex(b".") :]
+    alike = points == rows and shape.endswith(last) and shape.count(last + b",") == rows - 1
+    return len(last) - 1 if alike else None
 
 
 def _counts(values: Counts) -> Counts | None:
     return None if len(values.unset) == len(values.values) else values
-
-
-def _codes(values: Sequence[str | None]) -> Codes | None:
-    return codes(values)
 
 
 def _lists(values: Sequence[str | None]) -> Codes | None:

@@ -440,17 +440,8 @@ class _Reading(Struct, frozen=True):
 
     async def block(self, to: Connection, place: tuple[int, int]) -> rows_out.Rows | None:
         """Return the block behind *place*, a time and an ordinal, or None when there is none."""
-        found = await self._found(to, place, scaled=True)
-        if found is not None and not found.fit:
-            # A number of more digits than an integer holds: all the same exactly, if slowly.
-            return await self._found(to, place, scaled=False)
-        return found
-
-    async def _found(
-        self, to: Connection, place: tuple[int, int], *, scaled: bool
-    ) -> rows_out.Rows | None:
         statement = self.table.block_of(
-            newest_first=self.newest_first, as_of=self.as_of is not None, scaled=scaled
+            newest_first=self.newest_first, as_of=self.as_of is not None
         )
         # What is behind *place* is not looked at again when partitions are chosen.
         start, end = self.interval
@@ -467,7 +458,7 @@ class _Reading(Struct, frozen=True):
         rows = await to.cursor(binary=True).execute(statement, parameters)
         row = await rows.fetchone()
         assert row is not None, "an aggregate has a row"
-        return rows_out.rows_of(self.table, row, scaled=scaled)
+        return await rows_out.rows_of(self.table, row)
 
 
 class _Replacing(Struct, frozen=True):

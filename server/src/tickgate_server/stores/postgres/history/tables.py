@@ -186,19 +186,16 @@ class Table:
         """The same of what holds no longer."""
         return self._delete("known_until IS NOT NULL")
 
-    def block_of(self, *, newest_first: bool, as_of: bool, scaled: bool) -> str:
-        """Return the statement for one block, as one row of arrays.
+    def block_of(self, *, newest_first: bool, as_of: bool) -> str:
+        """Return the statement for one block, as one row: see `rows_out`.
 
         Its parameters are named: series, start, end, time and ordinal behind which it begins, rows, and as_of.
 
         Args:
             newest_first: in which order.
             as_of: whether what was known then is asked for, and not what is now.
-            scaled: whether prices come as integers, with their power of ten before them, or as texts. Integers come as
-                NULL where one of them has too many digits.
         """
         order, beyond = ("DESC", "<") if newest_first else ("ASC", ">")
-        last = "min" if newest_first else "max"
         columns = ("time", "ordinal", "write", "receive_time", *self.fields)
         # Each half is read from an index of its own, in order.
         halves = _THEN if as_of else ("known_until IS NULL",)
@@ -209,46 +206,30 @@ class Table:
             f" ORDER BY time {order}, ordinal {order} LIMIT %(rows)s)"
             for half in halves
         )
-        return f"""
-            WITH part AS MATERIALIZED (
-                SELECT * FROM ({found}) halves
-                ORDER BY time {order}, ordinal {order} LIMIT %(rows)s
-            ), known AS (
-                SELECT count(*) AS rows, {last}(time) AS last_time,
-                    min(write) AS write, min(write) IS DISTINCT FROM max(write)
-                        OR (min(write) IS NOT NULL AND count(receive_time) > 0) AS mixed
-                    {"".join(f", {_powers(name)}" for name in self.prices)}
-                FROM part
-            ), shape AS (
-                SELECT known.*, {_fits(self.prices)} AS fit
-                    {"".join(f", ('1e' || power_{name})::numeric AS scale_{name}" for name in self.prices)}
-                FROM known
-            )
-            SELECT rows, last_time, write, mixed, fit{"".join(f", power_{name}" for name in self.prices)}, columns.*
-            FROM shape, LATERAL (
-                SELECT {last}(ordinal) FILTER (WHERE time = last_time),
-                    array_agg(time),
-                    array_agg(part.write) FILTER (WHERE mixed),
-                    array_agg(receive_time) FILTER (WHERE mixed OR shape.write IS NULL),
-                    {", ".join(self._arrays(scaled=scaled))}
-                FROM part
-            ) columns
-        """
-
-    def _arrays(self, *, scaled: bool) -> list[str]:
-        if scaled:
-            prices = [
-                f"array_agg(({name} * scale_{name})::bigint) FILTER (WHERE fit AND power_{name} IS NOT NULL)"
-                for name in self.prices
-            ]
-        else:
-            prices = [f"array_agg({name}::text)" for name in self.prices]
-        return [
-            *prices,
-            *(f"array_agg({name})" for name in self.counts + self.texts),
+        arrays = [
+            # As text, in which a number is as long as it is exact; one text for all is by far the quickest way.
+            *(f"string_agg(coalesce({name}::text, ''), ',') AS {name}" for name in self.prices),
+            *(f"array_agg({name}) AS {name}" for name in self.counts + self.texts),
             # Arrays of arrays must be rectangles, which lists of codes are not.
-            *(f"array_agg(array_to_json({name})::text)" for name in self.lists),
+            *(f"array_agg(array_to_json({name})::text) AS {name}" for name in self.lists),
         ]
+        return f"""
+            SELECT rows, ordinals[rows], times, write,
+                CASE WHEN mixed THEN writes END,
+                CASE WHEN mixed OR write IS NULL THEN receive_times END,
+                {", ".join(self.fields)}
+            FROM (
+                SELECT count(*) AS rows, array_agg(ordinal) AS ordinals, array_agg(time) AS times,
+                    min(write) AS write, array_agg(write) AS writes,
+                    array_agg(receive_time) AS receive_times,
+                    min(write) < max(write) OR count(write) BETWEEN 1 AND count(*) - 1 AS mixed,
+                    {", ".join(arrays)}
+                FROM (
+                    SELECT * FROM ({found}) halves
+                    ORDER BY time {order}, ordinal {order} LIMIT %(rows)s
+                ) part
+            ) block
+        """
 
     def _now(self, what: str) -> str:
         return (
@@ -277,18 +258,6 @@ class Table:
 
 def _of(table: str, columns: tuple[str, ...]) -> str:
     return ", ".join(f"{table}.{column}" for column in columns)
-
-
-def _powers(name: str) -> str:
-    return f"max(scale({name})) AS power_{name}, max(abs({name})) AS most_{name}"
-
-
-def _fits(names: tuple[str, ...]) -> str:
-    # 18 digits fit into a bigint, whichever they are.
-    each = (
-        f"coalesce(most_{name} * ('1e' || power_{name})::numeric < 1e18, true)" for name in names
-    )
-    return " AND ".join(each)
 
 
 TABLES: Final = {
