@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import assert_type
+
+import pandas
+import polars
 
 import tickgate
 
@@ -106,6 +109,57 @@ async def following(client: tickgate.Client, twin: tickgate.SyncClient) -> None:
     twin.follow_trades("AAPL", stale_after=5)  # type: ignore[call-arg]  # only quotes turn stale
 
 
+async def history(client: tickgate.Client, twin: tickgate.SyncClient) -> None:
+    """The past is read row by row, chunk by chunk, or all at once, and the twins read alike."""
+    start = datetime(2024, 3, 1, tzinfo=UTC)
+    bars = client.bars("AAPL", "1Min", start, adjustments=[tickgate.Adjustment.SPLIT])
+    assert_type(bars, tickgate.History[tickgate.Bar])
+    async for bar in bars:
+        assert_type(bar, tickgate.Bar)
+    async for chunk in bars.chunks():
+        assert_type(chunk, tickgate.Chunk[tickgate.Bar])
+    assert_type(await bars, tickgate.Records[tickgate.Bar])
+    assert_type(await bars.polars(), polars.DataFrame)
+    assert_type(await bars.pandas(exact=True), pandas.DataFrame)
+    assert_type(bars.missing, tuple[tickgate.Missing, ...])
+
+    trades = twin.trade_history(["AAPL", "MSFT"], date(2024, 3, 1), "2024-03-02", limit=5)
+    assert_type(trades, tickgate.SyncHistory[tickgate.Trade])
+    for trade in trades:
+        assert_type(trade, tickgate.Trade)
+    assert_type(trades.fetch().of("AAPL"), tickgate.Records[tickgate.Trade])
+    assert_type(trades.polars(origin=True), polars.DataFrame)
+    assert_type(twin.quote_history("AAPL", 0), tickgate.SyncHistory[tickgate.Quote])
+    assert_type(client.quote_history("AAPL", 0), tickgate.History[tickgate.Quote])
+
+    contract = tickgate.Occ.parse("SPY220715C00380000")
+    twin.bars(contract, "1Day", start, tolerance=5)  # type: ignore[call-arg]  # arguments are checked
+    twin.bars("AAPL", "1Day", 1.5)  # type: ignore[arg-type]  # a float is no instant
+    twin.quote_history(contract, start)  # type: ignore[arg-type]  # there are none of options
+    assert_type(await client.price_at(contract, start, tolerance=60), tickgate.PriceAt)
+    assert_type(twin.price_at("AAPL", start).price, Decimal)
+    assert_type(
+        twin.coverage(["AAPL"], tickgate.SeriesKind.BARS, "1Day"),
+        list[tickgate.Coverage | tickgate.Unavailable],
+    )
+    assert_type(
+        client.corporate_actions("AAPL", date(2020, 1, 1), date(2021, 1, 1)),
+        AsyncIterator[tickgate.CorporateAction],
+    )
+
+
+async def keeping(client: tickgate.Client, twin: tickgate.SyncClient) -> None:
+    """Operators keep watchlists and start backfills."""
+    assert_type(await client.put_watchlist("x", ["AAPL"], record=True), tickgate.Watchlist)
+    assert_type(twin.watchlists(), list[tickgate.Watchlist])
+    twin.delete_watchlist("x")
+    started = twin.start_backfill(["AAPL"], date(2024, 1, 1), timeframe="1Min")
+    assert_type(started.failures, tuple[tickgate.BackfillFailure, ...])
+    assert_type(client.backfills(), AsyncIterator[tickgate.Backfill])
+    assert_type((await client.cancel_backfill(started.id)).state, tickgate.BackfillState)
+    assert_type((await client.status()).store, tickgate.StoreStatus | None)
+
+
 def one_result(result: tickgate.Quote | tickgate.Unavailable) -> None:
     """Asking whether there is a value narrows to it, either way."""
     if result.ok:
@@ -131,5 +185,8 @@ def one_value(quote: tickgate.Quote) -> None:
 
 def test_the_promises_above_are_checked() -> None:
     """The functions above are for the type checker; here they only have to exist."""
-    promises = (both_clients, options, one_option, following, one_result, many_results, one_value)
+    promises = (
+        *(both_clients, options, one_option, following, history, keeping),
+        *(one_result, many_results, one_value),
+    )
     assert all(map(callable, promises))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from decimal import Decimal
@@ -11,6 +14,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+import tickgate
 from tests.unit.client import history_messages as own
 from tests.unit.client.serving import served_by_threads
 from tickgate import _charts as charts
@@ -76,7 +80,38 @@ def test_a_file_of_what_could_be_had_says_so(address: str, tmp_path: Path, capsy
     command = ("bars", "MSFT", *START, "--out", str(path), "--address", address)
     assert cli.main(command) == cli.INCOMPLETE
     assert len(path.read_text().splitlines()) == 2
-    assert "MSFT is missing from 1970-01-01 00:01:00 UTC on" in capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.split())
+    assert "MSFT: 1 values came, and it is missing from 1970-01-01 00:01:00 UTC on" in said
+
+
+@pytest.mark.parametrize("library", ["polars", "pandas", "arrow"])
+async def test_both_clients_make_tables(address: str, library: str) -> None:
+    """A history becomes a table in one step, from either client, of all symbols."""
+    asked = (["SPY", "AAPL"], "1Min", "2024-03-01")
+    async with tickgate.connect(address) as client:
+        one = await getattr(client.bars(*asked), library)(exact=True)
+    with tickgate.connect_sync(address) as twin:
+        # A thread waits for it, since the gateway may need this one.
+        other = await asyncio.to_thread(getattr(twin.bars(*asked), library), exact=True)
+    assert one.equals(other)
+    assert len(one) == 4
+
+
+def test_a_terminal_shows_how_far_it_is(address: str) -> None:
+    """On a terminal rows, symbol and time move while a series is read, apart from the answer; in a pipe none do."""
+    command = [sys.executable, "-m", "tickgate", "bars", "SPY", *START, "--address", address]
+    shown = []
+    for terminal in (True, False):
+        environment = os.environ | {"TTY_COMPATIBLE": "1"} if terminal else os.environ
+        environment = (
+            environment | {"COLUMNS": "120", "FORCE_COLOR": "1"} if terminal else environment
+        )
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=60, check=True
+        )
+        shown.append("3 rows, at 2024-03-01 14:33" in done.stderr)
+        assert "498.33" in done.stdout
+    assert shown == [True, False]
 
 
 def test_candles_in_the_terminal(address: str, capsys: Capture) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, TypeVar
 from rich.console import Group
 from rich.text import Text
 
-from ._enums import Reason
 from ._tables import (
     ABSENT,
     age,
@@ -119,8 +118,9 @@ def notes(missing: Iterable[Missing], ends: Iterable[SeriesEnd]) -> Iterator[Tex
     """What rows do not show: what is missing and from where, what was left out, where the account may not read."""
     for each in missing:
         since = ""
-        if each.unavailable.reason is not Reason.NO_DATA and each.from_time is not None:
-            since = f"{each.symbol} is missing from {moment(each.from_time)} on. "
+        if each.count and each.from_time is not None:
+            came = f"{each.symbol}: {count(each.count)} values came"
+            since = f"{came}, and it is missing from {moment(each.from_time)} on. "
         yield Text(since, style="yellow").append_text(unavailable(each.unavailable))
     for end in ends:
         if end.clamped_end_time is not None:
