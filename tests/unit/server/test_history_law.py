@@ -16,15 +16,16 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tickgate_server.errors import UpstreamBroken
-from tickgate_server.market.history_rows import rows as rows_of
+from tickgate_server.market.columns import TradeBlock
+from tickgate_server.market.history_rows import trades
 from tickgate_server.market.interval import Interval, union, within, without
 from tickgate_server.market.provenance import Tier
 from tickgate_server.market.unavailable import Reason
 from tickgate_server.ports import SeriesBroken
 
 from ...support.fanning import run_in_steered_time
-from ...support.history_pages import block_of
 from ...support.history_desk import TRADES, YESTERDAY, Desk, Told, since_yesterday, trades_at
+from ...support.history_pages import block_of
 
 LENGTH = 24
 SYMBOLS = ("MSFT", "AAPL", "IBM")
@@ -137,7 +138,8 @@ async def check_held(made: Desk, scene: Scene) -> None:
             stored = [
                 value.id
                 async for block in made.memory.read(key, one.interval)
-                for value in rows_of(block, key.symbol)
+                if isinstance(block, TradeBlock)
+                for value in trades(block, key.symbol)
             ]
             real = [
                 value.id
@@ -272,7 +274,7 @@ def test_a_store_that_fails_harms_no_answer(scene: Scene, at: int, back: int) ->
     async def program() -> None:
         made = await desk(scene)
         store = FailingStore(made, at, at + back)
-        made.store = store  # type: ignore[assignment]  # what it does not have, the store it wraps has
+        made.store = store  # what it does not have, the store it wraps has
         made.reader = made.another()
         if scene.stored:
             for symbol, told in (
