@@ -123,7 +123,14 @@ async def test_the_remaining_budget_travels_with_every_failure() -> None:
 
 @pytest.mark.parametrize(
     ("delay", "time_left", "pushback"),
-    [(2.5, 5.0, "2500"), (0.0, 5.0, "1"), (7.5, 5.0, "-1"), (7.5, None, "7500"), (None, 5.0, None)],
+    [
+        (2.5, 5.0, "2500"),
+        (0.0, 5.0, "1"),
+        (7.5, 5.0, "-1"),
+        (7.5, None, "7500"),
+        (12.5, None, "12500"),
+        (None, 5.0, None),
+    ],
 )
 async def test_a_cool_down_is_a_pushback(
     delay: float | None, time_left: float | None, pushback: str | None

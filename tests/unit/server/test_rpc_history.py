@@ -373,16 +373,21 @@ async def test_a_stream_begins_small() -> None:
     assert all(message.ByteSize() < 1 << 20 for message in messages)
 
 
-async def test_a_chunk_of_long_numbers_is_halved() -> None:
-    """A chunk whose numbers would make it larger than a message may be is cut into smaller ones, none of them lost."""
-    block = many(8000)
+async def test_a_chunk_of_long_numbers_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chunk whose numbers make it too large for a message is halved until it fits, and goes on behind each half."""
+    monkeypatch.setattr(history_answers, "LARGEST_CHUNK", 20_000)
+    block = many(4000)
     assert isinstance(block, TradeBlock)
     long = Decimal("0.12345678901234567890")
-    wide = Decimals(0, array("q"), wide=tuple(long + number for number in range(8000)))
-    messages = await streamed(holding(AAPL=replace(block, price=wide, id=None, tape=None)), "AAPL")
-    counts = [message.chunk.count for message in messages[:-1]]
-    assert sum(counts) == 8000
-    assert all(message.ByteSize() <= history_answers.LARGEST_CHUNK for message in messages)
+    wide = Decimals(0, array("q"), wide=tuple(long + number for number in range(4000)))
+    parts = holding(AAPL=replace(block, price=wide))
+    messages = await streamed(parts, "AAPL")
+    assert [one.chunk.count for one in messages[:3]] == [500, 437, 438]
+    assert all(message.ByteSize() <= 20_000 for message in messages)
+    whole = columns_of(messages)
+    assert whole == expected(parts, "AAPL")
+    rest = await streamed(parts, "AAPL", cursor=cursor_of(messages[1]))
+    assert columns_of(messages[:2]) + columns_of(rest) == whole
 
 
 async def test_an_end_says_how_much_there_was() -> None:

@@ -68,7 +68,7 @@ def blocks(draw: st.DrawFn, most: int = 40) -> Block:
     least = 1 if kind is BarBlock else 0
     steps = draw(st.lists(st.integers(least, 4), min_size=count, max_size=count))
     times = array("q", (NOW + step * unit for step in accumulate(steps)))
-    received = draw(st.none() | st.lists(st.integers(0, 2**60), min_size=count, max_size=count))
+    received = draw(st.none() | st.lists(st.integers(0, 2**61), min_size=count, max_size=count))
     known: dict[str, Any] = {"origin": ORIGIN, "times": times}
     if received is not None and kind is not QuoteBlock:
         known["receive_times"] = array("q", received)
