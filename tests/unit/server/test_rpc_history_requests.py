@@ -22,7 +22,8 @@ from tickgate_server.market.series import Adjustment, SeriesKind, SeriesPosition
 from tickgate_server.market.time import NANOS, parse_rfc3339
 from tickgate_server.market.timeframe import Timeframe, Unit
 from tickgate_server.rpc.call import Call
-from tickgate_server.rpc.history_requests import Asked, SeriesReader
+from tickgate_server.rpc.history_requests import Asked
+from tickgate_server.rpc.keeping_requests import KeepingReader
 from tickgate_server.rpc.paging import SeriesPlace, encode_token
 
 from ...support.admin import Parts
@@ -53,10 +54,10 @@ BARS: dict[str, Any] = {
 TRADES: dict[str, Any] = {"symbols": ["AAPL"], "start_time": FIRST, "end_time": LAST}
 
 
-def reader(default_feed: Feed = Feed.IEX) -> SeriesReader:
+def reader(default_feed: Feed = Feed.IEX) -> KeepingReader:
     """A reader of a request that comes now."""
     parts = Parts(default_feed=default_feed)
-    return SeriesReader(parts.rules(), parts.moment("id"))
+    return KeepingReader(parts.rules(), parts.moment("id"))
 
 
 def bars(**changed: Any) -> Asked:
@@ -72,7 +73,7 @@ def trades(**changed: Any) -> Asked:
     return judged(lambda one: one.streamed(SeriesKind.TRADES, request))
 
 
-def judged(read: Callable[[SeriesReader], T], default_feed: Feed = Feed.IEX) -> T:
+def judged(read: Callable[[KeepingReader], T], default_feed: Feed = Feed.IEX) -> T:
     """What is read, if it is in order."""
     one = reader(default_feed)
     found = read(one)
@@ -80,7 +81,9 @@ def judged(read: Callable[[SeriesReader], T], default_feed: Feed = Feed.IEX) -> 
     return found
 
 
-def broken(read: Callable[[SeriesReader], object], default_feed: Feed = Feed.IEX) -> dict[str, str]:
+def broken(
+    read: Callable[[KeepingReader], object], default_feed: Feed = Feed.IEX
+) -> dict[str, str]:
     """The rules that are broken, by field."""
     with pytest.raises(InvalidRequest) as failed:
         judged(read, default_feed)

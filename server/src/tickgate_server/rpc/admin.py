@@ -20,7 +20,8 @@ from . import convert
 from . import convert_history as to
 from .call import Call
 from .convert import Moment
-from .history_requests import HistoryRules, SeriesReader
+from .history_requests import HistoryRules
+from .keeping_requests import KeepingReader
 from .paging import BackfillPosition, ErrorPosition, encode_token
 from .requests import Reader
 from .status import number_named
@@ -216,9 +217,9 @@ class AdminServicer:
             raise NotSupported(msg)
         return self._keeping.backfills
 
-    def _reader(self, call: Call, path: str = "") -> SeriesReader:
+    def _reader(self, call: Call, path: str = "") -> KeepingReader:
         assert self._keeping is not None
-        return SeriesReader(self._keeping.rules, self._moment(call.request_id), path)
+        return KeepingReader(self._keeping.rules, self._moment(call.request_id), path)
 
     def _named(self, name: str, call: Call) -> str:
         reader = self._reader(call)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Final, TypeAlias
@@ -23,7 +22,6 @@ from ..market.series import Adjustment, HistoryQuestion, SeriesKey, SeriesKind, 
 from ..market.symbol import STOCK_SYMBOL_RULE, is_stock_symbol
 from ..market.time import NANOS, format_rfc3339
 from ..market.timeframe import TIMEFRAME_RULE, Timeframe, parse_timeframe
-from ..market.watchlist import Watchlist
 from .convert import Moment
 from .convert_history import ACTION_TYPES, ADJUSTMENTS, KINDS
 from .paging import SeriesPlace
@@ -41,9 +39,6 @@ from .requests import (
 MOST_SERIES: Final = 100
 """Symbols in one question about the past, which the upstream takes at once."""
 
-MOST_KEPT: Final = 1000
-"""Symbols of a watchlist and of a backfill."""
-
 MOST_VALUES: Final = 10_000_000
 """Values of each symbol that `limit` may name."""
 
@@ -59,16 +54,10 @@ LONGEST_ACTIONS: Final = 36_600
 LAST_ACTION: Final = date(2099, 12, 31)
 """Days of a range of corporate actions, and the last day of one."""
 
-MOST_TIMEFRAMES: Final = 10
-DEFAULT_REFRESH_DAYS: Final = 366
-LONGEST_REFRESH: Final = 3660
-LONGEST_BACKFILL_ID: Final = 64
-
 _MIXED: Final = "the symbols of a request are all of stocks, or all OCC symbols"
 _NO_OPTION_QUOTES: Final = "the upstream has no quotes of options of the past"
 _DAY: Final = 24 * 3600 * NANOS
 _NEW_YORK: Final = ZoneInfo("America/New_York")
-_NAME: Final = re.compile(r"[a-z0-9._-]{1,64}", re.ASCII)
 _HISTORY_TIERS: Final = frozenset({Tier.REDIS, Tier.STORE, Tier.UPSTREAM})
 _TIER_OF: Final[Mapping[int, Tier]] = {
     number: tier for number, tier in TIER_OF.items() if tier in _HISTORY_TIERS
@@ -160,8 +149,8 @@ class SeriesReader(Reader):
     def __init__(self, rules: HistoryRules, moment: Moment, path: str = "") -> None:
         """Judge by *rules* what is asked at *moment*."""
         super().__init__(path)
-        self._rules = rules
-        self._moment = moment
+        self.rules = rules
+        self.moment = moment
 
     # ------------------------------------------------------------------------------- whole requests
 
@@ -198,20 +187,14 @@ class SeriesReader(Reader):
 
     def coverage_wanted(self, request: pb.GetCoverageRequest) -> tuple[ShapeWanted, int | None]:
         """Read a request for coverage, and as of when it is asked."""
-        key, symbols = self._shape(request, MOST_SERIES)
-        start, end = self._range(request)
-        now = self._moment.market
+        key, symbols = self.shape(request, MOST_SERIES)
+        start, end = self.bounds(request)
+        now = self.moment.market
         if start is not None and start >= now:
             self._refuse_future("start_time")
         interval = Interval(start or 0, now if end is None else end)
         as_of = self._as_of(request.as_of_time if request.HasField("as_of_time") else None)
         return ShapeWanted(key, symbols, interval), as_of
-
-    def backfill_wanted(self, request: admin_service_pb2.StartBackfillRequest) -> ShapeWanted:
-        """Read what a backfill shall fetch."""
-        key, symbols = self._shape(request, MOST_KEPT)
-        start, end = self._range(request)
-        return ShapeWanted(key, symbols, self._interval(start, end, option=key.feed is None))
 
     def actions_wanted(self, request: pb.ListCorporateActionsRequest) -> ActionsWanted:
         """Read a request for corporate actions, all but the page."""
@@ -241,33 +224,6 @@ class SeriesReader(Reader):
             end=end or FIRST_DAY,
         )
 
-    def watchlist(self, message: admin_service_pb2.Watchlist) -> Watchlist:
-        """Read a watchlist, changed now."""
-        if message.refresh_days > LONGEST_REFRESH:
-            rule = f"1 to {LONGEST_REFRESH} days, or 0 for {DEFAULT_REFRESH_DAYS}"
-            self.refuse("refresh_days", rule)
-        return Watchlist(
-            name=self.name("name", message.name),
-            symbols=self.symbols(message.symbols, MOST_KEPT),
-            record=message.record,
-            refresh_timeframes=self._timeframes(message.refresh_timeframes),
-            refresh_days=message.refresh_days or DEFAULT_REFRESH_DAYS,
-            update_time=self._moment.wall,
-        )
-
-    def name(self, field: str, text: str) -> str:
-        """Read *field*, the name of a watchlist."""
-        if _NAME.fullmatch(text) is None:
-            self.refuse(field, "a name is 1 to 64 of a to z, 0 to 9, dot, dash and underscore")
-        return text
-
-    def backfill_id(self, text: str) -> str:
-        """Read `id` of a backfill."""
-        if not 1 <= len(text) <= LONGEST_BACKFILL_ID or not (text.isascii() and text.isprintable()):
-            rule = f"the id of a backfill is 1 to {LONGEST_BACKFILL_ID} printable ASCII characters"
-            self.refuse("id", rule)
-        return text
-
     # ---------------------------------------------------------------------------------- questions
 
     def _asked(
@@ -282,7 +238,7 @@ class SeriesReader(Reader):
         symbols = self._series(request.symbols, kind, MOST_SERIES)
         option = _of_options(symbols, kind)
         key = self._key(kind, symbols, request, option=option)
-        start, end = self._range(request)
+        start, end = self.bounds(request)
         question = HistoryQuestion(
             key=key,
             symbols=symbols,
@@ -300,7 +256,7 @@ class SeriesReader(Reader):
             self.refuse(token_field, f"not a {token_field.replace('_', ' ')} of this method")
             place = None
         chosen_end = end if place is None else place.end
-        interval = self._interval(start, chosen_end, option=option)
+        interval = self.interval(start, chosen_end, option=option)
         return Asked(
             question=replace(question, interval=interval),
             query=query,
@@ -308,7 +264,8 @@ class SeriesReader(Reader):
             strict=request.strict,
         )
 
-    def _shape(self, request: Shaped, most: int) -> tuple[SeriesKey, tuple[str, ...]]:
+    def shape(self, request: Shaped, most: int) -> tuple[SeriesKey, tuple[str, ...]]:
+        """Read which series are meant, and of which symbols: *most* at most."""
         kind = _KIND_OF.get(request.kind)
         if kind is None:
             known = ", ".join(f"SERIES_KIND_{kind.name}" for kind in SeriesKind)
@@ -325,7 +282,7 @@ class SeriesReader(Reader):
             kind=kind or SeriesKind.TRADES,
             symbol=symbols[0] if symbols else "",
             feed=self._feed(request.feed if request.HasField("feed") else None, option=option),
-            timeframe=self._timeframe("timeframe", request.timeframe) if timed else None,
+            timeframe=self.timeframe("timeframe", request.timeframe) if timed else None,
             adjustments=(
                 self._adjustments(request.adjustments, option=option) if timed else frozenset()
             ),
@@ -342,7 +299,7 @@ class SeriesReader(Reader):
     ) -> SeriesKey:
         timeframe, adjustments = None, frozenset[Adjustment]()
         if isinstance(request, pb.ListBarsRequest | pb.StreamBarsRequest):
-            timeframe = self._timeframe("timeframe", request.timeframe)
+            timeframe = self.timeframe("timeframe", request.timeframe)
             adjustments = self._adjustments(request.adjustments, option=option)
         symbol_date = request.symbol_date if request.HasField("symbol_date") else None
         if option:
@@ -384,25 +341,12 @@ class SeriesReader(Reader):
         self.refuse_duplicates(symbols)
         return symbols
 
-    def _timeframe(self, field: str, text: str) -> Timeframe | None:
+    def timeframe(self, field: str, text: str) -> Timeframe | None:
+        """Read *field*; None when it is no timeframe."""
         timeframe = parse_timeframe(text)
         if timeframe is None:
             self.refuse(field, TIMEFRAME_RULE)
         return timeframe
-
-    def _timeframes(self, texts: Sequence[str]) -> tuple[Timeframe, ...]:
-        if len(texts) > MOST_TIMEFRAMES:
-            self.refuse("refresh_timeframes", f"at most {MOST_TIMEFRAMES}, not {len(texts)}")
-            return ()
-        found: list[Timeframe] = []
-        for index, text in enumerate(texts):
-            field = f"refresh_timeframes[{index}]"
-            timeframe = self._timeframe(field, text)
-            if timeframe in found:
-                self.refuse(field, f"a timeframe is named once, however it is written: {timeframe}")
-            elif timeframe is not None:
-                found.append(timeframe)
-        return tuple(found)
 
     def _feed(
         self,
@@ -415,12 +359,12 @@ class SeriesReader(Reader):
                 rule = "the upstream keeps no feeds of options apart in the past: leave it out with OCC symbols"
                 self.refuse("feed", rule)
             return None
-        feed = self._rules.default_feed if number is None else FEED_OF.get(number)
+        feed = self.rules.default_feed if number is None else FEED_OF.get(number)
         if feed in HISTORY_FEEDS:
             return feed
         known = ", ".join(sorted(f"FEED_{feed.name}" for feed in HISTORY_FEEDS))
         name = (
-            f"the default feed {self._rules.default_feed.value}"
+            f"the default feed {self.rules.default_feed.value}"
             if number is None
             else enum_name(provenance_pb2.Feed, number)
         )
@@ -463,8 +407,8 @@ class SeriesReader(Reader):
         if message is None:
             return None
         instant = self.instant("as_of_time", message)
-        if instant is not None and instant > self._moment.wall:
-            now = format_rfc3339(self._moment.wall)
+        if instant is not None and instant > self.moment.wall:
+            now = format_rfc3339(self.moment.wall)
             self.refuse("as_of_time", f"what will be known is not known: by our clock it is {now}")
         return instant
 
@@ -477,15 +421,16 @@ class SeriesReader(Reader):
 
     # -------------------------------------------------------------------------------------- times
 
-    def _range(
+    def bounds(
         self, request: ListRequest | StreamRequest | Shaped
     ) -> tuple[int | None, int | None]:
+        """Read `start_time` and `end_time` in nanoseconds; None where one was left out, or is wrong."""
         return self.instants(
             request.start_time if request.HasField("start_time") else None,
             request.end_time if request.HasField("end_time") else None,
         )
 
-    def _interval(
+    def interval(
         self,
         start: int | None,
         end: int | None,
@@ -493,7 +438,7 @@ class SeriesReader(Reader):
         option: bool,
     ) -> Interval:
         """Return the range as it is answered, up to now where *end* is left open; part of it is in the past."""
-        now = self._moment.market
+        now = self.moment.market
         last = now if end is None else end
         if start is None:
             if not self.refused("start_time"):
@@ -517,7 +462,7 @@ class SeriesReader(Reader):
         instant = self.instant("time", message)
         if instant is None:
             return 0
-        if instant > self._moment.market:
+        if instant > self.moment.market:
             self._refuse_future("time")
         elif instant < self._first(option=option):
             self._refuse_before("time", option=option)
@@ -535,15 +480,15 @@ class SeriesReader(Reader):
             self.refuse("end_time", rule)
 
     def _first(self, *, option: bool) -> int:
-        day = self._rules.first_day(option)
+        day = self.rules.first_day(option)
         return int(datetime(day.year, day.month, day.day, tzinfo=_NEW_YORK).timestamp()) * NANOS
 
     def _refuse_future(self, field: str) -> None:
-        now = format_rfc3339(self._moment.market)
+        now = format_rfc3339(self.moment.market)
         self.refuse(field, f"this is not yet the past: for the market it is {now}")
 
     def _refuse_before(self, field: str, *, option: bool) -> None:
-        day = self._rules.first_day(option)
+        day = self.rules.first_day(option)
         self.refuse(field, f"there is nothing before {day}, the upstream's first day")
 
 
