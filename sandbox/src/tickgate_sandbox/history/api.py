@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import date
 from functools import partial
@@ -37,6 +38,7 @@ _DEFAULT_FEED = "sip"
 _FREE_FEED = "iex"
 """The only feed whose newest quarter of an hour the basic plan may read."""
 
+_BARS = "bars"
 _TICKS: Sequence[TickKind] = ("trades", "quotes")
 
 _ReadName = Callable[[str, Span], list[Due]]
@@ -68,13 +70,13 @@ class HistoryApi:
         self._clock = clock
         self._plan = plan
         self._moved_by = moved_by
-        self._reading = asyncio.Lock()
+        self._adding_up = asyncio.Lock()
 
     def routes(self) -> Sequence[web.RouteDef]:
         """Return the routes of this API."""
         return [
-            web.get("/v2/stocks/bars", partial(self._many, "bars", self._bars)),
-            web.get("/v2/stocks/{symbol}/bars", partial(self._one, "bars", self._bars)),
+            web.get("/v2/stocks/bars", partial(self._many, _BARS, self._bars)),
+            web.get("/v2/stocks/{symbol}/bars", partial(self._one, _BARS, self._bars)),
             *(
                 web.get(f"/v2/stocks/{kind}", partial(self._many, kind, partial(self._ticks, kind)))
                 for kind in _TICKS
@@ -90,19 +92,21 @@ class HistoryApi:
 
     async def _many(self, kind: str, reader: _Reader, request: web.Request) -> web.Response:
         currency = echoed_currency(request)
-        page = await self._page(asked_symbols(request), reader, request)
+        page = await self._page(kind, asked_symbols(request), reader, request)
         # A symbol without records is simply not in the answer, and nothing says why.
         return json_response({kind: page.by_symbol(), "next_page_token": page.token} | currency)
 
     async def _one(self, kind: str, reader: _Reader, request: web.Request) -> web.Response:
         symbol = asked_symbol(request)
         currency = echoed_currency(request)
-        page = await self._page([symbol], reader, request)
+        page = await self._page(kind, [symbol], reader, request)
         return json_response(
             {kind: page.of(symbol), "symbol": symbol, "next_page_token": page.token} | currency
         )
 
-    async def _page(self, symbols: Sequence[str], reader: _Reader, request: web.Request) -> Page:
+    async def _page(
+        self, kind: str, symbols: Sequence[str], reader: _Reader, request: web.Request
+    ) -> Page:
         parameters = data_parameters(request)
         now = self._clock.now()
         feed = self._feed(parameters)
@@ -116,7 +120,7 @@ class HistoryApi:
         names = {symbol: self._actions.names(symbol, as_of) for symbol in symbols}
         await self._past.load({name.symbol for each in names.values() for name in each})
         # One at a time, or each of several early requests would add up the same bars.
-        async with self._reading:
+        async with self._adding_up if kind == _BARS else nullcontext():
             return await asyncio.to_thread(_turn, asked, now, names, read)
 
     def _bars(self, parameters: Parameters, now: int) -> _ReadName:

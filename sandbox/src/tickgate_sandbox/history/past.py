@@ -29,7 +29,7 @@ class BarForm:
 class Past(Protocol):
     """Knows every record of shares, in Alpaca's REST shape.
 
-    A thread asks, one at a time: adding up bars may take seconds.
+    Threads ask; for bars one at a time, since adding them up may take seconds.
     """
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
 from functools import lru_cache, partial
 from itertools import groupby
+from threading import Lock
 from typing import Final
 
 import msgspec
@@ -53,12 +54,18 @@ class SymbolPast:
         self._shift = shift
         self._minutes = replay.recording.minute_bars
         self._added_up: frozenset[date] = frozenset()
+        self._adding_up = Lock()
         self._adjusted = lru_cache(maxsize=_KEPT)(self._adjust)
         self._longer = lru_cache(maxsize=_KEPT)(self._combine)
         self._days = lru_cache(maxsize=1)(self._all_days)
 
     def bars(self, symbol: str, form: BarForm, span: Span, now: int) -> list[Due]:
         """Return the bars that begin in *span*, in its order, as they are at *now*."""
+        # Whoever asked first may have gone away, but not the thread that adds up for him.
+        with self._adding_up:
+            return self._bars(symbol, form, span, now)
+
+    def _bars(self, symbol: str, form: BarForm, span: Span, now: int) -> list[Due]:
         adjustment = self._actions.adjustment(
             symbol, form.adjustments, new_york_date(now), self._last_close
         )
