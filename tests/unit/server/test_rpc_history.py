@@ -13,7 +13,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 from google.type.date_pb2 import Date
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -196,6 +196,7 @@ def pasts(draw: st.DrawFn) -> tuple[Parts, tuple[str, ...], dict[str, Any]]:
 # ------------------------------------------------------------------------------------ the laws
 
 
+@settings(deadline=None)  # one example is up to a dozen pages
 @given(pasts(), st.integers(1, 14))
 async def test_pages_of_any_size_tell_every_value_once(
     past: tuple[Parts, tuple[str, ...], dict[str, Any]], size: int
@@ -215,6 +216,7 @@ async def test_pages_of_any_size_tell_every_value_once(
     assert parts.history.reading == 0
 
 
+@settings(deadline=None)  # one example is up to a dozen streams
 @given(pasts(), st.integers(1, 4), st.integers(1, 4))
 async def test_a_stream_goes_on_behind_any_message(
     past: tuple[Parts, tuple[str, ...], dict[str, Any]], first: int, most: int

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -133,6 +133,7 @@ def desks(draw: st.DrawFn) -> tuple[Desk, dict[str, list[Trade]]]:
     return Desk(known, stored=draw(st.booleans()), page=draw(st.integers(1, 8))), series
 
 
+@settings(max_examples=60, deadline=None)  # one example is a dozen streams
 @given(
     desks(),
     st.integers(1, 9),
