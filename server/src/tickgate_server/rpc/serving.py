@@ -83,7 +83,7 @@ class Serving:
         status: StatusServicer,
         admin: AdminServicer,
         streams: StreamServicer,
-        history: HistoryServicer | None = None,
+        history: HistoryServicer,
     ) -> None:
         """Register every service of the contract, health and reflection."""
         self._calls = calls
@@ -92,8 +92,6 @@ class Serving:
         self._health = health.aio.HealthServicer()
         servicers = (quotes, options, history, reference, status, admin, streams)
         for descriptor, servicer in zip(SERVICES, servicers, strict=True):
-            if servicer is None:
-                continue
             self._server.add_generic_rpc_handlers((_handler(descriptor, servicer, calls),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = [service.full_name for service in SERVICES]
