@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from tickgate_server.errors import CircuitOpen, NotEntitled, UpstreamBroken
 from tickgate_server.market.interval import Interval
 from tickgate_server.market.provenance import Feed, Tier
-from tickgate_server.market.series import SeriesKey, SeriesKind
+from tickgate_server.market.series import HistoryQuestion, SeriesKey, SeriesKind
 from tickgate_server.market.timeframe import Timeframe, Unit
 from tickgate_server.market.unavailable import Reason, TierOutcome
 from tickgate_server.ports import SeriesBroken, SeriesDone
@@ -21,6 +21,7 @@ from ...support.history_desk import (
     TRADES,
     YESTERDAY,
     Desk,
+    Told,
     since_yesterday,
     trades_at,
 )
@@ -106,6 +107,27 @@ async def test_without_an_upstream_what_is_held_is_told_in_full() -> None:
         (Tier.STORE, TierOutcome.EMPTY),
         (Tier.UPSTREAM, TierOutcome.FAILED),
     ]
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize("chunks", range(1, 8))
+async def test_a_store_that_goes_down_in_the_middle_is_replaced(
+    chunks: int, newest_first: bool
+) -> None:
+    """The upstream goes on behind the last value, also within one crowded instant; nothing comes twice."""
+    desk = Desk({TRADES: trades_at([1, 2, 2, 2, 2, 3, 3, 9])})
+    expected = (await desk.ask_one(since_yesterday(0, 10), newest_first=newest_first)).numbers
+    await desk.settle()
+    question = HistoryQuestion(TRADES, ("AAPL",), since_yesterday(0, 10), newest_first)
+    told = Told()
+
+    async for event in desk.reader.read(question, rows=1):
+        told.take(event)
+        desk.memory.down = len(told.chunks) >= chunks
+
+    assert told.numbers == expected
+    assert told.tiers == ["store", "upstream"]
+    assert told.done.count == len(expected)
 
 
 async def test_one_symbol_that_fails_does_not_harm_the_others() -> None:
