@@ -459,6 +459,16 @@ async def test_a_stream_that_gets_nowhere_is_given_up(talking_to: Connect) -> No
     assert (history.count, history.cursor) == (2, "SPY 2")
 
 
+async def test_a_stream_that_gets_on_may_break_as_often_as_it_likes(talking_to: Connect) -> None:
+    """Whatever comes renews the attempts: only those in a row are counted."""
+    count = 3 * reading.ATTEMPTS
+    gateway = Gateway(*([own.some_bars("SPY", place, 1), broken()] for place in range(count)))
+    gateway.add([own.bars_end("SPY", 0)])
+    async with talking_to(gateway) as twin:
+        records = await twin.fetch(twin.ask("bars", "SPY", "1Min", 0))
+    assert minutes(records) == list(range(count))
+
+
 async def test_before_anything_has_come_two_attempts_are_made(talking_to: Connect) -> None:
     """A gateway that is stopping is asked once more, like for any call."""
     gateway = Gateway(*([[broken()]] * 5))

@@ -21,6 +21,7 @@ from tests.unit.client import history_messages as own
 from tests.unit.client import messages
 from tickgate import _chunks as chunks
 from tickgate import _models as models
+from tickgate._instants import timestamp
 from tickgate._past import bars as bars_of
 from tickgate._reader import Reader
 from tickgate.v1 import history_pb2 as pb
@@ -196,6 +197,26 @@ def test_a_table_holds_the_nearest_numbers(of: Callable[..., Any], made: Made) -
     assert table["conditions"] == [list(each) for each in expected(made, "conditions")]
     assert table["id"] == expected(made, "id")
     assert table["tape"] == [None] * len(expected(made, "time"))
+
+
+@LIBRARIES
+def test_a_price_of_many_digits_is_rounded_once(of: Callable[..., Any]) -> None:
+    """An integer that is no floating-point number itself is not rounded on its way to the quotient."""
+    value = 203_592_921_363_640_360
+    assert float(value) / 1000.0 != float(Decimal(value).scaleb(-3))
+    chunk = pb.TradeChunk()
+    chunk.CopyFrom(own.TRADES)
+    chunk.price.CopyFrom(pb.DecimalColumn(exponent=-3, values=[value, 1]))
+    (price, _) = of([(chunk, [])], exact=False)["price"]
+    assert price == float(Decimal(value).scaleb(-3))
+
+
+def test_a_datetime_of_pandas_keeps_its_nanoseconds() -> None:
+    """What a frame gives as a time can be asked with again, to the nanosecond."""
+    (moment, *_) = records([(own.TRADES, [])]).pandas()["time"]
+    written = timestamp("start_time", moment)
+    assert written is not None
+    assert written.ToNanoseconds() == messages.NOON - 100
 
 
 @LIBRARIES

@@ -146,6 +146,7 @@ def bars(
     if plot:
         charts.library("plotext", "plot")  # said now, not after minutes
     if png is not None:
+        _check_folder("png", png)
         charts.library("matplotlib.figure", "png")
     with options.connect() as gateway, Meter(range_, options) as meter:
         history = gateway.bars(
@@ -300,8 +301,6 @@ WRITERS: dict[str, Callable[[polars.DataFrame, Path], None]] = {
 def _chart(
     history: SyncHistory[Bar], timeframe: str, meter: Meter, *, plot: bool, png: Path | None
 ) -> int:
-    if png is not None:
-        _check_folder("png", png)
     found: dict[str, list[Bar]] = {}
     for bar in history:
         found.setdefault(bar.symbol, []).append(bar)
