@@ -157,8 +157,8 @@ class SeriesReader(Reader):
     def listed(self, kind: SeriesKind, request: ListRequest) -> Asked:
         """Read a request for a page of rows, all but the size of the page."""
         asked = self._asked(kind, request, request.page_token, "page_token", columns=False)
-        question = asked.question
-        self._bound(question.key, question.interval)
+        if not (self.refused("start_time") or self.refused("end_time")):
+            self._bound(asked.question.key, asked.question.interval)
         return asked
 
     def streamed(self, kind: SeriesKind, request: StreamRequest) -> Asked:
