@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,14 @@ from typing import Any
 import pytest
 
 from tests.support.recordings import write_recordings
+from tests.support.stores import postgres_url, redis_url
 from tools import hints
-from tools.programs import gateway_program, program, sandbox_program
+from tools.programs import (
+    environment_without_settings,
+    gateway_program,
+    program,
+    sandbox_program,
+)
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
@@ -31,6 +38,74 @@ ADDRESS = "127.0.0.1:50051"
 
 CONTRACT = "AAPL261016C00230000"
 """A contract that is listed while the documents are read."""
+
+PAST = {
+    "symbols": ["AAPL"],
+    "start_time": "2026-09-30T14:30:00Z",
+    "end_time": "2026-09-30T14:31:00Z",
+}
+MINUTES = {"timeframe": "1Min"}
+"""A range of the past, and of what its bars are."""
+
+DAYS = {
+    "start_date": {"year": 2026, "month": 11, "day": 23},
+    "end_date": {"year": 2026, "month": 11, "day": 30},
+}
+
+REQUESTS: dict[str, dict[str, Any]] = {
+    "GetQuote": {"symbol": "AAPL"},
+    "GetQuotes": {"symbols": ["AAPL", "MSFT"]},
+    "GetLatestTrade": {"symbol": "AAPL"},
+    "GetLatestTrades": {"symbols": ["AAPL", "MSFT"]},
+    "GetSnapshot": {"symbol": "AAPL"},
+    "GetSnapshots": {"symbols": ["AAPL", "MSFT"]},
+    "GetOptionQuote": {"symbol": CONTRACT},
+    "GetOptionQuotes": {"symbols": [CONTRACT], "view": "OPTION_VIEW_FULL"},
+    "GetOptionChain": {"underlying_symbol": "AAPL", "page_size": 2},
+    "StreamOptionChain": {
+        "underlying_symbol": "AAPL",
+        "filter": {"around": {"strikes": 1}, "type": "OPTION_TYPE_CALL"},
+    },
+    "ListOptionContracts": {"underlying_symbol": "AAPL", "page_size": 2},
+    "ListBars": PAST | MINUTES,
+    "StreamBars": PAST | MINUTES,
+    "ListTrades": PAST | {"page_size": 2},
+    "StreamTrades": PAST,
+    "ListQuotes": PAST | {"page_size": 2},
+    "StreamQuotes": PAST,
+    "GetPriceAt": {"symbol": "AAPL", "time": "2026-09-30T14:30:00Z"},
+    "GetCoverage": PAST | MINUTES | {"kind": "SERIES_KIND_BARS"},
+    "ListCorporateActions": {"symbols": ["AAPL"]} | DAYS,
+    "ListAssets": {"page_size": 2},
+    "GetAsset": {"symbol": "AAPL"},
+    "GetMarketClock": {},
+    "ListMarketSessions": DAYS,
+    "ListCodes": {"kind": "CODE_KIND_EXCHANGE"},
+    "GetStatus": {},
+    "GetEntitlements": {},
+    "ListGaps": {"page_size": 2},
+    "InvalidateCache": {"symbols": ["AAPL"]},
+    "ListErrors": {"page_size": 2},
+    "PutWatchlist": {"watchlist": {"name": "kept", "symbols": ["AAPL", "MSFT"]}},
+    "GetWatchlist": {"name": "kept"},
+    "ListWatchlists": {},
+    "DeleteWatchlist": {"name": "gone"},
+    "StartBackfill": PAST | MINUTES | {"kind": "SERIES_KIND_BARS"},
+    "ListBackfills": {"page_size": 2},
+}
+"""A question for each method, but for those about a backfill: its id is not known before it is started."""
+
+NEVER_STRICT = {
+    "GetStatus", "GetEntitlements", "ListGaps", "GetCoverage", "InvalidateCache", "ListErrors", "PutWatchlist",
+    "GetWatchlist", "ListWatchlists", "DeleteWatchlist", "StartBackfill", "GetBackfill", "ListBackfills",
+    "CancelBackfill",
+    # Nothing ever happens to made-up companies.
+    "ListCorporateActions",
+}  # fmt: skip
+"""Methods that are not asked to be strict: their requests have no such field, or they have nothing to answer."""
+
+EMPTY = {"ListGaps", "DeleteWatchlist"}
+"""Methods whose answer has nothing in it: nothing was missed, and there is no more to say."""
 
 OUT_OF_TIME = 64 + 4
 """Exit status of grpcurl for DEADLINE_EXCEEDED: how a line that says -max-time leaves a stream."""
@@ -62,14 +137,43 @@ def hinted(program: str) -> list[str]:
     return [line for line in hints.QUESTIONS if line.startswith(f"{program} ")]
 
 
+OPERATORS = ("backfill", "config", "migrate", "record")
+"""Commands of `tickgate-server` that end by themselves."""
+
+
+@dataclass(frozen=True)
+class Installation:
+    """What a reader of the documents has running."""
+
+    gateway: str
+    """Address of a gateway with Redis and PostgreSQL, in front of a sandbox whose market is open."""
+
+    settings: dict[str, str]
+    """Variables that bring other programs to the same sandbox and the same store."""
+
+
 @pytest.fixture(scope="module")
-def gateway() -> Iterator[str]:
-    """The address of a gateway in front of a sandbox whose market is open."""
+def installation() -> Iterator[Installation]:
+    """What `make run` leaves up."""
     with (
         sandbox_program("--at", "2026-10-01T15:00:00Z") as sandbox,
-        gateway_program(sandbox.address) as running,
+        redis_url() as redis,
+        postgres_url() as postgres,
+        gateway_program(sandbox.address, redis_url=redis, postgres_url=postgres) as running,
     ):
-        yield running.address
+        settings = {
+            "TICKGATE_ALPACA__DATA_URL": f"http://{sandbox.address}",
+            "TICKGATE_ALPACA__TRADING_URL": f"http://{sandbox.address}",
+            "TICKGATE_ALPACA__STREAM_URL": f"ws://{sandbox.address}",
+            "TICKGATE_POSTGRES_URL": postgres,
+        }
+        yield Installation(running.address, settings)
+
+
+@pytest.fixture(scope="module")
+def gateway(installation: Installation) -> str:
+    """The gateway's address."""
+    return installation.gateway
 
 
 def run(command: list[str], gateway: str) -> subprocess.CompletedProcess[str]:
@@ -105,6 +209,26 @@ def test_client_lines_work(line: str, gateway: str) -> None:
     done = run(command if ADDRESS in command else [*command, "--address", gateway], gateway)
 
     assert done.returncode in (0, 1), done.stderr
+    assert done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "line", [line for line in lines("tickgate-server") if line.split()[1] in OPERATORS]
+)
+def test_operator_lines_work(line: str, installation: Installation, tmp_path: Path) -> None:
+    """Each line for `tickgate-server` that ends by itself does so well."""
+    arguments = shlex.split(line, comments=True)[1:]
+    done = subprocess.run(
+        [sys.executable, "-m", "tickgate_server", *arguments],
+        env=environment_without_settings() | installation.settings,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
 
 
@@ -150,38 +274,14 @@ def test_documents_are_found() -> None:
 
 def test_grpcurl_calls_every_method(gateway: str) -> None:
     """The real grpcurl lists, describes and calls every method of the contract that ends by itself, by reflection."""
-    requests: dict[str, dict[str, Any]] = {
-        "GetQuote": {"symbol": "AAPL"},
-        "GetQuotes": {"symbols": ["AAPL", "MSFT"]},
-        "GetLatestTrade": {"symbol": "AAPL"},
-        "GetLatestTrades": {"symbols": ["AAPL", "MSFT"]},
-        "GetSnapshot": {"symbol": "AAPL"},
-        "GetSnapshots": {"symbols": ["AAPL", "MSFT"]},
-        "GetOptionQuote": {"symbol": CONTRACT},
-        "GetOptionQuotes": {"symbols": [CONTRACT], "view": "OPTION_VIEW_FULL"},
-        "GetOptionChain": {"underlying_symbol": "AAPL", "page_size": 2},
-        "StreamOptionChain": {
-            "underlying_symbol": "AAPL",
-            "filter": {"around": {"strikes": 1}, "type": "OPTION_TYPE_CALL"},
-        },
-        "ListOptionContracts": {"underlying_symbol": "AAPL", "page_size": 2},
-        "ListAssets": {"page_size": 2},
-        "GetAsset": {"symbol": "AAPL"},
-        "GetMarketClock": {},
-        "ListMarketSessions": {
-            "start_date": {"year": 2026, "month": 11, "day": 23},
-            "end_date": {"year": 2026, "month": 11, "day": 30},
-        },
-        "ListCodes": {"kind": "CODE_KIND_EXCHANGE"},
-        "GetStatus": {},
-        "GetEntitlements": {},
-        "ListGaps": {"page_size": 2},
-        "InvalidateCache": {"symbols": ["AAPL"]},
-        "ListErrors": {"page_size": 2},
+    asked = run(["grpcurl", "-plaintext", gateway, "list"], gateway).stdout.split()
+    services = [name for name in asked if name.startswith("tickgate.") and "Stream" not in name]
+    for name in ("kept", "gone"):
+        admin("PutWatchlist", {"watchlist": {"name": name, "symbols": ["AAPL"]}}, gateway)
+    started = admin("StartBackfill", {"kind": "SERIES_KIND_BARS"} | MINUTES | PAST, gateway)
+    requests = REQUESTS | {
+        short: {"id": started["backfill"]["id"]} for short in ("GetBackfill", "CancelBackfill")
     }
-    never_lacking = {"GetStatus", "GetEntitlements", "ListGaps", "InvalidateCache", "ListErrors"}
-    listed = run(["grpcurl", "-plaintext", gateway, "list"], gateway).stdout.split()
-    services = [name for name in listed if name.startswith("tickgate.") and "Stream" not in name]
     called = set()
     for service in services:
         assert run(["grpcurl", "-plaintext", gateway, "describe", service], gateway).stdout
@@ -189,16 +289,24 @@ def test_grpcurl_calls_every_method(gateway: str) -> None:
             ["grpcurl", "-plaintext", gateway, "list", service], gateway
         ).stdout.split():
             short = method.rpartition(".")[2]
-            strictness = {} if short in never_lacking else {"strict": True}
+            strictness = {} if short in NEVER_STRICT else {"strict": True}
             request = json.dumps(requests[short] | strictness)
             path = f"{service}/{short}"
             done = run(["grpcurl", "-plaintext", "-d", request, gateway, path], gateway)
             assert done.returncode == 0, f"{path}: {done.stderr}"
-            # Nothing was missed, which leaves an answer of gaps empty.
-            assert any(messages_in(done.stdout)) or short == "ListGaps"
+            assert any(messages_in(done.stdout)) or short in EMPTY
             called.add(short)
 
     assert called == set(requests)
+
+
+def admin(method: str, request: dict[str, Any], gateway: str) -> dict[str, Any]:
+    """Return what AdminService answers."""
+    path = f"tickgate.v1.AdminService/{method}"
+    done = run(["grpcurl", "-plaintext", "-d", json.dumps(request), gateway, path], gateway)
+    assert done.returncode == 0, f"{path}: {done.stderr}"
+    (answer,) = messages_in(done.stdout)
+    return answer
 
 
 def test_a_watch_can_be_read(gateway: str) -> None:
