@@ -142,6 +142,22 @@ async def test_what_the_store_gives_warms_the_cache() -> None:
     assert (await made.ask_one(THREE_DAYS)).tiers == ["redis"]
 
 
+@pytest.mark.parametrize("newest_first", [False, True])
+async def test_the_cache_goes_on_where_the_store_has_stepped_in(newest_first: bool) -> None:
+    """A range that begins and ends within a day takes those days from the store, and the day between from the cache."""
+    made = desk(stored=True)
+    whole = await made.ask_one(THREE_DAYS)
+    await made.settle()
+    assert made.cache is not None
+    del made.cache.held[TRADES, Interval(MONDAY, TUESDAY)]
+    del made.cache.held[TRADES, Interval(WEDNESDAY, THURSDAY)]
+
+    told = await made.ask_one(THREE_DAYS, newest_first=newest_first)
+
+    assert told.tiers == ["store", "redis", "store"]
+    assert sorted(told.numbers, key=str) == sorted(whole.numbers, key=str)
+
+
 async def test_only_what_the_cache_lacks_is_asked_for() -> None:
     """A hole between two days that are held is asked for alone."""
     made = desk()

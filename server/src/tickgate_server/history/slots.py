@@ -85,6 +85,13 @@ class CachedSlots:
         blocks = self._found.get(slots[0])
         return None if blocks is None else (slots[0], blocks)
 
+    def before_found(self, piece: Interval) -> Interval:
+        """Return *piece* as far as no slot of it has been found held by now. Nothing is looked up."""
+        for slot, blocks in self._found.items():
+            if blocks is not None and not slot.intersection(piece).empty:
+                piece = self._course.before(piece, slot)
+        return piece
+
     async def before_held(self, hole: Interval) -> Interval:
         """Return *hole* as far as none of it is held."""
         rest = hole

@@ -88,6 +88,9 @@ class SeriesReading:
             return
         held = self._reading.holdings.held(self._symbol, cursor.rest)
         if held is not None:
+            if self._slots is not None:
+                # The rest of a day, and then what the cache holds again.
+                held = self._slots.before_found(held)
             refused = self._reading.holdings.refused(self._symbol, held)
             steps = self._stored(held, refused, None)
         else:
