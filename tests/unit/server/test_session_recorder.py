@@ -62,25 +62,25 @@ async def replayed(folder: Path) -> AsyncIterator[Sandbox]:
 
 async def record_again(source: Path, target: Path, symbols: tuple[str, ...]) -> SessionRecorder:
     """Live the day of *source* again, and record it into *target*."""
-    async with replayed(source) as upstream:
-        async with recording(settings_for(upstream.url), Feed.SIP, symbols, target) as session:
-            await asyncio.wait_for(session.begun.wait(), 10)
-            await upstream.market.load(symbols)
-            start = upstream.clock.now() + 1
-            due = {
-                channel: sum(
-                    len(upstream.market.due(channel, one, start, AFTER)) for one in symbols
-                )
-                for channel in ("quotes", "trades", "bars")
-            }
-            upstream.clock.set_speed(FAST)
-            counts = session.counts
+    async with (
+        replayed(source) as upstream,
+        recording(settings_for(upstream.url), Feed.SIP, symbols, target) as session,
+    ):
+        await asyncio.wait_for(session.begun.wait(), 10)
+        await upstream.market.load(symbols)
+        start = upstream.clock.now() + 1
+        due = {
+            channel: sum(len(upstream.market.due(channel, one, start, AFTER)) for one in symbols)
+            for channel in ("quotes", "trades", "bars")
+        }
+        upstream.clock.set_speed(FAST)
+        counts = session.counts
 
-            def all_came() -> bool:
-                came = counts.quotes + counts.left_out, counts.trades, counts.bars
-                return came == tuple(due.values())
+        def all_came() -> bool:
+            came = counts.quotes + counts.left_out, counts.trades, counts.bars
+            return came == tuple(due.values())
 
-            await until(all_came, within=30)
+        await until(all_came, within=30)
     return session
 
 
@@ -146,7 +146,7 @@ def lines_of(folder: Path, kind: str, symbol: str = "AAPL") -> list[str]:
 
 
 def test_records_are_written_as_alpaca_sends_them(session: SessionRecorder, tmp_path: Path) -> None:
-    """A line holds every digit and nanosecond that came; an empty side is Alpaca's zero, what was not sent is left out."""
+    """A line holds every digit and nanosecond that came; an empty side is Alpaca's zero, the rest is left out."""
     at = NOW + 1
     whole = replace(quote(), bid=side("498.30", 2, "K"), provenance=provenance(at))
     empty = replace(quote(bid=None), conditions=(), tape=None, provenance=provenance(at + 1))

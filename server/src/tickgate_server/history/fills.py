@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 
 from msgspec.structs import replace
@@ -68,6 +68,13 @@ class Fills:
                 fills.remove(fill)
             if not fills:
                 self._by_key.pop(key, None)
+
+    async def written(self, keys: Collection[SeriesKey]) -> None:
+        """Wait until nothing of *keys* is on its way into the store. Who waits sits nowhere himself."""
+        wanted = frozenset(keys)
+        tasks = [fill.task for fill in self._fills if not wanted.isdisjoint(fill.keys)]
+        if tasks:
+            await asyncio.wait(tasks)
 
     async def aclose(self) -> None:
         """Stop everything at once."""

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Container, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Container,
+    Mapping,
+    Sequence,
+)
 from typing import TypeAlias
 
 from ..errors import StoreDown
@@ -101,6 +109,13 @@ class HistoryReader:
             return await self._store.coverage(keys, interval, as_of)
         except StoreDown:
             return reasons.store_down()
+
+    async def written(self, keys: Collection[SeriesKey]) -> None:
+        """Wait until all that was told of *keys* is in the store, as far as it can be; for who has read to the end.
+
+        What comes is told before it is written.
+        """
+        await self._fills.written(keys)
 
     async def aclose(self) -> None:
         """Stop everything that is being fetched. What has been written stays."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from typing import Final
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from typing import Final, Protocol
 
 import structlog
 from msgspec import Struct
@@ -56,12 +56,20 @@ class Advance(Struct, frozen=True):
     """Why not all of it could be had, where it is finished; None when it could."""
 
 
+class KeepingSource(HistorySource, Protocol):
+    """Knows the past, and writes into a store what it tells, by and by."""
+
+    async def written(self, keys: Collection[SeriesKey]) -> None:
+        """Wait until all that was told of *keys* is in the store, as far as it can be."""
+        ...
+
+
 class Fetcher:
     """Reads history in the name of the least urgent class, and lets go of what it reads: whoever is read writes it."""
 
     def __init__(
         self,
-        history: HistorySource,
+        history: KeepingSource,
         clock: Clock,
         *,
         settle: int,
@@ -113,53 +121,69 @@ class Fetcher:
     ) -> AsyncGenerator[Advance | SeriesBroken, None]:
         question = HistoryQuestion(key.about(symbols[0]), tuple(symbols), interval, clamp=True)
         untold = set(symbols)
+        told: dict[str, int] = {}
         reading = self._history.read(question, rows=_ROWS, priority=Priority.BACKFILL)
         try:
             async with closing(reading) as events:
                 async for event in events:
-                    step = await self._step(key, interval, event)
+                    step = _step(interval, event)
                     if isinstance(step, SeriesBroken) or step.finished:
                         untold.discard(step.symbol)
+                    elif not isinstance(event, SeriesChunk):
+                        untold.discard(step.symbol)
+                        told[step.symbol] = step.time
                     yield step
+            kept = await self._not_kept(key, interval, told)
         except Exception:  # noqa: BLE001 - a fault of ours costs these symbols, and not all that is still to come
             _log.exception("fetch_failed", symbols=sorted(untold)[:10])
+            untold.update(told)
+        else:
+            for symbol, end in told.items():
+                yield Advance(symbol, end, finished=True, why=kept.get(symbol))
         for symbol in sorted(untold):
             yield Advance(symbol, interval.start, finished=True, why=_fault(symbol))
 
-    async def _step(
-        self, key: SeriesKey, interval: Interval, event: SeriesEvent
-    ) -> Advance | SeriesBroken:
-        if isinstance(event, SeriesChunk):
-            block = event.block
-            is_new = block.origin.served_from is Tier.UPSTREAM
-            return Advance(event.symbol, block.times[-1], len(block) if is_new else 0)
-        end = interval.end
-        if isinstance(event, SeriesBroken):
-            if event.why.reason in OUTAGES:
-                return event
-            if event.why.reason is not Reason.NO_DATA:
-                return Advance(event.symbol, event.missing.start, finished=True, why=event.why)
-        elif event.clamped_end is not None:
-            end = event.clamped_end
-        why = await self._not_kept(key.about(event.symbol), Interval(interval.start, end))
-        return Advance(event.symbol, end, finished=True, why=why)
-
-    async def _not_kept(self, key: SeriesKey, told: Interval) -> Unavailable | None:
-        """Return why what was told is not in the store, or None when it is."""
-        if not self._keeps:
-            return None
-        final = Interval(
-            told.start, min(told.end, self._clock.market() - self._settle - _slack(key))
-        )
-        if final.empty:
-            return None
-        covered = await self._history.coverage([key], final, None)
+    async def _not_kept(
+        self, key: SeriesKey, interval: Interval, told: Mapping[str, int]
+    ) -> Mapping[str, Unavailable]:
+        """Return why what was told up to some moment is not in the store, for symbols of which it is not."""
+        if not self._keeps or not told:
+            return {}
+        keys = {symbol: key.about(symbol) for symbol in told}
+        await self._history.written(keys.values())
+        covered = await self._history.coverage(tuple(keys.values()), interval, None)
         if isinstance(covered, Unavailable):
-            return covered
-        if without(final, (one.interval for one in covered.get(key, ()))):
-            message = f"{key.symbol}: it could be had, and the store could not keep it"
-            return Unavailable(reason=Reason.STORE_UNAVAILABLE, message=message, passing=True)
-        return None
+            return dict.fromkeys(told, covered)
+        settled = self._clock.market() - self._settle - _slack(key)
+        return {
+            symbol: _lost(symbol)
+            for symbol, end in told.items()
+            if without(
+                Interval(interval.start, min(end, settled)),
+                (one.interval for one in covered.get(keys[symbol], ())),
+            )
+        }
+
+
+def _step(interval: Interval, event: SeriesEvent) -> Advance | SeriesBroken:
+    if isinstance(event, SeriesChunk):
+        block = event.block
+        is_new = block.origin.served_from is Tier.UPSTREAM
+        return Advance(event.symbol, block.times[-1], len(block) if is_new else 0)
+    end = interval.end
+    if isinstance(event, SeriesBroken):
+        if event.why.reason in OUTAGES:
+            return event
+        if event.why.reason is not Reason.NO_DATA:
+            return Advance(event.symbol, event.missing.start, finished=True, why=event.why)
+    elif event.clamped_end is not None:
+        end = event.clamped_end
+    return Advance(event.symbol, end)
+
+
+def _lost(symbol: str) -> Unavailable:
+    message = f"{symbol}: it could be had, and the store could not keep it"
+    return Unavailable(reason=Reason.STORE_UNAVAILABLE, message=message, passing=True)
 
 
 def _alike(left: dict[str, Interval]) -> list[tuple[Interval, list[str]]]:
