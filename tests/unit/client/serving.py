@@ -78,8 +78,8 @@ async def starting(*handlers: grpc.GenericRpcHandler) -> AsyncIterator[str]:
 
 
 @contextmanager
-def served_by_threads(**answers: Callable[..., Any]) -> Iterator[str]:
-    """Serve RPCs, each by the plain function of its name, and give the address.
+def served_by_threads(port: int = 0, /, **answers: Callable[..., Any]) -> Iterator[str]:
+    """Serve RPCs at a free port or the one named, each by the plain function of its name, and give the address.
 
     Where the reply is streamed, it returns all messages, or yields them.
     """
@@ -88,7 +88,7 @@ def served_by_threads(**answers: Callable[..., Any]) -> Iterator[str]:
             answers, lambda answer: lambda request, context: iter(answer(request, context))
         )
         server = grpc.server(pool, handlers=handlers)
-        port = server.add_insecure_port("127.0.0.1:0")
+        port = server.add_insecure_port(f"127.0.0.1:{port}")
         server.start()
         try:
             yield f"127.0.0.1:{port}"

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from datetime import date
 from typing import Any
 
@@ -103,18 +103,30 @@ Connect = Callable[..., Any]
 
 
 @pytest.fixture(params=["Client", "SyncClient"])
-def talking_to(request: pytest.FixtureRequest) -> Connect:
+def twin_of(request: pytest.FixtureRequest) -> Connect:
+    """Talk to an address with either client."""
+
+    @asynccontextmanager
+    async def connected(target: str) -> AsyncIterator[Twin]:
+        if request.param == "Client":
+            async with tickgate.connect(target) as client:
+                yield Twin(client)
+        else:
+            with tickgate.connect_sync(target) as client:
+                yield Twin(client)
+
+    return connected
+
+
+@pytest.fixture
+def talking_to(twin_of: Connect) -> Connect:
     """Serve scripts, and talk to them with either client."""
 
     @asynccontextmanager
     async def connected(gateway: Gateway, method: str = "StreamBars") -> AsyncIterator[Twin]:
         with served_by_threads(**{method: gateway.answer}) as target:
-            if request.param == "Client":
-                async with tickgate.connect(target) as client:
-                    yield Twin(client)
-            else:
-                with tickgate.connect_sync(target) as client:
-                    yield Twin(client)
+            async with twin_of(target) as twin:
+                yield twin
 
     return connected
 
@@ -348,8 +360,19 @@ async def test_the_one_symbol_that_breaks_off_is_raised(talking_to: Connect) -> 
     assert missing.unavailable == caught.value.unavailable
     assert caught.value.symbol == "SPY"
     assert caught.value.__notes__ == [
-        "SPY: 2 values came; missing from 1970-01-01T00:02:00Z on: SPY: not now"
+        "SPY: 2 came; missing is all from 1970-01-01 00:02:00 UTC on: SPY: not now"
     ]
+
+
+async def test_newest_first_all_before_is_missing(talking_to: Connect) -> None:
+    """Where the newest come first, what is missing lies before what came."""
+    gateway = Gateway([own.some_bars("SPY", 2, 1), own.no_bars("SPY", 1)])
+    newest = tickgate.Sort.NEWEST_FIRST
+    async with talking_to(gateway) as twin:
+        records = await twin.fetch(twin.ask("bars", "SPY", "1Min", 0, sort=newest, partial=True))
+    (missing,) = records.missing
+    assert missing.newest_first
+    assert missing.part == "all before 1970-01-01 00:01:00 UTC"
 
 
 async def test_one_symbol_never_harms_another(talking_to: Connect) -> None:
@@ -414,6 +437,27 @@ async def test_a_stream_that_breaks_goes_on(talking_to: Connect, code: str) -> N
     assert gateway.cursors == ["", "SPY 2", "SPY 4", "SPY end"]
     assert all(request.limit == 9 for request in gateway.requests)
     assert [each.count for each in records.ends] == [5, 1]
+
+
+async def test_a_gateway_that_is_restarted_is_found_again(twin_of: Connect) -> None:
+    """A server that really goes away in the middle, and comes back at its address, costs a moment and no row."""
+    before = Gateway()
+    before.add([own.some_bars("SPY", 0, 2), lambda context: before.ended.wait(20)])
+    after = Gateway([own.some_bars("SPY", 2, 1), own.bars_end("SPY", 1)])
+
+    with ExitStack() as running, ExitStack() as restarted:
+        target = running.enter_context(served_by_threads(StreamBars=before.answer))
+        port = int(target.rpartition(":")[2])
+
+        def restart(chunk: Any) -> None:
+            if len(chunk) == 2:
+                running.close()
+                restarted.enter_context(served_by_threads(port, StreamBars=after.answer))
+
+        async with twin_of(target) as twin:
+            records = await twin.fetch(twin.ask("bars", "SPY", "1Min", 0, progress=restart))
+    assert minutes(records) == [0, 1, 2]
+    assert after.cursors == ["SPY 2"]
 
 
 async def test_a_stream_that_breaks_behind_its_last_word_is_whole(talking_to: Connect) -> None:

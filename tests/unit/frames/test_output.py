@@ -81,7 +81,7 @@ def test_a_file_of_what_could_be_had_says_so(address: str, tmp_path: Path, capsy
     assert cli.main(command) == cli.INCOMPLETE
     assert len(path.read_text().splitlines()) == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert "MSFT: 1 values came, and it is missing from 1970-01-01 00:01:00 UTC on" in said
+    assert "MSFT: 1 came; missing is all from 1970-01-01 00:01:00 UTC on" in said
 
 
 @pytest.mark.parametrize("library", ["polars", "pandas", "arrow"])

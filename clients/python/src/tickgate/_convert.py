@@ -1222,12 +1222,15 @@ def corporate_action(message: history_pb2.CorporateAction) -> models.CorporateAc
     )
 
 
-def missing(message: history_pb2.SeriesUnavailable, symbol: str, count: int) -> models.Missing:
+def missing(
+    message: history_pb2.SeriesUnavailable, symbol: str, count: int, *, newest_first: bool
+) -> models.Missing:
     """Read a SeriesUnavailable about *symbol*, of which *count* values have come."""
     return models.Missing(
         symbol=symbol,
         unavailable=unavailable(_required(message, "unavailable"), symbol),
         from_time_ns=_optional_ns(message, "missing_from_time"),
+        newest_first=newest_first,
         count=count,
         cursor=message.cursor,
     )

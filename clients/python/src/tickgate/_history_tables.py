@@ -118,9 +118,8 @@ def notes(missing: Iterable[Missing], ends: Iterable[SeriesEnd]) -> Iterator[Tex
     """What rows do not show: what is missing and from where, what was left out, where the account may not read."""
     for each in missing:
         since = ""
-        if each.count and each.from_time is not None:
-            came = f"{each.symbol}: {count(each.count)} values came"
-            since = f"{came}, and it is missing from {moment(each.from_time)} on. "
+        if each.count:
+            since = f"{each.symbol}: {count(each.count)} came; missing is {each.part}. "
         yield Text(since, style="yellow").append_text(unavailable(each.unavailable))
     for end in ends:
         if end.clamped_end_time is not None:

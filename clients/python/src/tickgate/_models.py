@@ -1620,14 +1620,24 @@ class Missing:
     unavailable: Unavailable
     """Why. `Reason.NO_DATA` means that the upstream has confirmed that the range is empty."""
     from_time_ns: int | None
-    """First instant of which nothing came; with `Sort.NEWEST_FIRST` the first one of what did come,
-    before which all is missing. None where the gateway does not say."""
+    """First instant of which nothing came; if `newest_first`, the first one of what did come, before
+    which all is missing. None where the gateway does not say."""
+    newest_first: bool
+    """Whether the newest values were to come first."""
     count: int
     """Values of the symbol that came."""
     cursor: str
     """Ask with it as `cursor`, and with everything else unchanged, to try again from there."""
 
     from_time = rounded_optional_instant()
+
+    @property
+    def part(self) -> str:
+        """What is missing of the range, in words."""
+        if self.from_time is None:
+            return "all that did not come"
+        moment = f"{self.from_time:%Y-%m-%d %H:%M:%S} UTC"
+        return f"all before {moment}" if self.newest_first else f"all from {moment} on"
 
 
 @final

@@ -12,6 +12,7 @@ from . import _convert as convert
 from ._chunks import Chunk, Records
 from ._enums import Reason
 from ._errors import GatewayError, GatewayUnreachable, TickgateError, unavailable_error
+from .v1.history_pb2 import SORT_NEWEST_FIRST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-ATTEMPTS = 5
-"""Attempts in a row that may fail without anything new, once something has come; before that, two."""
+ATTEMPTS = 8
+"""Attempts in a row that may fail without anything new, once something has come: some ten seconds, in
+which a gateway is restarted. Before that, two."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
 """Seconds before the second attempt, and before any later one; each doubles the pause."""
@@ -41,6 +43,7 @@ class Reader(Generic[Item]):
         self._cursor: str = past.request.cursor
         self._place: int | None = None if self._cursor else 0
         """Which symbol is due. Not known at first to who goes on from a cursor."""
+        self._newest_first = past.request.sort == SORT_NEWEST_FIRST
         self._totals = dict.fromkeys(past.symbols, 0)
         self._counted = 0
         """Values of the symbol that is due, of this stream."""
@@ -104,7 +107,9 @@ class Reader(Generic[Item]):
         if event == "end":
             self.ends.append(convert.series_end(part, message.symbol, total))
         else:
-            self.missing.append(convert.missing(part, message.symbol, total))
+            self.missing.append(
+                convert.missing(part, message.symbol, total, newest_first=self._newest_first)
+            )
             self._gave_up = True
         self._cursor = part.cursor
         self._counted = 0
@@ -163,10 +168,8 @@ class Reader(Generic[Item]):
             return None
         error = unavailable_error(serious[0].unavailable)
         for each in serious:
-            since = f" from {each.from_time:%Y-%m-%dT%H:%M:%SZ} on" if each.from_time else ""
-            error.add_note(
-                f"{each.symbol}: {each.count:,} values came; missing{since}: {each.unavailable.message}"
-            )
+            came = f"{each.symbol}: {each.count:,} came"
+            error.add_note(f"{came}; missing is {each.part}: {each.unavailable.message}")
         return error
 
     def records(self, chunks: list[Chunk[Item]]) -> Records[Item]:
