@@ -26,7 +26,8 @@ HUNDRED = list(range(100))
 def desk(*, stored: bool = True, page: int = 10, spool: int = 2) -> Desk:
     """A hundred trades upstream, in ten pages, and nothing here."""
     series = {TRADES: trades_at(range(100))}
-    return Desk(series, clock=LoopClock(), stored=stored, page=page, spool=spool)
+    clock = LoopClock()
+    return Desk(series, clock=clock, stored=stored, page=page, least_page=1, spool=spool)
 
 
 def read(
@@ -163,6 +164,23 @@ async def test_nobody_waits_for_who_is_in_less_of_a_hurry() -> None:
 
     assert [await quick, await slow, await slower] == [HUNDRED] * 3
     assert [walk.priority for walk in made.pages.walks] == [Priority.BACKFILL, Priority.HISTORY]
+    await nothing_is_left(made)
+
+
+@in_steered_time
+async def test_who_wants_much_does_not_read_in_small_pages() -> None:
+    """A fetch of few values is over soon; whoever wants all asks for large pages."""
+    made = desk(page=40)
+    made.pages.open.clear()
+    few = asyncio.create_task(numbers_of(read(made, limit=10)))
+    await made.pages.waiting.wait()
+    all_of_it = asyncio.create_task(numbers_of(read(made)))
+    await asyncio.sleep(1)
+    made.pages.open.set()
+
+    assert await few == HUNDRED[:10]
+    assert await all_of_it == HUNDRED
+    assert [walk.page for walk in made.pages.walks] == [11, 40]
     await nothing_is_left(made)
 
 

@@ -398,6 +398,7 @@ async def test_a_deadline_bounds_all() -> None:
         told["AAPL"].broken.why.reason is told["IBM"].broken.why.reason is Reason.UPSTREAM_TIMEOUT
     )
     assert 1.9 <= desk.clock.monotonic() - begun <= 2
+    assert len(desk.pages.walks) == 1
     await desk.reader.aclose()
 
 

@@ -48,7 +48,7 @@ class Fetching:
     def join(self, symbol: str, hole: Interval, *, wanted: int | None) -> Seat | None:
         """Return a seat in a fetch of somebody else that brings the first instant of *hole*, or None."""
         for fill in self._fills.of(self._key.about(symbol)):
-            if self._is_served(fill, symbol, hole):
+            if self._is_served(fill, symbol, hole, self._page(wanted)):
                 wants = hole.intersection(fill.walk.interval)
                 return self._sit(fill, {symbol: wants}, wanted)
         return None
@@ -69,16 +69,13 @@ class Fetching:
             company: gives the symbols that miss the same.
             wanted: how many values are wanted; None is all.
         """
-        policy = self._policy
-        hole = self._before_others(symbol, hole)
+        policy, page = self._policy, self._page(wanted)
+        hole = self._before_others(symbol, hole, page)
         symbols = [symbol]
         if wanted is None:
             most = self.most(hole)
             symbols += [one for one in company(hole) if self._is_free(one, hole)]
             symbols = symbols[:most]
-        page = (
-            policy.page if wanted is None else min(policy.page, max(policy.least_page, wanted + 1))
-        )
         walk = Walk(
             key=self._key.about(symbol),
             symbols=tuple(symbols),
@@ -103,6 +100,10 @@ class Fetching:
             return 1
         bars = (hole.end - hole.start) // timeframe.shortest + 1
         return min(policy.walk_symbols, max(1, policy.page * (policy.spool - 1) // bars))
+
+    def has_asked(self, symbol: str) -> bool:
+        """Tell whether the upstream was asked about *symbol*."""
+        return any(symbol in seat.fill.walk.symbols for seat in self._seats)
 
     def lose(self, seat: Seat, symbol: str) -> None:
         """Look for *symbol* no longer in *seat*: what it needs has been let go."""
@@ -139,12 +140,19 @@ class Fetching:
         self._seats.append(seat)
         return seat
 
-    def _is_served(self, fill: Fill, symbol: str, hole: Interval) -> bool:
+    def _page(self, wanted: int | None) -> int:
+        """Return how many records a page should have; one more than wanted, since the last of a page may go on."""
+        policy = self._policy
+        if wanted is None:
+            return policy.page
+        return min(policy.page, max(policy.least_page, wanted + 1))
+
+    def _is_served(self, fill: Fill, symbol: str, hole: Interval, page: int) -> bool:
         return fill.walk.newest_first == self._course.newest_first and fill.offers(
-            symbol, hole, self._priority, uses_store=self.uses_store
+            symbol, hole, self._priority, page=page, uses_store=self.uses_store
         )
 
-    def _before_others(self, symbol: str, hole: Interval) -> Interval:
+    def _before_others(self, symbol: str, hole: Interval, page: int) -> Interval:
         """Return *hole* up to where a fetch that is under way has its turn."""
         own = [seat.fill for seat in self._seats if symbol in seat.fill.walk.symbols]
         for fill in (*self._fills.of(self._key.about(symbol)), *own):
@@ -152,7 +160,7 @@ class Fetching:
             if shared.empty or self._course.first(hole) in shared:
                 continue
             there = self._course.onward(hole, self._course.first(shared))
-            if fill in own or self._is_served(fill, symbol, there):
+            if fill in own or self._is_served(fill, symbol, there, page):
                 hole = self._course.before(hole, shared)
         return hole
 

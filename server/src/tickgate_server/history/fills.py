@@ -147,16 +147,18 @@ class Fill:
         """Take notice that somebody has read on, or waits."""
         self._moved.give()
 
-    def offers(self, symbol: str, rest: Interval, priority: Priority, *, uses_store: bool) -> bool:
+    def offers(
+        self, symbol: str, rest: Interval, priority: Priority, *, page: int, uses_store: bool
+    ) -> bool:
         """Tell whether who wants *rest* of *symbol* does well to wait for it here.
 
-        Not where it was let go already, where others are in less of a hurry, or where the way there is longer than what
-        is wanted.
+        Not where it was let go already, where others are in less of a hurry, where pages are smaller than the *page*
+        that is worth a request, or where the way there is longer than what is wanted.
         """
         first = self.course.first(rest)
         if self.closed or first not in self.walk.interval:
             return False
-        if _URGENCY[self.walk.priority] > _URGENCY[priority]:
+        if _URGENCY[self.walk.priority] > _URGENCY[priority] or self.walk.page < page:
             return False
         ledger = self._ledgers[symbol]
         entry = ledger.find(first)

@@ -37,6 +37,8 @@ T = TypeVar("T")
 _LIST_PATIENCE = 10.0
 """Seconds for what is asked on the way, where a question has no deadline."""
 
+_TOO_LATE = "the history did not come before the deadline"
+
 _REPLY_SHARE, _REPLY_MOST = 0.1, 0.05
 """Who waits is told that time is up a tenth of its wait before its deadline, at most this many seconds."""
 
@@ -144,15 +146,15 @@ class Reading:
                 async for chunk in chunks:
                     yield chunk
         except Unanswered as stop:
-            yield cursor.broken(self.tried(stop.why))
+            yield cursor.broken(self.tried(symbol, stop.why))
         except UpstreamRejected as failure:
             if failure.symbol == symbol:
                 why = reasons.malformed(self.key(symbol), failure.said)
-                yield cursor.broken(self.tried(why), final=True)
+                yield cursor.broken(self.tried(symbol, why), final=True)
             else:
-                yield cursor.broken(self.tried(failure.unavailable(), TierOutcome.FAILED))
+                yield cursor.broken(self.tried(symbol, failure.unavailable(), TierOutcome.FAILED))
         except UpstreamFailure as failure:
-            yield cursor.broken(self.tried(failure.unavailable(), TierOutcome.FAILED))
+            yield cursor.broken(self.tried(symbol, failure.unavailable(), TierOutcome.FAILED))
         else:
             yield await self._ending(cursor)
 
@@ -163,7 +165,7 @@ class Reading:
         key, asked = self.key(cursor.symbol), self._asked(cursor)
         if cursor.refused:
             why = reasons.all_refused(key, asked, cursor.refused, cursor.refusal)
-            return cursor.broken(self.tried(why), final=True, missing=asked)
+            return cursor.broken(self.tried(cursor.symbol, why), final=True, missing=asked)
         listed: Container[str] | None = None
         if Tier.UPSTREAM in self.allowed:
             try:
@@ -175,7 +177,7 @@ class Reading:
             why = reasons.unknown(key)
         else:
             why = reasons.nothing(key, asked, passing=listed is None)
-        return cursor.broken(self.tried(why), final=True, missing=asked)
+        return cursor.broken(self.tried(cursor.symbol, why), final=True, missing=asked)
 
     def _asked(self, cursor: Cursor) -> Interval:
         if cursor.clipped and self._clamp_end is not None:
@@ -248,6 +250,15 @@ class Reading:
             return self.sources.clock.monotonic() + _LIST_PATIENCE
         return self._deadline
 
+    def check_time(self) -> None:
+        """Begin nothing for which there is no time any more.
+
+        Raises:
+            UpstreamTimeout: the question's deadline has come.
+        """
+        if self.patience() <= 0:
+            raise UpstreamTimeout(_TOO_LATE)
+
     async def in_time(self, awaitable: Awaitable[T]) -> T:
         """Return what *awaitable* brings.
 
@@ -260,17 +271,18 @@ class Reading:
             async with asyncio.timeout(self.patience()):
                 return await awaitable
         except TimeoutError:
-            message = "the history did not come before the deadline"
-            raise UpstreamTimeout(message) from None
+            raise UpstreamTimeout(_TOO_LATE) from None
 
-    def tried(self, why: Unavailable, upstream: TierOutcome = TierOutcome.EMPTY) -> Unavailable:
-        """Return *why* with the tiers that were tried, and how."""
+    def tried(
+        self, symbol: str, why: Unavailable, upstream: TierOutcome = TierOutcome.EMPTY
+    ) -> Unavailable:
+        """Return why *symbol* is not told with the tiers that were tried for it, and how."""
         now, attempts = self.sources.clock.wall(), list[TierAttempt]()
         store = TierOutcome.FAILED if self.holdings.failed else TierOutcome.EMPTY
         for tier, there, outcome in (
             (Tier.REDIS, self.sources.cache is not None, TierOutcome.EMPTY),
             (Tier.STORE, self.sources.store is not None, store),
-            (Tier.UPSTREAM, True, upstream),
+            (Tier.UPSTREAM, self.fetching.has_asked(symbol), upstream),
         ):
             if tier not in self.allowed:
                 attempts.append(TierAttempt(tier, TierOutcome.NOT_ALLOWED, now))

@@ -21,13 +21,6 @@ def store_down() -> Unavailable:
     return Unavailable(reason=Reason.STORE_UNAVAILABLE, message=STORE_DOWN, passing=True)
 
 
-def out_of_time(symbol: str) -> Unavailable:
-    """The deadline has come."""
-    return Unavailable(
-        reason=Reason.UPSTREAM_TIMEOUT, message=f"{symbol}: its history did not come in time"
-    )
-
-
 def not_come(symbol: str, start: int) -> Unavailable:
     """The range has not begun yet."""
     message = f"{symbol}: the range begins at {format_rfc3339(start)}, which has not come yet"

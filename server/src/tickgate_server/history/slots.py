@@ -181,8 +181,13 @@ class Warmer:
         if slot == self._open:
             blocks, rows = self._blocks, self._rows
             self._open, self._blocks, self._rows = None, [], 0
-        if rows > self._most or without(slot, [self._whole]):
-            return
-        if any(not slot.intersection(interval).empty for interval in self._left_out):
+        if self._is_left_out(slot) or rows > self._most or without(slot, [self._whole]):
             return
         self._cache.put(self._key, slot, self._course.turned(blocks))
+
+    def _is_left_out(self, slot: Interval) -> bool:
+        left_out = any(not slot.intersection(one).empty for one in self._left_out)
+        # What has passed by does not come back.
+        ahead = self._ahead
+        self._left_out = [one for one in self._left_out if not one.intersection(ahead).empty]
+        return left_out

@@ -61,6 +61,7 @@ class SeriesReading:
         cursor, is_entitled = self._cursor, False
         while not cursor.finished:
             try:
+                self._reading.check_time()
                 if not is_entitled:
                     await self._ask_whether_entitled()
                     is_entitled = True
