@@ -339,6 +339,9 @@ async def test_older_answers_do_not_replace_newer_ones(subject: Open) -> None:
         assert [one[0] for one in await it.covered(BARS)] == [minutes(0, 5), minutes(5, 10)]
         await it.store.write(BARS, minutes(0, 10), [newer])
         assert await it.held(BARS) == rows(newer)
+        await it.store.write(BARS, minutes(2, 9), [block(BARS, [3], received=NOW + 4)])
+        assert await it.held(BARS) == rows(newer)
+        assert await it.covered(BARS) == [(minutes(0, 10), 10, 0)]
 
 
 @EVERY

@@ -527,7 +527,7 @@ class Covered(Struct, frozen=True):
     """When it was received, nanoseconds of the wall clock."""
 
     count: int
-    """Values held in it."""
+    """Values held in it; 0 where nobody asked for counts."""
 
     refused: int = 0
     """Records of it that were no market values."""

@@ -192,7 +192,7 @@ def test_both_stores_hold_the_same() -> None:
         real = runner.run(stack.enter_async_context(postgres_history(url, clock)))
 
         @settings(
-            max_examples=60,  # each is a dozen transactions
+            max_examples=40,  # each is a dozen transactions
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         )

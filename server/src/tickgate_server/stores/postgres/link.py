@@ -95,6 +95,9 @@ class Lent:
             async with asyncio.timeout(self._timeout):
                 return await answer(self._connection, command(self._connection))
         except (psycopg.Error, OSError) as error:  # TimeoutError is an OSError
+            if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
+                # Not even sent: a fault of ours, and no word about PostgreSQL.
+                raise
             raise self._judge(error, self._connection) from error
 
 

@@ -111,6 +111,8 @@ async def change(
 
 async def note(connection: Connection, series: int, covers: Sequence[Cover]) -> None:
     """Write down since when *covers* are known."""
+    if not covers:
+        return
     columns = zip(
         *(
             (*cover.interval, cover.receive_time, cover.known_from, cover.refused)

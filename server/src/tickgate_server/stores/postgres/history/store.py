@@ -382,8 +382,7 @@ class PostgresHistory:
             before = [cover for cover in around if cover not in after]
             new = [cover for cover in after if cover not in around]
             await lent.ask(lambda to: coverage.change(to, number, before, new))
-            if come:
-                await lent.ask(lambda to: coverage.note(to, number, come))
+            await lent.ask(lambda to: coverage.note(to, number, come))
         return _Change(len(batch.new), len(batch.superseded), len(come))
 
     async def _begin_to_read(self, to: Connection, key: SeriesKey) -> int | None:
