@@ -6,7 +6,6 @@ says so: a candle of several bars would be a bar that no market has sent.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ._tables import source
@@ -14,6 +13,8 @@ from ._tables import source
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from matplotlib.figure import Figure
 
     from ._models import Bar
 
@@ -29,18 +30,35 @@ HEIGHT = 24
 """Lines of a terminal's chart."""
 
 
-def library(name: str, extra: str) -> Any:
-    """Load what draws.
+def plotter() -> Any:
+    """Load what draws in a terminal.
 
     Raises:
         ModuleNotFoundError: it is not installed; the message says how to.
     """
     try:
-        return import_module(name)
+        import plotext  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as absent:
-        missing = name.partition(".")[0]
-        message = f"{missing} is not installed: pip install 'tickgate[{extra}]'"
-        raise ModuleNotFoundError(message, name=missing) from absent
+        raise _absent("plotext", "plot") from absent
+    return plotext
+
+
+def painter() -> type[Figure]:
+    """Load what draws pictures.
+
+    Raises:
+        ModuleNotFoundError: it is not installed; the message says how to.
+    """
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as absent:
+        raise _absent("matplotlib", "png") from absent
+    return Figure
+
+
+def _absent(library: str, extra: str) -> ModuleNotFoundError:
+    message = f"{library} is not installed: pip install 'tickgate[{extra}]'"
+    return ModuleNotFoundError(message, name=library)
 
 
 def newest(bars: Sequence[Bar], width: int) -> Sequence[Bar]:
@@ -55,7 +73,7 @@ def in_terminal(bars: Sequence[Bar], timeframe: str, width: int, *, color: bool)
     Raises:
         ModuleNotFoundError: plotext is not installed; the message says how to.
     """
-    plotext = library("plotext", "plot")
+    plotext = plotter()
     shown = newest(bars, width)
     plotext.terminal.limit(False, False)
     figure = plotext.figure
@@ -89,7 +107,7 @@ def picture(bars: Sequence[Bar], timeframe: str, path: Path) -> None:
     """
     shown = _oldest_first(bars)
     # Made without pyplot, which would look for a screen.
-    figure = library("matplotlib.figure", "png").Figure(figsize=(12, 6), layout="constrained")
+    figure = painter()(figsize=(12, 6), layout="constrained")
     axes = figure.add_subplot()
     thick = max(0.5, min(8.0, 600 / len(shown)))
     for color, some in ((UP, True), (DOWN, False)):

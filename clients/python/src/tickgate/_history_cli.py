@@ -144,10 +144,10 @@ def bars(
     if png is not None and len(symbols) != 1:
         raise refused("png", "a picture is of one symbol")
     if plot:
-        charts.library("plotext", "plot")  # said now, not after minutes
+        charts.plotter()  # said now, not after minutes
     if png is not None:
         _check_folder("png", png)
-        charts.library("matplotlib.figure", "png")
+        charts.painter()
     with options.connect() as gateway, Meter(range_, options) as meter:
         history = gateway.bars(
             symbols,
