@@ -11,12 +11,15 @@ import psycopg
 import pytest
 
 from tickgate_server.errors import StoreDown
+from tickgate_server.market.provenance import DataSource
 from tickgate_server.observe.counters import StoreCounts
 from tickgate_server.ports import HistoryStore
-from tickgate_server.stores.postgres.history.store import HistoryLimits
+from tickgate_server.stores.postgres.history.store import HistoryLimits, PostgresHistory
+from tickgate_server.stores.postgres.link import LinkLimits
 from tools.embedded import postgres_server
 
-from ..support.error_log import as_administrator, running_jobs
+from ..support.error_log import as_administrator, link_to, run, running_jobs
+from ..support.fakes import HandClock
 from ..support.history_store import postgres_history, values_of
 from ..support.history_writer import (
     GATE,
@@ -38,6 +41,9 @@ ROWS = 3000
 
 HASTY = HistoryLimits(timeout=0.5)
 """For what does not come."""
+
+IMPATIENT = LinkLimits(timeout=2.0, check_every=0.05, connections=2)
+"""For who asks beside history, which has a minute."""
 
 
 async def test_a_gateway_that_is_killed_in_the_middle_of_a_write() -> None:
@@ -267,6 +273,36 @@ async def test_a_writer_that_is_cancelled_leaves_nothing() -> None:
             somebody.execute("SELECT pg_advisory_unlock(%s)", [GATE])
             await store.write(KEY, interval(1), [trades(1, ROWS)])
             assert await whole(url, ROWS) == {0, 1}
+
+
+async def test_a_postgres_that_hangs_over_history() -> None:
+    """When PostgreSQL stops to answer anybody, those who read and write history are told as soon as that is known."""
+    with postgres_server() as server:
+        url = server.new_database()
+        async with link_to(url, IMPATIENT) as link:
+            store = PostgresHistory(link, DataSource.SANDBOX, HandClock(), StoreCounts())
+            await link.start()
+            async with running_jobs(link.run):
+                await store.write(KEY, interval(0), [trades(0, 100)])
+                reading = store.read(KEY, interval(0), rows=10)
+                await anext(reading)
+                server.pause()
+                began = time.monotonic()
+                try:
+                    results = await asyncio.gather(
+                        anext(reading),
+                        store.write(KEY, interval(1), [trades(1, 10)]),
+                        run(link, "SELECT 1"),
+                        return_exceptions=True,
+                    )
+                finally:
+                    server.resume()
+                assert all(isinstance(result, StoreDown) for result in results), results
+                assert time.monotonic() - began < 15
+                await until(lambda: store.up)
+                assert await whole(url, 100) == {0}
+                await store.write(KEY, interval(1), [trades(1, 100)])
+                assert await whole(url, 100) == {0, 1}
 
 
 async def test_a_series_that_somebody_holds() -> None:
