@@ -201,9 +201,9 @@ def test_ingestion_runs_apart_from_serving() -> None:
 
 def test_a_session_is_recorded_for_a_while(tmp_path: Path) -> None:
     """`record --for` writes what comes, says what that was, and exits 0; the sandbox reads the folder."""
-    with sandbox_program(*OPEN, "--step", "0.1") as sandbox:
+    with sandbox_program(*OPEN, "--speed", "20") as sandbox:
         settings = settings_of(sandbox.address)
-        done = server(settings, "record", "AAPL", "MSFT", "--out", str(tmp_path), "--for", "2s")
+        done = server(settings, "record", "AAPL", "MSFT", "--out", str(tmp_path), "--for", "4s")
     assert done.returncode == 0, done
     assert done.stdout.startswith("recorded ")
     assert "0 gaps, 0 records left out" in done.stdout
@@ -214,7 +214,7 @@ def test_a_session_is_recorded_for_a_while(tmp_path: Path) -> None:
 
 def test_a_session_that_is_killed_can_be_lived_again(tmp_path: Path) -> None:
     """After kill -9 the folder is a recording that the sandbox replays, up to a second before."""
-    with sandbox_program(*OPEN, "--step", "0.1") as sandbox:
+    with sandbox_program(*OPEN, "--speed", "20") as sandbox:
         settings = settings_of(sandbox.address)
         with running(settings, "record", "AAPL", "--out", str(tmp_path)) as recording:
             wait_for(recording, lambda: quotes_in(tmp_path) > 20)

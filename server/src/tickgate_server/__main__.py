@@ -49,6 +49,9 @@ ConfigFile = Annotated[
     Parameter(name="--config", help=f"TOML file with settings; {_CONFIG_VARIABLE} names one too."),
 ]
 
+_PATIENCE = 30.0
+"""Seconds that a live feed may take to begin, where a session is to last for some time."""
+
 FeedName = Literal["sip", "iex", "delayed_sip", "boats", "overnight", "otc"]
 LiveFeedName = Literal["sip", "iex", "delayed_sip"]
 
@@ -151,7 +154,7 @@ def record(
     feed
         Live feed; the configured one by default.
     for_
-        How long, such as 10m or 6h30m; until SIGTERM or SIGINT by default.
+        How long from when the feed begins, such as 10m or 6h30m; until SIGTERM or SIGINT by default.
     """
     settings = _load(config)
     chosen = session_feed(settings, symbols, None if feed is None else Feed(feed))
@@ -287,10 +290,14 @@ async def _record(
 ) -> int:
     stop = _stop_on_signals()
     async with programs.recording(settings, feed, symbols, out) as session:
-        waits = [asyncio.create_task(one.wait()) for one in (stop, session.over)]
-        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+        # The time counts from when there is something to record.
+        await _first_of(
+            stop, session.over, session.begun, within=seconds and max(seconds, _PATIENCE)
+        )
+        if session.begun.is_set():
+            await _first_of(stop, session.over, within=seconds)
+        elif not (stop.is_set() or session.over.is_set()):
+            session.hopeless = f"the live feed {feed.value} could not be had"
     counts = session.counts
     print(
         f"recorded {counts.quotes} quotes, {counts.trades} trades and {counts.bars} bars in {out}"
@@ -301,6 +308,13 @@ async def _record(
     if session.hopeless:
         print(f"tickgate-server: {session.hopeless}", file=sys.stderr)
     return 1 if session.hopeless or counts.rejected else 0
+
+
+async def _first_of(*events: asyncio.Event, within: float | None) -> None:
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(waits, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
 
 
 async def _serve(settings: Settings) -> None:

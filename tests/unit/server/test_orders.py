@@ -59,7 +59,7 @@ def test_a_backfill_of_options() -> None:
 
 def test_a_backfill_begins_with_the_upstream() -> None:
     """What lies before the first day of the upstream is not asked for."""
-    alpaca = Settings(environment="paper", APCA_API_KEY_ID="a", APCA_API_SECRET_KEY="b")  # type: ignore[call-arg]
+    alpaca = Settings(environment="paper", APCA_API_KEY_ID="a", APCA_API_SECRET_KEY="b")
     order = backfill_order(alpaca, ["AAPL"], **DEFAULTS | {"start": "1998-01-02"})
     assert order.start == parse_rfc3339("2016-01-04T05:00:00Z")
     with pytest.raises(OrderError, match="the upstream has nothing before 2016-01-04"):
