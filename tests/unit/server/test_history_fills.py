@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tickgate_server.errors import ShuttingDown, UpstreamBroken
+from tickgate_server.errors import ShuttingDown, StoreDown, UpstreamBroken
 from tickgate_server.history.waiting import closing
 from tickgate_server.market.interval import Interval
 from tickgate_server.market.series import HistoryQuestion
@@ -17,7 +17,7 @@ from tickgate_server.market.unavailable import Reason
 from tickgate_server.ports import Priority, SeriesChunk, SeriesEvent
 
 from ...support.fanning import LoopClock, in_steered_time
-from ...support.history_desk import TRADES, Desk, since_yesterday, trades_at
+from ...support.history_desk import SECOND, TRADES, Desk, since_yesterday, trades_at
 
 WHOLE = since_yesterday(0, 100)
 HUNDRED = list(range(100))
@@ -108,6 +108,25 @@ async def test_an_overlapping_question_asks_for_the_rest_alone() -> None:
     assert [walk.interval for walk in made.pages.walks] == [
         since_yesterday(0, 60),
         since_yesterday(60, 100),
+    ]
+    await nothing_is_left(made)
+
+
+@in_steered_time
+async def test_a_long_question_leaves_out_what_another_fetches() -> None:
+    """Up to the start of a fetch that is under way it asks, and there it joins."""
+    made = desk()
+    made.pages.open.clear()
+    late = asyncio.create_task(numbers_of(read(made, since_yesterday(50, 100))))
+    await made.pages.waiting.wait()
+    whole = asyncio.create_task(numbers_of(read(made)))
+    await asyncio.sleep(1)
+    made.pages.open.set()
+
+    assert [await late, await whole] == [HUNDRED[50:], HUNDRED]
+    assert [walk.interval for walk in made.pages.walks] == [
+        since_yesterday(50, 100),
+        since_yesterday(0, 50),
     ]
     await nothing_is_left(made)
 
@@ -232,6 +251,30 @@ async def test_who_stops_reading_does_not_stop_the_others() -> None:
 
 
 @in_steered_time
+async def test_what_could_not_be_written_is_asked_for_again() -> None:
+    """A page that neither the store nor the memory holds any more is fetched by who still needs it."""
+    made = desk()
+    write, writes = made.memory.write, 0
+
+    async def failing(*args: Any) -> None:
+        nonlocal writes
+        writes += 1
+        if writes == 3:
+            msg = "the disk is full"
+            raise StoreDown(msg)
+        await write(*args)
+
+    made.memory.write = failing  # type: ignore[assignment, method-assign]  # a store that fails once
+    stuck = read(made)
+    async with closing(stuck):
+        await anext(stuck)
+        assert await numbers_of(read(made)) == HUNDRED
+        assert await numbers_of(stuck) == HUNDRED[9:]
+    assert len(made.pages.walks) == 2
+    await nothing_is_left(made)
+
+
+@in_steered_time
 async def test_who_wants_little_makes_no_page_too_many() -> None:
     """With a limit each page is asked for when it is wanted, and not before."""
     made = desk()
@@ -245,9 +288,12 @@ async def test_who_wants_little_makes_no_page_too_many() -> None:
 async def test_what_is_not_held_is_kept_for_who_reads_slowly() -> None:
     """The newest values, which the store does not take yet, wait in memory for their reader."""
     clock = LoopClock()
-    recent = Interval(clock.market() - 100, clock.market() + 1)
-    series = {TRADES: trades_at(range(100), base=recent.start)}
-    made = Desk(series, clock=clock, page=10, spool=2)
+    now = clock.market()
+    recent = Interval(now - 100 * SECOND, now)
+    instants = [second * SECOND for second in range(100)]
+    series = {TRADES: trades_at(instants, base=recent.start)}
+    # The values of one of its pages are settled in part.
+    made = Desk(series, clock=clock, page=12, spool=2)
     question = HistoryQuestion(TRADES, ("AAPL",), recent)
 
     told = []

@@ -148,6 +148,11 @@ async def test_the_cache_goes_on_where_the_store_has_stepped_in(newest_first: bo
     made = desk(stored=True)
     whole = await made.ask_one(THREE_DAYS)
     await made.settle()
+    # Of one stretch from the first day to the last, of which one record was refused.
+    held = made.pages.series[TRADES]
+    assert held is not None
+    await made.memory.write(TRADES, THREE_DAYS, [held], 1)
+    await made.settle()
     assert made.cache is not None
     del made.cache.held[TRADES, Interval(MONDAY, TUESDAY)]
     del made.cache.held[TRADES, Interval(WEDNESDAY, THURSDAY)]
@@ -155,6 +160,7 @@ async def test_the_cache_goes_on_where_the_store_has_stepped_in(newest_first: bo
     told = await made.ask_one(THREE_DAYS, newest_first=newest_first)
 
     assert told.tiers == ["store", "redis", "store"]
+    assert told.done.refused == 1
     assert sorted(told.numbers, key=str) == sorted(whole.numbers, key=str)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..errors import StoreDown
@@ -33,6 +34,12 @@ class Holdings:
         self._course = course
         self._as_of = as_of
         self._covered: dict[str, Sequence[Covered]] = {}
+        self._held: dict[str, list[Interval]] = {}
+        """The same without seams."""
+
+        self._counted: set[tuple[str, Interval]] = set()
+        """Whose refused records have been told."""
+
         self._looked_after: dict[str, int] = {}
         """Fetches that had ended before it was looked up."""
 
@@ -43,6 +50,7 @@ class Holdings:
         """Take notice that the store cannot be had: nothing is held of it from now on."""
         self.failed, self.store = True, None
         self._covered.clear()
+        self._held.clear()
 
     async def look(self, symbols: Iterable[str], whole: Interval, deadline: float) -> None:
         """Look up what is held of *symbols* within *whole*."""
@@ -60,7 +68,9 @@ class Holdings:
             return
         if self._key.adjusted and self._as_of is None:
             covered = await self._adjustments.still_right(covered, deadline)
-        self._covered |= {key.symbol: covered.get(key, ()) for key in keys}
+        for key in keys:
+            found = self._covered[key.symbol] = covered.get(key, ())
+            self._held[key.symbol] = union(one.interval for one in found)
         self._looked_after |= dict.fromkeys(symbols, ended)
 
     def outdated(self, symbol: str) -> bool:
@@ -69,21 +79,27 @@ class Holdings:
 
     def held(self, symbol: str, rest: Interval) -> Interval | None:
         """Return the first stretch of *rest* if it is held, or None where *rest* begins with what is missing."""
-        first = self._course.first(rest)
-        for interval in union(one.interval for one in self._covered.get(symbol, ())):
-            if first in interval:
-                return interval.intersection(rest)
-        return None
+        first, held = self._course.first(rest), self._held.get(symbol, [])
+        place = bisect_right(held, first, key=lambda interval: interval.start) - 1
+        if place < 0 or first not in held[place]:
+            return None
+        return held[place].intersection(rest)
 
     def missing(self, symbol: str, rest: Interval) -> list[Interval]:
         """Return what of *rest* is not held, in order."""
-        covered = (one.interval for one in self._covered.get(symbol, ()))
-        return self._course.ordered(without(rest, covered))
+        return self._course.ordered(without(rest, self._held.get(symbol, ())))
 
     def refused(self, symbol: str, interval: Interval) -> int:
-        """Return how many records were refused of what is held of *interval*."""
-        return sum(
-            one.refused
+        """Return how many records were refused of what is held of *interval*, and was not told before.
+
+        Where in a stretch they were nobody knows: all of them are told with the first part of it.
+        """
+        fresh = [
+            one
             for one in self._covered.get(symbol, ())
-            if not one.interval.intersection(interval).empty
-        )
+            if one.refused
+            and (symbol, one.interval) not in self._counted
+            and not one.interval.intersection(interval).empty
+        ]
+        self._counted.update((symbol, one.interval) for one in fresh)
+        return sum(one.refused for one in fresh)

@@ -71,9 +71,8 @@ class SeriesReading:
             except StoreDown:
                 self._reading.store_failed()
                 cursor.interrupt()
-                self._leave_out(
-                    Interval(self._course.first(cursor.rest), self._course.first(cursor.rest) + 1)
-                )
+                again = self._course.first(cursor.rest)
+                self._leave_out(Interval(again, again + 1))
             except NotEntitled:
                 if not self._reading.clamp(cursor):
                     raise
@@ -275,10 +274,6 @@ class SeriesReading:
     def _leave_out(self, interval: Interval) -> None:
         if self._warmer is not None:
             self._warmer.leave_out(interval)
-
-    def _leave_out_from(self, instant: int) -> None:
-        # The values of that instant come again.
-        self._leave_out(Interval(instant, instant + 1))
 
 
 async def _next(blocks: AsyncIterator[Block]) -> Block | None:
