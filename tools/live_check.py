@@ -24,10 +24,16 @@ from tickgate_server.errors import UpstreamFailure
 from tickgate_server.ingress.records import RawOption
 from tickgate_server.jobs.market_clock import MarketClock
 from tickgate_server.market.provenance import DataSource, Provenance
+from tickgate_server.market.series import SeriesKind
 from tickgate_server.market.unavailable import Refusal
 from tickgate_server.ports import Group, Reply, Request, Upstream
 from tickgate_server.settings import Settings, SettingsError, load
-from tickgate_server.upstream.alpaca import parse, parse_options
+from tickgate_server.upstream.alpaca import (
+    corporate_actions,
+    parse,
+    parse_history,
+    parse_options,
+)
 from tickgate_server.upstream.alpaca.http import HttpRequests, http_session
 
 SYMBOLS = "AAPL,MSFT"
@@ -35,6 +41,9 @@ SYMBOLS = "AAPL,MSFT"
 
 UNDERLYING = "AAPL"
 """Whose chain is asked for."""
+
+CONTRACT = "AAPL241220C00200000"
+"""An option contract that was traded much, and is long expired."""
 
 PATIENCE = 30.0
 """Seconds for one endpoint."""
@@ -51,6 +60,17 @@ _OPTION_PARTS = {
 """Parts of a contract of a chain, and what kind of record each is."""
 
 _OPTION_KINDS = frozenset({*_OPTION_PARTS.values(), "option contract"})
+
+
+_NOWHERE = Provenance(DataSource.ALPACA, None, None, 0, "")
+"""Origin of what is only looked at."""
+
+_RECORD_OF = {
+    SeriesKind.BARS: "bar",
+    SeriesKind.TRADES: "trade",
+    SeriesKind.QUOTES: "quote",
+}
+"""What kind of record a series is made of."""
 
 
 class Misshapen(Exception):
@@ -86,6 +106,19 @@ def endpoints(stock_feed: str, option_feed: str) -> list[Endpoint]:
     contracts = {"underlying_symbols": SYMBOLS, "limit": "100", "show_deliverables": "true"}
     today = datetime.datetime.now(datetime.UTC).date()
     week = {"start": str(today - datetime.timedelta(days=7)), "end": str(today)}
+    past = week | {"symbols": SYMBOLS, "feed": stock_feed, "limit": "100"}
+    of_contract = {
+        "symbols": CONTRACT,
+        "start": "2024-12-02",
+        "end": "2024-12-19",
+        "limit": "100",
+    }
+    year = {
+        "symbols": SYMBOLS,
+        "start": str(today - datetime.timedelta(days=366)),
+        "end": str(today),
+    }
+    daily = {"timeframe": "1Day"}
     data, trading = Upstream.DATA, Upstream.TRADING
     stocks, options = "/v2/stocks", "/v1beta1/options"
     return [
@@ -95,7 +128,13 @@ def endpoints(stock_feed: str, option_feed: str) -> list[Endpoint]:
         Endpoint(data, f"{stocks}/meta/exchanges", {}, _read_names),
         Endpoint(data, f"{stocks}/meta/conditions/trade", {"tape": "C"}, _read_names),
         Endpoint(data, f"{stocks}/meta/conditions/quote", {"tape": "C"}, _read_names),
+        Endpoint(data, f"{stocks}/bars", past | daily, _read_series(SeriesKind.BARS)),
+        Endpoint(data, f"{stocks}/trades", past, _read_series(SeriesKind.TRADES)),
+        Endpoint(data, f"{stocks}/quotes", past, _read_series(SeriesKind.QUOTES)),
+        Endpoint(data, "/v1/corporate-actions", year, _read_actions),
         Endpoint(data, f"{options}/snapshots/{UNDERLYING}", chain, _read_chain),
+        Endpoint(data, f"{options}/bars", of_contract | daily, _read_series(SeriesKind.BARS)),
+        Endpoint(data, f"{options}/trades", of_contract, _read_series(SeriesKind.TRADES)),
         Endpoint(data, f"{options}/meta/exchanges", {}, _read_names),
         Endpoint(data, f"{options}/meta/conditions/trade", {}, _read_names),
         Endpoint(data, f"{options}/meta/conditions/quote", {}, _read_names),
@@ -136,6 +175,8 @@ async def _check_one(requests: HttpRequests, endpoint: Endpoint, deadline: float
 
 
 def _fields(kind: str) -> frozenset[str]:
+    if kind == "corporate action":
+        return corporate_actions.fields()
     return parse_options.fields(kind) if kind in _OPTION_KINDS else parse.fields(kind)
 
 
@@ -192,6 +233,26 @@ def _read_contracts(reply: Reply) -> list[tuple[str, Any]]:
     return [("option contract", entry) for entry in sent]
 
 
+def _read_series(kind: SeriesKind) -> Callable[[Reply], list[tuple[str, Any]]]:
+    def records(reply: Reply) -> list[tuple[str, Any]]:
+        for symbol, read in parse_history.page(reply.body, kind).series.items():
+            _, refused = parse_history.columns(kind, read)
+            for refusal in refused:
+                _require(refusal, symbol)
+        sent = msgspec.json.decode(reply.body)[kind.value] or {}
+        return [(_RECORD_OF[kind], record) for each in sent.values() for record in each or ()]
+
+    return records
+
+
+def _read_actions(reply: Reply) -> list[tuple[str, Any]]:
+    read, _ = corporate_actions.events(reply.body, _NOWHERE, ())
+    for event in read:
+        _require(event, "corporate action")
+    sent = msgspec.json.decode(reply.body)["corporate_actions"] or {}
+    return [("corporate action", event) for each in sent.values() for event in each]
+
+
 def _read_names(reply: Reply) -> list[tuple[str, Any]]:
     if not parse.names(reply.body):
         msg = "no codes"
@@ -208,7 +269,7 @@ def _read_assets(reply: Reply) -> list[tuple[str, Any]]:
 
 
 def _read_clock(reply: Reply) -> list[tuple[str, Any]]:
-    parse.clock(reply.body, Provenance(DataSource.ALPACA, None, None, 0, ""))
+    parse.clock(reply.body, _NOWHERE)
     return [("clock", msgspec.json.decode(reply.body))]
 
 

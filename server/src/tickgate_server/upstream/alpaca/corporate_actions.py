@@ -131,9 +131,8 @@ class AlpacaCorporateActions:
                 )
             )
             with noted(self._gate, _WHAT, reply):
-                page = decode(_as_page, reply.body, _WHAT)
-                read = _read(page, self._provenance(reply), frozenset(symbols))
-                goes_on = pages.goes_on(page.next_page_token)
+                read, token = events(reply.body, self._provenance(reply), frozenset(symbols))
+                goes_on = pages.goes_on(token)
             refused = [one for one in read if isinstance(one, Refusal)]
             self._gate.refuse_answer(refused, _WHAT, reply.request_id)
             found.extend(one for one in read if isinstance(one, CorporateAction))
@@ -167,16 +166,28 @@ def _params(
     return params | {"types": ",".join(sorted(kind.value.removesuffix("s") for kind in types))}
 
 
-def _read(
-    page: _Page, provenance: Provenance, asked: Collection[str]
-) -> list[CorporateAction | Refusal]:
+def events(
+    body: bytes, provenance: Provenance, asked: Collection[str]
+) -> tuple[list[CorporateAction | Refusal], str | None]:
+    """Return what a page tells, and the token of the next one. Where symbols are *asked* for, others are refused.
+
+    Raises:
+        UpstreamUnreadable: it is no page of corporate actions.
+    """
+    page = decode(_as_page, body, _WHAT)
     groups = page.corporate_actions or {}
-    return [
+    read = [
         _action(_TYPES[name], record, provenance, asked)
         for name, records in groups.items()
         if name in _TYPES and not is_null(records)
         for record in decode(_as_list, bytes(records), _WHAT)
     ]
+    return read, page.next_page_token
+
+
+def fields() -> frozenset[str]:
+    """Return Alpaca's names of the fields that are read; `make live-check` lists what else is sent."""
+    return frozenset(_Action.__struct_fields__)
 
 
 def _action(
