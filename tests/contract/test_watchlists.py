@@ -13,6 +13,7 @@ from tickgate_server.market.timeframe import Timeframe, Unit
 from tickgate_server.market.watchlist import Watchlist
 from tickgate_server.ports import Watchlists
 from tickgate_server.stores.postgres.watchlists import PostgresWatchlists
+from tickgate_server.stores.watchlists import MemoryWatchlists as PassingWatchlists
 
 from ..support.error_log import link_to
 from ..support.fakes import NOW
@@ -35,6 +36,12 @@ BARE = Watchlist("bare", (), False, (), 1, NOW)
 async def memory() -> AsyncIterator[Watchlists]:
     """The fake."""
     yield MemoryWatchlists()
+
+
+@asynccontextmanager
+async def without_postgres() -> AsyncIterator[Watchlists]:
+    """What a gateway without PostgreSQL has."""
+    yield PassingWatchlists()
 
 
 @asynccontextmanager
@@ -63,7 +70,7 @@ async def nowhere() -> AsyncIterator[Watchlists]:
 
 
 Open = Callable[[], AbstractAsyncContextManager[Watchlists]]
-EVERY = pytest.mark.parametrize("subject", [memory, postgres])
+EVERY = pytest.mark.parametrize("subject", [memory, without_postgres, postgres])
 
 
 @EVERY

@@ -62,6 +62,24 @@ def test_outside_of_a_sandbox_market_time_is_civil() -> None:
     assert setup.clock.market() == NOW + 3 * NANOS
 
 
+@pytest.mark.parametrize(
+    ("by", "speed", "tells"),
+    [(0, 1, False), (4, 1, False), (6, 1, True), (-6, 1, True), (40, 10, False), (60, 10, True)],
+)
+def test_who_counts_on_time_hears_that_it_was_set(by: int, speed: float, tells: bool) -> None:
+    """A jump of a replay's clock, either way, is told; the noise of readings, which grows with the speed, is not."""
+    setup = Setup()
+    told: list[None] = []
+    setup.clock.set_reading(reading(RECORDED, speed=speed))
+    setup.clock.when_moved(lambda: told.append(None))
+    setup.clock.set_reading(reading(RECORDED + by * NANOS, speed=speed))
+    assert bool(told) is tells
+    live = Setup(follows=False)
+    live.clock.when_moved(lambda: told.clear())
+    live.clock.set_reading(reading(RECORDED))
+    assert bool(told) is tells
+
+
 def test_a_new_reading_replaces_the_old() -> None:
     """Somebody may set the recording back: the last reading counts, and the session with it."""
     setup = Setup()

@@ -77,7 +77,7 @@ class MarketClock:
         set_back = self._follows and ahead < -_SET_BACK
         # The faster a replay, the more the noise of the network is in its time.
         noise = _SET_BACK * max(1.0, reading.speed)
-        moved = self._follows and self._reading is not None and abs(ahead) > noise
+        moved = self._follows and abs(ahead) > noise
         self._reading = reading
         self._read_at = self.monotonic()
         self._session_span = (0, 0)
