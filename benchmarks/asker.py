@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +52,9 @@ class Plan(msgspec.Struct):
     rate: float | None
     """Calls begun in a second, whatever becomes of those before."""
 
+    streamed: bool = False
+    """Whether each answer is a stream of messages."""
+
 
 class Heard(msgspec.Struct):
     """What came of it."""
@@ -64,6 +69,7 @@ class Heard(msgspec.Struct):
     """Seconds that each call took, in the order of the plan."""
 
     answers: list[bytes]
+    """Of a stream: its messages behind each other, each behind its length in four bytes."""
 
 
 class Asker:
@@ -72,8 +78,11 @@ class Asker:
     def __init__(self, plan: Plan, channels: list[grpc.aio.Channel]) -> None:
         """Ask as *plan* says over *channels*, in turn."""
         self._plan = plan
-        self._asks: list[grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = [
-            channel.unary_unary(plan.path) for channel in channels
+        self._asks: list[Callable[[bytes], Awaitable[bytes]]] = [
+            partial(_whole, channel.unary_stream(plan.path))
+            if plan.streamed
+            else partial(_one, channel.unary_unary(plan.path))
+            for channel in channels
         ]
         self._times = [0.0] * len(plan.order)
         self._answers = [b""] * len(plan.order)
@@ -118,8 +127,17 @@ class Asker:
     async def _ask(self, number: int, since: float) -> None:
         ask = self._asks[number % len(self._asks)]
         body = self._plan.bodies[self._plan.order[number]]
-        self._answers[number] = await ask(body, timeout=_DEADLINE)
+        self._answers[number] = await ask(body)
         self._times[number] = time.perf_counter() - since
+
+
+async def _one(call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes], body: bytes) -> bytes:
+    return await call(body, timeout=_DEADLINE)
+
+
+async def _whole(call: grpc.aio.UnaryStreamMultiCallable[bytes, bytes], body: bytes) -> bytes:
+    messages = [message async for message in call(body, timeout=_DEADLINE)]
+    return b"".join(len(message).to_bytes(4, "big") + message for message in messages)
 
 
 async def ask(plan: Plan) -> Heard:

@@ -6,27 +6,24 @@ import gzip
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib.parse import urlencode
 
 import grpc
-import msgspec
 
 from tickgate.v1 import admin_service_pb2 as admin_pb2
 from tickgate.v1 import option_service_pb2 as pb
-from tools.programs import environment_without_settings
 
-from .chain_reader import PATH, PATIENCE, Ask, Fetched, Header, digest, rows_of_raw
+from .chain_reader import PATH, PATIENCE, Fetched, Header, digest, rows_of_raw
 from .evidence import ask
 from .load import Question
-from .processes import BrokenMeasurement, Cores, Process, on_core, running
+from .processes import BrokenMeasurement, Cores, Process, running
+from .readings import Reading, reading
 from .sandbox import MARKET_TIME, Sandbox
 from .stage import GATEWAY, running_gateway
 
@@ -67,8 +64,6 @@ _DROP: Final = Question(
     admin_pb2.InvalidateCacheRequest(kinds=[admin_pb2.VALUE_KIND_OPTION_CHAIN]),
 )
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True, slots=True)
 class Expected:
@@ -79,30 +74,6 @@ class Expected:
     header: Header
     upstream_bytes: int
     """Of all pages as the upstream writes them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A program that reads a chain when it is told to."""
-
-    name: str
-    process: subprocess.Popen[str]
-
-    def ask(self, question: Ask, reply: type[T]) -> T:
-        """Let it ask, and return what it says of the answer.
-
-        Raises:
-            BrokenMeasurement: it failed.
-        """
-        pipes = self.process
-        if pipes.stdin is None or pipes.stdout is None:
-            raise BrokenMeasurement(f"{self.name} does not listen")
-        pipes.stdin.write(f"{msgspec.json.encode(question).decode()}\n")
-        pipes.stdin.flush()
-        said = pipes.stdout.readline()
-        if not said:
-            raise BrokenMeasurement(f"{self.name} failed; what it said is above")
-        return msgspec.json.decode(said, type=reply)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,22 +104,8 @@ class ChainStage:
         Raises:
             BrokenMeasurement: it does not come to stand.
         """
-        name = f"benchmarks.{module}"
-        with on_core(self.cores.others):
-            process = subprocess.Popen(
-                [sys.executable, "-m", name, *map(str, arguments)],
-                env=environment_without_settings(),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-        try:
-            if process.stdout is None or process.stdout.readline() != "ready\n":
-                raise BrokenMeasurement(f"{name} did not come to stand")
-            yield Reading(name, process)
-        finally:
-            process.kill()
-            process.communicate()
+        with reading(self.cores.others, module, *arguments) as program:
+            yield program
 
     def expect(self, fetched: Fetched, served_from: str = "") -> None:
         """See that all of the chain came, and as it was to come.

@@ -14,10 +14,11 @@ from tickgate.v1 import option_pb2, provenance_pb2
 from tickgate.v1 import option_service_pb2 as pb
 
 from .chain_callers import Crowd
-from .chain_market import CHAINS, PAGE, ChainStage, Reading, chain_stage, drop, gather
+from .chain_market import CHAINS, PAGE, ChainStage, chain_stage, drop, gather
 from .chain_reader import CLIENT, MESSAGES, SDK, SDK_RAW, Ask, Fetched
 from .load import PREFIX
 from .processes import BrokenMeasurement, Process
+from .readings import Reading
 from .report import Table, count, micros, millis, spread
 from .rounds import Effort
 from .stage import Stage

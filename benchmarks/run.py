@@ -19,7 +19,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from . import chains, circuit, decoding, guards, spared, streaming, tiers, unary
+from . import (
+    chains,
+    circuit,
+    decoding,
+    guards,
+    history,
+    history_writes,
+    spared,
+    streaming,
+    tiers,
+    unary,
+)
 from .h2load import NoLoadGenerator, find
 from .load import Load
 from .processes import BrokenMeasurement, Cores
@@ -42,6 +53,8 @@ STREAMS: Final[tuple[Benchmark, ...]] = (
     streaming.footprint,
 )
 
+HISTORY: Final[tuple[Benchmark, ...]] = (history.minute_bars, history_writes.history_writes)
+
 BENCHMARKS: Final[tuple[Benchmark, ...]] = (
     unary.cached_quote,
     unary.cached_batch,
@@ -56,9 +69,13 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = (
     chains.chain,
     chains.chain_crowd,
     chains.chain_weight,
+    *HISTORY,
     *STREAMS,
 )
 """Each makes a table of its own; its name is what --only takes."""
+
+_GROUPS: Final[Mapping[str, tuple[Benchmark, ...]]] = {"history": HISTORY, "streams": STREAMS}
+"""What --only takes for several of them."""
 
 _METHOD: Final = """\
 Contestants take turns (A B A B …), {rounds} rounds of {seconds:g} s each. Numbers are medians of the rounds. A ratio is
@@ -150,9 +167,9 @@ def main() -> int:
     parser.add_argument(
         "--only",
         nargs="+",
-        choices=[*names, "streams"],
+        choices=[*names, *_GROUPS],
         metavar="NAME",
-        help=f"run some and write no page: streams, or {', '.join(names)}",
+        help=f"run some and write no page: {', '.join(_GROUPS)}, or {', '.join(names)}",
     )
     parser.add_argument("--merge", action="store_true", help="write what --only found to the page")
     arguments = parser.parse_args()
@@ -163,8 +180,9 @@ def main() -> int:
         max(1, arguments.rounds), max(0.1, arguments.seconds), max(0.1, arguments.minutes)
     )
     only = set(arguments.only or names)
-    if "streams" in only:
-        only |= {benchmark.__name__ for benchmark in STREAMS}
+    for name, group in _GROUPS.items():
+        if name in only:
+            only |= {benchmark.__name__ for benchmark in group}
     try:
         tables = measure(only, effort)
     except (BrokenMeasurement, NoLoadGenerator) as error:

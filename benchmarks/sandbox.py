@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -106,8 +106,12 @@ class Sandbox:
 
     def chain_requests(self) -> int:
         """Return how many pages of option chains it was asked for."""
+        return self.asked_for(["/v1beta1/options/snapshots/{underlying}"])
+
+    def asked_for(self, paths: Iterable[str]) -> int:
+        """Return how often it was asked for any of *paths*."""
         endpoints: Mapping[str, int] = self._send("GET", "counters")["endpoints"]
-        return endpoints.get("/v1beta1/options/snapshots/{underlying}", 0)
+        return sum(endpoints.get(path, 0) for path in paths)
 
     def delay(self, seconds: float, path: str = "/v2/stocks") -> None:
         """Answer questions about stocks, or those below another *path*, so much later."""

@@ -40,6 +40,9 @@ class Questions:
     values: int = 1
     """Values that each asks for."""
 
+    streamed: bool = False
+    """Whether it answers with a stream of messages."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -115,6 +118,7 @@ class VariousLoad:
             connections=pressure.connections,
             at_once=pressure.connections * pressure.streams,
             rate=None if pressure.rate is None else pressure.rate * pressure.connections,
+            streamed=questions.streamed,
         )
         plan.write_bytes(msgspec.msgpack.encode(told))
         with on_core(self._core):
