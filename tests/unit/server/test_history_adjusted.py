@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from tickgate_server.errors import UpstreamBroken
 from tickgate_server.market.corporate_action import CorporateAction, CorporateActionType
-from tickgate_server.market.interval import Interval
+from tickgate_server.market.interval import Interval, union
 from tickgate_server.market.series import Adjustment, SeriesKey, SeriesKind
 from tickgate_server.market.timeframe import Timeframe, Unit
 from tickgate_server.market.unavailable import Reason
@@ -90,6 +90,21 @@ async def test_a_split_makes_them_wrong() -> None:
     assert await days.pages() == 1
     days.pass_day()
     assert await days.pages() == 0
+
+
+async def test_what_is_wrong_is_forgotten_wherever_it_is() -> None:
+    """Also what nobody asks for at the moment: only what was fetched since the split is held."""
+    days = Days()
+    await days.pages()
+    days.pass_day()
+    days.desk.actions.known = [event(CorporateActionType.FORWARD_SPLIT, date(2026, 10, 2))]
+
+    week = Interval(MONTH.end - 7 * DAY, MONTH.end)
+    await days.desk.ask_one(week, key=ADJUSTED)
+    await days.desk.settle()
+
+    held = (await days.desk.memory.coverage([ADJUSTED], MONTH))[ADJUSTED]
+    assert union(one.interval for one in held) == [week]
 
 
 @pytest.mark.parametrize(

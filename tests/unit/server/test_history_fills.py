@@ -275,6 +275,27 @@ async def test_what_could_not_be_written_is_asked_for_again() -> None:
 
 
 @in_steered_time
+async def test_who_waits_for_what_comes_later_does_not_wait_for_ever() -> None:
+    """The upstream's order of symbols is another one: what can be neither kept nor read yet is asked for again."""
+    symbols = ("MSFT", "IBM", "AAPL")
+    series = {TRADES.about(one): trades_at(range(30), one) for one in symbols}
+    made = Desk(series, clock=LoopClock(), page=5, spool=2)
+
+    async def failing(*_: Any) -> None:
+        msg = "the disk is full"
+        raise StoreDown(msg)
+
+    made.memory.write = failing  # type: ignore[assignment, method-assign]  # a store that only reads
+    begun = made.clock.monotonic()
+
+    told = await made.ask(WHOLE, *symbols)
+
+    assert [one.numbers for one in told.values()] == [list(range(30))] * 3
+    assert made.clock.monotonic() - begun < 1
+    await nothing_is_left(made)
+
+
+@in_steered_time
 async def test_who_wants_little_makes_no_page_too_many() -> None:
     """With a limit each page is asked for when it is wanted, and not before."""
     made = desk()
