@@ -75,7 +75,7 @@ def test_who_counts_on_time_hears_that_it_was_set(by: int, speed: float, tells: 
     setup.clock.set_reading(reading(RECORDED + by * NANOS, speed=speed))
     assert bool(told) is tells
     live = Setup(follows=False)
-    live.clock.when_moved(lambda: told.clear())
+    live.clock.when_moved(told.clear)
     live.clock.set_reading(reading(RECORDED))
     assert bool(told) is tells
 
