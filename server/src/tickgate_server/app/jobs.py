@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from ..jobs.backfills import Backfilling, BackfillJobs
@@ -15,6 +15,7 @@ from ..jobs.retention import Retention
 from ..market.provenance import LIVE_FEEDS, STOCK_FEEDS
 from ..market.series import SeriesKind
 from ..market.timeframe import parse_timeframe
+from ..market.unavailable import Reason, Unavailable
 from ..market.watchlist import Watchlist
 from ..observe.counters import Counters
 from ..ports import Clock
@@ -58,6 +59,8 @@ class Ingestion:
         """The `Backfills` port; None without a store."""
 
         self._settings = settings
+        self._questions = questions
+        self._clock = clock
         self._recorder: Recorder | None = None
         feed = settings.alpaca.stock_feed
         self._refresher = Refresher(
@@ -90,7 +93,7 @@ class Ingestion:
                 stores.watchlists,
                 stores.history,
                 lambda: live.hub(feed),
-                lambda symbols: live.unknown(feed, symbols),
+                lambda symbols: self._unlisted(live, symbols),
                 _recorder_policy(settings),
                 counters.ingestion,
                 clock,
@@ -107,6 +110,12 @@ class Ingestion:
         if self._recorder is not None:
             await self._recorder.close(_PATIENCE)
 
+    async def _unlisted(self, live: Live, symbols: Collection[str]) -> Mapping[str, Unavailable]:
+        """Return which of *symbols* are not known to exist: the silence of such a one says nothing of the market."""
+        if await self._questions.assets(self._clock.monotonic() + _PATIENCE) is None:
+            return {symbol: _unsure(symbol) for symbol in symbols}
+        return await live.unknown(self._settings.alpaca.stock_feed, symbols)
+
     async def _put_watchlists(self) -> None:
         await keep_putting(self.watchlists, self._first)
 
@@ -116,6 +125,11 @@ class Ingestion:
         hours = self._settings.schedule
         if hours.refresh != "never":
             await self._refresher.run(schedule(hours.refresh, hours.time_zone))
+
+
+def _unsure(symbol: str) -> Unavailable:
+    message = f"{symbol}: not recorded while the upstream's list of assets cannot be had"
+    return Unavailable(reason=Reason.UPSTREAM_ERROR, message=message, passing=True)
 
 
 def fetcher(settings: Settings, clock: Clock, stores: Stores, history: History) -> Fetcher:
