@@ -232,6 +232,19 @@ async def test_values_of_one_instant_keep_their_order(subject: Open, newest_firs
 
 
 @EVERY
+async def test_values_of_one_instant_that_change_places(subject: Open) -> None:
+    """What the upstream tells in another order is held in that order, and was held in the first one before."""
+    first = block(OPTIONS, [1, 2, 1, 3], step=0)
+    second = block(OPTIONS, [2, 1, 3], step=0, received=NOW + 1)
+    async with subject() as it:
+        await it.store.write(OPTIONS, DAY, [first])
+        await it.store.write(OPTIONS, DAY, [second])
+        assert await it.held(OPTIONS) == rows(second)
+        assert await it.held(OPTIONS, as_of=NOW) == rows(first)
+        assert await it.covered(OPTIONS) == [(DAY, 3, 0)]
+
+
+@EVERY
 async def test_the_end_of_a_range_is_not_in_it(subject: Open) -> None:
     """A range holds the value at its start and not the one at its end, to the nanosecond."""
     async with subject() as it:
