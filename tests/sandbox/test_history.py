@@ -342,6 +342,17 @@ async def test_recent_sip_on_the_basic_plan(end: str | None, refused: bool) -> N
     assert iex == paid == (200, None)
 
 
+async def test_the_first_minutes_of_a_day() -> None:
+    """Without a start, who may not read the newest minutes gets at least those before them."""
+    end = "2026-11-19T23:50:00-05:00"
+    async with asked(synthetic(at="2026-11-20T00:05:00-05:00")) as (_, client):
+        sip = await client.get("/v2/stocks/AAPL/trades", end=end)
+        iex = await client.get("/v2/stocks/AAPL/trades", end=end, feed="iex")
+
+    assert (sip.status, sip.json["trades"]) == (200, None)
+    assert (iex.status, iex.message) == (400, "end should not be before start")
+
+
 async def test_requests_are_counted_by_endpoint() -> None:
     """Each page is a request, counted under the path it was asked at."""
     query = {"timeframe": "1Min", "start": "2026-11-19", "end": "2026-11-19"}

@@ -53,6 +53,7 @@ def walked(
         )
         seen += [(symbol, one) for symbol, records in page.records.items() for one in records]
         sizes.append(sum(map(len, page.records.values())))
+        assert len(sizes) < 200, "the walk has no end"
         position = parse_position(str(page.next)) if page.next is not None else None
     return seen, sizes
 
