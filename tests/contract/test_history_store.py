@@ -603,6 +603,25 @@ async def test_what_was_dropped_can_be_written_again(subject: Open) -> None:
 
 
 @EVERY
+async def test_wrong_values_are_the_callers_fault(subject: Open) -> None:
+    """Values of another kind, out of order, or outside of their interval are not held at all."""
+    good = block(TRADES)
+    turned = replace(good, times=good.times[::-1])
+    async with subject() as it:
+        for key, interval, blocks in (
+            (BARS, DAY, [good]),
+            (TRADES, DAY, [turned]),
+            (TRADES, DAY, [good, block(TRADES, [4])]),
+            (TRADES, minutes(0, 9), [good]),
+        ):
+            with pytest.raises((TypeError, ValueError), match=r"."):
+                await it.store.write(key, interval, blocks)
+        with pytest.raises(ValueError, match="oldest first"):
+            await it.store.record(TRADES, [turned], [])
+        assert await it.held(TRADES) == await it.held(BARS) == []
+
+
+@EVERY
 async def test_who_reads_sees_one_moment(subject: Open) -> None:
     """What is written while somebody reads is not seen by him, and he may stop whenever he likes."""
     async with subject() as it:

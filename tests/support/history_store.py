@@ -201,6 +201,7 @@ class MemoryStore:
         self._ask()
         if interval.empty:
             return
+        _check(key, blocks, interval)
         self.writes += 1
         series = self._series.setdefault(key, _Series())
         known = max((_newest(block) for block in blocks), default=self._clock.wall())
@@ -218,6 +219,7 @@ class MemoryStore:
         self, key: SeriesKey, blocks: Sequence[Block], covered: Sequence[Interval]
     ) -> None:
         self._ask()
+        _check(key, blocks, None)
         series = self._series.setdefault(key, _Series())
         everything = Interval(-(2**63), 2**63 - 1)
         before = Counter((row.time, row.values) for row in series.held(everything))
@@ -317,6 +319,22 @@ class MemoryStore:
                     [row.values for row in some],
                     None if origin else received,
                 )
+
+
+def _check(key: SeriesKey, blocks: Iterable[Block], interval: Interval | None) -> None:
+    """Refuse what no store takes: values of another kind, out of order, or outside of their interval."""
+    times: list[int] = []
+    for block in blocks:
+        if len(block) and not isinstance(block, _SHAPES[key.kind][0]):
+            msg = f"not {key.kind}"
+            raise TypeError(msg)
+        times += block.times
+    if times != sorted(times):
+        msg = "values must be oldest first"
+        raise ValueError(msg)
+    if interval is not None and times and not (times[0] in interval and times[-1] in interval):
+        msg = "a value lies outside of the interval"
+        raise ValueError(msg)
 
 
 def _rows(blocks: Iterable[Block], interval: Interval, known: int | None) -> Iterator[_Row]:

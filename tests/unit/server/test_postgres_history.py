@@ -205,23 +205,6 @@ async def test_a_long_series_is_retired_in_steps() -> None:
             assert (await store.coverage([KEY], ALL_TIME))[KEY][0].count == 10_001
 
 
-async def test_wrong_values_are_the_callers_fault() -> None:
-    """Values of another kind, out of order, or outside of their interval are not written at all."""
-    with postgres_url() as url:
-        async with postgres_history(url) as store:
-            good = trades(0, 10)
-            turned = replace(good, times=good.times[::-1])
-            for key, where, blocks in (
-                (BARS, interval(0), [good]),
-                (KEY, interval(0), [turned]),
-                (KEY, interval(0), [good, trades(0, 4)]),
-                (KEY, interval(1), [good]),
-            ):
-                with pytest.raises((TypeError, ValueError), match=r"."):
-                    await store.write(key, where, blocks)
-            assert await read(store) == []
-
-
 async def test_what_postgres_cannot_hold_is_said() -> None:
     """A code with a NUL character, which PostgreSQL has no place for, fails the write and leaves the store up."""
     odd = replace(trades(0, 2), exchange=codes(["V", "\0"]))
