@@ -25,7 +25,7 @@ from ..market.unavailable import Reason
 from ..market.value_kind import ValueKind
 from ..observe.counters import Counters
 from ..ports import Upstream
-from ..rpc.admin import AdminServicer
+from ..rpc.admin import AdminServicer, Keeping
 from ..rpc.calls import Calls
 from ..rpc.convert import Moment
 from ..rpc.gateway_status import About, StatusServicer
@@ -39,6 +39,7 @@ from ..settings import Settings
 from . import policies
 from .calls_log import call_log
 from .history import History
+from .jobs import Ingestion
 from .live import Live
 from .questions import Questions
 from .stores import open_stores
@@ -90,6 +91,10 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
             )
 
         live = Live(settings, counters, clock, questions, lambda job: following(job()))
+        feeds = live if settings.stream.enabled else None
+        ingestion = Ingestion(settings, counters, clock, stores, questions, history, feeds)
+        # What was recorded is written when recording has ended, and before the store is closed.
+        parts.push_async_callback(ingestion.close)
         about = About(
             version=__version__,
             environment=settings.environment,
@@ -146,6 +151,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
                 stores.errors,
                 start_time,
                 moment,
+                Keeping(ingestion.watchlists, ingestion.backfills, history.rules),
             ),
             StreamServicer(
                 live.streams, policies.stream_defaults(settings), live.last_record, moment
@@ -163,8 +169,8 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
             following(job())
         patience = settings.reference.start_patience
         await asyncio.gather(keeper.try_refresh(patience), assets.try_load(patience))
-        start(keeper.run())
-        start(assets.run())
+        for job in (keeper.run, assets.run, *ingestion.jobs()):
+            start(job())
         await serving.start()
         if not settings.stream.enabled:
             await serving.tell_streams(serving=False)
