@@ -125,7 +125,7 @@ FACES: Final[Mapping[Reason, Face]] = {
     Reason.UPSTREAM_ERROR: Face(
         _Code.UNAVAILABLE,
         _SERVICE,
-        "Ask again; with `allow_stale` an older value may do.",
+        "Ask again; where a request takes `allow_stale`, an older value may do.",
         retry=True,
     ),
     Reason.UPSTREAM_TIMEOUT: Face(

@@ -1,0 +1,1 @@
+"""`make demo`: what tickgate does, in two minutes, with the real programs on free ports."""
