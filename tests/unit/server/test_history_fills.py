@@ -169,6 +169,29 @@ async def test_nobody_waits_for_what_lies_far_ahead() -> None:
 
 
 @in_steered_time
+async def test_who_wants_little_of_much_does_not_wait_for_page_after_page() -> None:
+    """A few values in the middle of a long stretch are asked for; those at its start are shared."""
+    made = desk(page=100)
+    made.pages.open.clear()
+    few = [asyncio.create_task(numbers_of(read(made, limit=5)))]
+    await made.pages.waiting.wait()
+    few.append(asyncio.create_task(numbers_of(read(made, limit=5))))
+    middle = asyncio.create_task(numbers_of(read(made, since_yesterday(40, 100), limit=5)))
+    await asyncio.sleep(1)
+    made.pages.open.set()
+
+    assert [await one for one in few] == [HUNDRED[:5]] * 2
+    assert await middle == HUNDRED[40:45]
+    # The walk that began first would have come to the middle on its sixth page.
+    assert [walk.interval.start for walk in made.pages.walks] == [
+        since_yesterday(0, 100).start,
+        since_yesterday(40, 100).start,
+    ]
+    assert made.pages.pages == 2
+    await nothing_is_left(made)
+
+
+@in_steered_time
 async def test_nobody_waits_for_who_is_in_less_of_a_hurry() -> None:
     """A caller does not join a backfill, which waits for budget; a backfill joins a caller."""
     made = desk()

@@ -153,7 +153,8 @@ class Fill:
         """Tell whether who wants *rest* of *symbol* does well to wait for it here.
 
         Not where it was let go already, where others are in less of a hurry, where pages are smaller than the *page*
-        that is worth a request, or where the way there is longer than what is wanted.
+        that is worth a request, or where the way there is longer than what is wanted. Who wants but a few values of a
+        long stretch, and so asks for a small page, waits for no more than about one.
         """
         first = self.course.first(rest)
         if self.closed or first not in self.walk.interval:
@@ -167,7 +168,10 @@ class Fill:
         if symbol in self._rejected or ledger.ahead.empty:
             return True
         wanted = rest.intersection(self.walk.interval)
-        return abs(first - self.course.first(ledger.ahead)) <= wanted.end - wanted.start
+        reach = wanted.end - wanted.start
+        if page < self._fills.policy.page:
+            reach = min(reach, ledger.stride)
+        return abs(first - self.course.first(ledger.ahead)) <= reach
 
     def entry(self, symbol: str, instant: int) -> Entry | None:
         """Return what has come of *symbol* at *instant*; None where nothing has come yet.

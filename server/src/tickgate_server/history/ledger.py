@@ -64,6 +64,14 @@ class Ledger:
         """Whether nothing has come yet."""
         return not self._entries
 
+    @property
+    def stride(self) -> int:
+        """How far the newest entry reaches, nanoseconds; 0 before the first."""
+        if not self._entries:
+            return 0
+        newest = self._entries[-1].interval
+        return newest.end - newest.start
+
     def add(self, entry: Entry) -> None:
         """Take in what comes next."""
         self._entries.append(entry)
