@@ -232,6 +232,16 @@ async def test_values_of_one_instant_keep_their_order(subject: Open, newest_firs
 
 
 @EVERY
+async def test_values_of_one_instant_in_two_answers(subject: Open) -> None:
+    """An instant at which one answer ends and the next begins has the values of both, in their order."""
+    first, second = block(TRADES, range(4)), block(TRADES, range(3, 8), request="two")
+    async with subject() as it:
+        await it.store.write(TRADES, DAY, [first, second])
+        assert await it.held(TRADES) == rows(first) + rows(second)
+        assert await it.held(TRADES, newest_first=True) == (rows(first) + rows(second))[::-1]
+
+
+@EVERY
 async def test_values_of_one_instant_that_change_places(subject: Open) -> None:
     """What the upstream tells in another order is held in that order, and was held in the first one before."""
     first = block(OPTIONS, [1, 2, 1, 3], step=0)
@@ -440,6 +450,18 @@ async def test_coverage_grows_while_recording(subject: Open) -> None:
         then = await it.covered(BARS, as_of=NOW + 2)
         assert (then[0][0].start, then[-1][0].end) == minutes(0, 3)
         assert await it.covered(BARS, minutes(1, 2)) == [(minutes(1, 2), 1, 0)]
+
+
+@EVERY
+async def test_a_hole_in_what_is_recorded_stays_one(subject: Open) -> None:
+    """Stretches that are complete with something between them that is not are told apart, however they are recorded."""
+    async with subject() as it:
+        arrived = block(BARS, [0, 3], received=NOW + 1, alone=True)
+        await it.store.record(BARS, [arrived], [minutes(0, 1), minutes(3, 4)])
+        late = block(BARS, [0, 3, 6], received=NOW + 2, volume=1, alone=True)
+        await it.store.record(BARS, [late], [minutes(6, 7)])
+        holes = [(minutes(0, 1), 1, 0), (minutes(3, 4), 1, 0), (minutes(6, 7), 1, 0)]
+        assert await it.covered(BARS) == holes
 
 
 @EVERY
