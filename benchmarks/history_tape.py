@@ -56,6 +56,13 @@ class Taped:
     sums: Checksums
 
 
+def together(taped: Iterable[Taped]) -> Taped:
+    """Return what was written of several symbols as one, of which nobody knows the checksums."""
+    some = list(taped)
+    symbols = tuple(symbol for one in some for symbol in one.symbols)
+    return Taped(symbols, sum(one.rows for one in some), {})
+
+
 @dataclass(frozen=True, slots=True)
 class Print:
     """One trade of the tape."""
@@ -112,11 +119,6 @@ def write_trades(folder: Path, symbols: Sequence[str], each: int) -> Taped:
 def prints(symbol: str, each: int) -> list[Print]:
     """Return the trades that `write_trades` has written of *symbol*."""
     return [trade for trade, _ in _trades(symbol, each)]
-
-
-def rfc3339(time: int) -> str:
-    """Return *time*, nanoseconds, as Alpaca writes it."""
-    return _stamp(time)
 
 
 def _trades(symbol: str, count: int) -> Iterator[tuple[Print, int]]:

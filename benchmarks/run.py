@@ -25,6 +25,7 @@ from . import (
     decoding,
     guards,
     history,
+    history_questions,
     history_writes,
     spared,
     streaming,
@@ -53,7 +54,12 @@ STREAMS: Final[tuple[Benchmark, ...]] = (
     streaming.footprint,
 )
 
-HISTORY: Final[tuple[Benchmark, ...]] = (history.minute_bars, history_writes.history_writes)
+HISTORY: Final[tuple[Benchmark, ...]] = (
+    history.minute_bars,
+    history_writes.history_writes,
+    history_questions.daily_bars,
+    history_questions.price_at,
+)
 
 BENCHMARKS: Final[tuple[Benchmark, ...]] = (
     unary.cached_quote,
