@@ -368,7 +368,7 @@ async def test_an_outage_loses_only_what_waited() -> None:
             await cache.flush()
             assert counts.state == "down"
             cache.put({AAPL: held(at(2))})
-            assert cache._pending == {}
+            assert cache._behind.waiting == {}
             assert await cache.get([AAPL]) is None
             server.start()
             await until(lambda: link.up)

@@ -7,7 +7,6 @@ import sys
 from array import array
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from itertools import islice
 from typing import Any, Final, Literal, TypeAlias
 
 from msgspec import Struct
@@ -28,6 +27,7 @@ from ...market.interval import Interval
 from ...market.provenance import DataSource, Tier
 from ...market.series import SeriesKey, SeriesKind
 from ...observe.counters import TierCounts
+from .behind import WriteBehind
 from .codec import Codec
 from .link import RedisDown, RedisLink
 
@@ -84,9 +84,9 @@ class RedisHistoryCache:
         self._counts = counts
         self._limits = limits
         self._codec = Codec(tuple[_Slab, ...])
-        self._pending: dict[_Place, Sequence[Block]] = {}
-        self._wanted = asyncio.Event()
-        self._writing = asyncio.Lock()
+        self._behind = WriteBehind[_Place, Sequence[Block]](
+            self._write, batch=_BATCH, pause=limits.pause, capacity=limits.pending
+        )
 
     async def get(
         self, key: SeriesKey, slots: Sequence[Interval]
@@ -111,31 +111,16 @@ class RedisHistoryCache:
 
     def put(self, key: SeriesKey, slot: Interval, blocks: Sequence[Block]) -> None:
         """Hold soon that *blocks* are all there is in *slot*. Never waits, never fails; not while Redis is down."""
-        if not self._link.up:
-            return
-        place = key, slot
-        if place not in self._pending and len(self._pending) >= self._limits.pending:
+        if self._link.up and not self._behind.put((key, slot), blocks):
             self._counts.failures += 1
-            return
-        self._pending[place] = blocks
-        self._wanted.set()
 
     async def run(self) -> None:
         """Write what is put, until cancelled."""
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            await self.flush()
-            await asyncio.sleep(self._limits.pause)
+        await self._behind.run()
 
     async def flush(self) -> None:
-        """Write what was put and is not written yet: what `run` does, and whoever ends it once more."""
-        async with self._writing:
-            while batch := dict(islice(self._pending.items(), _BATCH)):
-                await self._write(batch)
-                for place, blocks in batch.items():
-                    if self._pending.get(place) is blocks:
-                        del self._pending[place]
+        """Write what was put and is not written yet."""
+        await self._behind.flush()
 
     async def _write(self, batch: Mapping[_Place, Sequence[Block]]) -> None:
         entries: dict[bytes, bytes] = {}

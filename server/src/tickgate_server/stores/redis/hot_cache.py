@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from itertools import islice
 from typing import Final, Generic, TypeVar
 
 from msgspec import Struct
@@ -20,6 +18,7 @@ from ...market.time import NANOS
 from ...market.trade import Trade
 from ...observe.counters import TierCounts
 from ...ports import Clock, Key
+from .behind import WriteBehind
 from .codec import Codec
 from .link import RedisDown, RedisLink
 
@@ -99,15 +98,13 @@ class RedisHotCache(Generic[V]):
         self._link = link
         self._ttl = ttl
         self._counts = counts
-        self._limits = limits
         self._codec = Codec(kind)
         self._times = ReceiveTimes(clock)
         self._head = f"tg:1:{source.value}:"
         self._tail = f":{kind.__name__.lower()}:"
-        self._pending: dict[Key, Held[V]] = {}
-        self._wanted = asyncio.Event()
-        # One write at a time, and none between a drop's forgetting and Redis's.
-        self._writing = asyncio.Lock()
+        self._behind = WriteBehind[Key, Held[V]](
+            self._write, batch=_BATCH, pause=limits.pause, capacity=limits.pending
+        )
         self._write_newest = link.client.register_script(_KEEP_NEWEST)
 
     async def get(self, keys: Sequence[Key]) -> Mapping[Key, Held[V]] | None:
@@ -131,12 +128,10 @@ class RedisHotCache(Generic[V]):
         if not self._link.up:
             return
         for key, held in values.items():
-            waiting = self._pending.get(key)
-            if waiting is None and len(self._pending) >= self._limits.pending:
+            waiting = self._behind.waiting.get(key)
+            is_newer = waiting is None or _stamp(waiting.value) < _stamp(held.value)
+            if is_newer and not self._behind.put(key, held):
                 self._counts.failures += 1
-            elif waiting is None or _stamp(waiting.value) < _stamp(held.value):
-                self._pending[key] = held
-        self._wanted.set()
 
     async def drop(
         self, feeds: Collection[Feed] | None, symbols: Collection[str] | None
@@ -146,10 +141,12 @@ class RedisHotCache(Generic[V]):
         Returns:
             How many Redis has forgotten, or None when it could not be asked, or not to the end.
         """
-        async with self._writing:
-            for key in list(self._pending):
+        # Nothing is written between this forgetting and Redis's.
+        async with self._behind.writing:
+            waiting = self._behind.waiting
+            for key in list(waiting):
                 if (feeds is None or key[0] in feeds) and (symbols is None or key[1] in symbols):
-                    del self._pending[key]
+                    del waiting[key]
             chosen = list(Feed) if feeds is None else feeds
             try:
                 if symbols is None:
@@ -161,24 +158,15 @@ class RedisHotCache(Generic[V]):
     def set_back(self) -> None:
         """Trust nothing that was received before now: the market's time has been set back. Does not wait."""
         self._times.set_back()
-        self._pending.clear()
+        self._behind.waiting.clear()
 
     async def run(self) -> None:
         """Write what is put, until cancelled."""
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            await self.flush()
-            await asyncio.sleep(self._limits.pause)
+        await self._behind.run()
 
     async def flush(self) -> None:
-        """Write what was put and is not written yet: what `run` does, and whoever ends it once more."""
-        async with self._writing:
-            while batch := dict(islice(self._pending.items(), _BATCH)):
-                await self._write(batch)
-                for key, held in batch.items():
-                    if self._pending.get(key) is held:
-                        del self._pending[key]
+        """Write what was put and is not written yet."""
+        await self._behind.flush()
 
     async def _write(self, batch: Mapping[Key, Held[V]]) -> None:
         entries = self._encode(batch)
