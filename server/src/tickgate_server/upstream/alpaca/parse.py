@@ -42,7 +42,9 @@ UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are not JSON; the last for JSON nested a thousand levels deep."""
 
 
-class _Quote(msgspec.Struct):
+class QuoteRecord(msgspec.Struct, gc=False):
+    """A quote of a stock, by Alpaca's keys."""
+
     t: str
     bp: msgspec.Raw
     ap: msgspec.Raw
@@ -65,7 +67,9 @@ class _Trade(msgspec.Struct):
     u: str | None = None
 
 
-class _Bar(msgspec.Struct):
+class BarRecord(msgspec.Struct, gc=False):
+    """A bar of a stock or of a contract, by Alpaca's keys."""
+
     t: str
     o: msgspec.Raw
     h: msgspec.Raw
@@ -97,9 +101,9 @@ class _Day(msgspec.Struct):
     settlement_date: datetime.date | None = None
 
 
-_as_quote = msgspec.json.Decoder(_Quote)
+_as_quote = msgspec.json.Decoder(QuoteRecord)
 _as_trade = msgspec.json.Decoder(_Trade)
-_as_bar = msgspec.json.Decoder(_Bar)
+_as_bar = msgspec.json.Decoder(BarRecord)
 _as_records = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _as_assets = msgspec.json.Decoder(list[Any])
 _as_clock = msgspec.json.Decoder(_Clock)
@@ -138,7 +142,7 @@ def records(body: bytes, wrapper: str) -> dict[str, msgspec.Raw]:
 def quote(symbol: str, record: msgspec.Raw) -> RawQuote | Refusal | None:
     """Return the quote in *record*, why it cannot be read, or None when it is null or empty."""
 
-    def build(seen: _Quote) -> RawQuote:
+    def build(seen: QuoteRecord) -> RawQuote:
         return RawQuote(
             symbol=symbol,
             event_time=instant_of(seen.t),
@@ -177,7 +181,7 @@ def trade(symbol: str, record: msgspec.Raw) -> RawTrade | Refusal | None:
 def bar(symbol: str, record: msgspec.Raw) -> RawBar | Refusal | None:
     """Return the bar in *record*, why it cannot be read, or None when it is null or empty."""
 
-    def build(seen: _Bar) -> RawBar:
+    def build(seen: BarRecord) -> RawBar:
         vwap_sent = bytes(seen.vw) not in (b"", b"null")
         return RawBar(
             symbol=symbol,

@@ -18,24 +18,24 @@ from ...market.columns import Decimals, parse_decimals
 from ...market.series import SeriesKind
 from ...market.time import NANOS, parse_rfc3339
 from ...market.unavailable import Refusal
-from .parse import UNDECODABLE, Unfit, decode, instant_of, is_null, price_of, read_record, shown
+from .parse import (
+    UNDECODABLE,
+    BarRecord,
+    QuoteRecord,
+    Unfit,
+    decode,
+    instant_of,
+    is_null,
+    price_of,
+    read_record,
+    shown,
+)
 
 _STRETCH: Final = 256
 """Records that are looked at one by one where one of them cannot be read."""
 
 _ABSENT: Final = frozenset({b"", b"null"})
 """What a number that was not sent looks like."""
-
-
-class _Bar(msgspec.Struct, gc=False):
-    t: str
-    o: msgspec.Raw
-    h: msgspec.Raw
-    l: msgspec.Raw  # noqa: E741 - the name is Alpaca's
-    c: msgspec.Raw
-    v: int | None = None
-    n: int | None = None
-    vw: msgspec.Raw = msgspec.Raw()
 
 
 class _Trade(msgspec.Struct, gc=False):
@@ -51,25 +51,13 @@ class _Trade(msgspec.Struct, gc=False):
     u: str | None = None
 
 
-class _Quote(msgspec.Struct, gc=False):
-    t: str
-    bp: msgspec.Raw
-    ap: msgspec.Raw
-    bs: int | None = None
-    bx: str | None = None
-    as_: int | None = msgspec.field(default=None, name="as")
-    ax: str | None = None
-    c: tuple[str, ...] | None = None
-    z: str | None = None
-
-
-_Record: TypeAlias = _Bar | _Trade | _Quote
+_Record: TypeAlias = BarRecord | _Trade | QuoteRecord
 
 
 # The token must be there: an answer that merely lacks it would pass for a last page.
 class _BarPage(msgspec.Struct):
     next_page_token: str | None
-    series: dict[str, list[_Bar] | None] | None = msgspec.field(name="bars")
+    series: dict[str, list[BarRecord] | None] | None = msgspec.field(name="bars")
 
 
 class _TradePage(msgspec.Struct):
@@ -79,7 +67,7 @@ class _TradePage(msgspec.Struct):
 
 class _QuotePage(msgspec.Struct):
     next_page_token: str | None
-    series: dict[str, list[_Quote] | None] | None = msgspec.field(name="quotes")
+    series: dict[str, list[QuoteRecord] | None] | None = msgspec.field(name="quotes")
 
 
 class _Token(msgspec.Struct):
@@ -214,7 +202,7 @@ def _check_length(name: str, text: bytes) -> None:
         raise Unfit(refusal) from error
 
 
-def _bars(records: Sequence[_Bar]) -> RawBars:
+def _bars(records: Sequence[BarRecord]) -> RawBars:
     averages = [bytes(record.vw) for record in records]
     return RawBars(
         times=_instants([record.t for record in records]),
@@ -241,7 +229,7 @@ def _trades(records: Sequence[_Trade]) -> RawTrades:
     )
 
 
-def _quotes(records: Sequence[_Quote]) -> RawQuotes:
+def _quotes(records: Sequence[QuoteRecord]) -> RawQuotes:
     return RawQuotes(
         times=_instants([record.t for record in records]),
         bid_price=_prices([bytes(record.bp) for record in records]),
@@ -326,18 +314,18 @@ _as_list = msgspec.json.Decoder(list[msgspec.Raw])
 _as_token = msgspec.json.Decoder(_Token)
 
 _SHAPES: Final = {
-    SeriesKind.BARS: _Shape(msgspec.json.Decoder(_BarPage), msgspec.json.Decoder(_Bar), _bars),
+    SeriesKind.BARS: _Shape(msgspec.json.Decoder(_BarPage), msgspec.json.Decoder(BarRecord), _bars),
     SeriesKind.TRADES: _Shape(
         msgspec.json.Decoder(_TradePage), msgspec.json.Decoder(_Trade), _trades
     ),
     SeriesKind.QUOTES: _Shape(
-        msgspec.json.Decoder(_QuotePage), msgspec.json.Decoder(_Quote), _quotes
+        msgspec.json.Decoder(_QuotePage), msgspec.json.Decoder(QuoteRecord), _quotes
     ),
 }
 """The value of a kind is Alpaca's key for it, too."""
 
 _PRICES: Final[Mapping[type[_Record], tuple[str, ...]]] = {
-    _Bar: ("o", "h", "l", "c", "vw"),
+    BarRecord: ("o", "h", "l", "c", "vw"),
     _Trade: ("p",),
-    _Quote: ("bp", "ap"),
+    QuoteRecord: ("bp", "ap"),
 }
