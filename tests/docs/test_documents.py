@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -137,6 +138,9 @@ def hinted(program: str) -> list[str]:
     return [line for line in hints.QUESTIONS if line.startswith(f"{program} ")]
 
 
+OPEN = "2026-10-01T15:00:00Z"
+"""When the market of the documents begins: it is open."""
+
 OPERATORS = ("backfill", "config", "migrate", "record")
 """Commands of `tickgate-server` that end by themselves."""
 
@@ -156,18 +160,22 @@ class Installation:
 def installation() -> Iterator[Installation]:
     """What `make run` leaves up."""
     with (
-        sandbox_program("--at", "2026-10-01T15:00:00Z") as sandbox,
+        sandbox_program("--at", OPEN) as sandbox,
         redis_url() as redis,
         postgres_url() as postgres,
         gateway_program(sandbox.address, redis_url=redis, postgres_url=postgres) as running,
     ):
-        settings = {
-            "TICKGATE_ALPACA__DATA_URL": f"http://{sandbox.address}",
-            "TICKGATE_ALPACA__TRADING_URL": f"http://{sandbox.address}",
-            "TICKGATE_ALPACA__STREAM_URL": f"ws://{sandbox.address}",
-            "TICKGATE_POSTGRES_URL": postgres,
-        }
+        settings = settings_of(sandbox.address) | {"TICKGATE_POSTGRES_URL": postgres}
         yield Installation(running.address, settings)
+
+
+def settings_of(upstream: str) -> dict[str, str]:
+    """Return variables that bring a program to the sandbox at *upstream*."""
+    return {
+        "TICKGATE_ALPACA__DATA_URL": f"http://{upstream}",
+        "TICKGATE_ALPACA__TRADING_URL": f"http://{upstream}",
+        "TICKGATE_ALPACA__STREAM_URL": f"ws://{upstream}",
+    }
 
 
 @pytest.fixture(scope="module")
@@ -218,15 +226,20 @@ def test_client_lines_work(line: str, gateway: str) -> None:
 def test_operator_lines_work(line: str, installation: Installation, tmp_path: Path) -> None:
     """Each line for `tickgate-server` that ends by itself does so well."""
     arguments = shlex.split(line, comments=True)[1:]
-    done = subprocess.run(
-        [sys.executable, "-m", "tickgate_server", *arguments],
-        env=environment_without_settings() | installation.settings,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    with ExitStack() as parts:
+        settings = installation.settings
+        if arguments[0] == "record":
+            # An account has one place on a feed, and the gateway holds that of the other sandbox.
+            settings = settings_of(parts.enter_context(sandbox_program("--at", OPEN)).address)
+        done = subprocess.run(
+            [sys.executable, "-m", "tickgate_server", *arguments],
+            env=environment_without_settings() | settings,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
@@ -268,6 +281,7 @@ def test_documents_are_found() -> None:
     assert len(lines("grpcurl")) >= 9
     assert len(lines("tickgate")) >= 3
     assert len(lines("tickgate-sandbox")) >= 4
+    assert {line.split()[1] for line in lines("tickgate-server")} >= set(OPERATORS)
     assert len(blocks("python")) >= 2
     assert len(hinted("grpcurl")) + len(hinted("tickgate")) == len(hints.QUESTIONS)
 

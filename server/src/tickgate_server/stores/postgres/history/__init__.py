@@ -1,1 +1,1 @@
-"""The past in PostgreSQL. docs/history-schema.md draws the tables."""
+"""The past in PostgreSQL. docs/history.md draws the tables."""

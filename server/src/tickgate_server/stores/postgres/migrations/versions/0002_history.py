@@ -1,4 +1,4 @@
-"""The store of history, watchlists, and how far backfills are. docs/history-schema.md draws it."""
+"""The store of history, watchlists, and how far backfills are. docs/history.md draws it."""
 
 from alembic import op
 
