@@ -68,6 +68,9 @@ class HistoryStage:
     """A sandbox with a past, and the stores that gateways before it use."""
 
     sandbox: Sandbox
+    replaying: Process
+    """The sandbox."""
+
     postgres: PostgresServer
     redis: RedisServer
     folder: Path
@@ -228,4 +231,4 @@ def history_stage(tape: Path, folder: Path, cores: Cores) -> Iterator[HistorySta
         with on_core(cores.others):
             postgres = parts.enter_context(postgres_server())
         redis = parts.enter_context(running_redis(cores))
-        yield HistoryStage(Sandbox(sandbox.port), postgres, redis, folder, cores)
+        yield HistoryStage(Sandbox(sandbox.port), sandbox, postgres, redis, folder, cores)

@@ -25,6 +25,7 @@ from . import (
     decoding,
     guards,
     history,
+    history_memory,
     history_questions,
     history_writes,
     spared,
@@ -59,6 +60,7 @@ HISTORY: Final[tuple[Benchmark, ...]] = (
     history_writes.history_writes,
     history_questions.daily_bars,
     history_questions.price_at,
+    history_memory.five_million,
 )
 
 BENCHMARKS: Final[tuple[Benchmark, ...]] = (
