@@ -8,7 +8,7 @@ import sys
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import repeat
+from itertools import groupby, repeat
 from typing import Any, Final
 
 import psycopg
@@ -106,7 +106,8 @@ class Rows(Struct, frozen=True):
         """Ids of the answers that the rows came with."""
         if self.writes is None:
             return set() if self.write is None else {self.write}
-        return {write for write in self.writes if write is not None}
+        # 0 stands where a row came with none: ids begin at 1.
+        return set(self.writes.values) - {0}
 
 
 async def rows_of(table: Table, found: Sequence[Any]) -> Rows | None:
@@ -174,13 +175,11 @@ def _runs(rows: Rows) -> Iterator[tuple[int, int, int | None]]:
     if rows.writes is None:
         yield 0, rows.count, rows.write
         return
-    start, current = 0, None
-    for row, write in enumerate(rows.writes):
-        if row and write != current:
-            yield start, row, current
-            start = row
-        current = write
-    yield start, rows.count, current
+    start = 0
+    for write, run in groupby(rows.writes.values):
+        end = start + len(list(run))
+        yield start, end, write or None
+        start = end
 
 
 def _with(block: Block, origin: Origin, received: array[int] | None) -> Block:

@@ -216,12 +216,12 @@ class Table:
         return f"""
             SELECT rows, ordinals[rows], times, write,
                 CASE WHEN mixed THEN writes END,
-                CASE WHEN mixed OR write IS NULL THEN receive_times END,
+                CASE WHEN alone THEN receive_times END,
                 {", ".join(self.fields)}
             FROM (
                 SELECT count(*) AS rows, array_agg(ordinal) AS ordinals, array_agg(time) AS times,
                     min(write) AS write, array_agg(write) AS writes,
-                    array_agg(receive_time) AS receive_times,
+                    array_agg(receive_time) AS receive_times, count(receive_time) > 0 AS alone,
                     min(write) < max(write) OR count(write) BETWEEN 1 AND count(*) - 1 AS mixed,
                     {", ".join(arrays)}
                 FROM (
