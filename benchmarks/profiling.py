@@ -1,8 +1,9 @@
-"""Says where the gateway's own Python spends its time: on a cached GetQuote, a batch of 200, option chains, fan-out.
+"""Says where the gateway's own Python spends its time: on a cached GetQuote, a batch, chains, the past, fan-out.
 
-python -m benchmarks.profiling [calls] [chains] [streams]
+python -m benchmarks.profiling [calls] [chains] [history] [streams]
 
-Each function's own time by cProfile, in microseconds of one call, in nanoseconds of one contract or delivered update.
+Each function's own time by cProfile, in microseconds of one call, in nanoseconds of one contract, bar or delivered
+update.
 The profiler adds to every Python function that is called and nothing to gRPC's own code, so compare lines with each
 other and never with RESULTS.md.
 """
@@ -22,6 +23,9 @@ from tickgate.v1 import option_service_pb2 as pb
 from .chain_market import ChainStage, chain_stage, drop, gather
 from .evidence import expect_quotes
 from .h2load import NoLoadGenerator, find
+from .history_market import FROM, TO, HistoryStage, history_stage
+from .history_reader import POLARS
+from .history_tape import Taped, write_minute_bars
 from .live import live_stage
 from .load import Load, Question
 from .processes import BrokenMeasurement, Cores
@@ -34,6 +38,8 @@ from .unary import BUSY, MANY, ONE
 _CALLS: Final = ((ONE, 5000), (MANY, 200))
 _FEW: Final = 50
 _CHAINS: Final = 10
+_YEARS: Final = 5
+_SYMBOL: Final = "YEAR"
 _LINES: Final = 30
 
 _FOLLOWING: Final = Following.chance(100, 10_000)
@@ -44,7 +50,7 @@ _SHORT, _LONG = 0.5, 5.5
 
 _PROFILED: Final = ("-m", "cProfile", "-o")
 
-_WHAT: Final = ["calls", "chains", "streams"]
+_WHAT: Final = ["calls", "chains", "history", "streams"]
 
 Times = Mapping[tuple[str, str], float]
 """Seconds of its own that each function took, by place and name."""
@@ -78,6 +84,13 @@ def profile_chains(chains: ChainStage, *, cold: bool) -> str:
     return _said(said, few, many, _CHAINS * contracts / 1e9)
 
 
+def profile_history(history: HistoryStage, taped: Taped, *, cold: bool) -> str:
+    """Return the functions of the gateway that take most of a year of minute bars, with the nanoseconds of each bar."""
+    few, many = (_measure_history(history, taped, years, cold=cold) for years in (1, 1 + _YEARS))
+    said = f"{taped.rows:,} minute bars, {'cold' if cold else 'from the store'}: ns of a bar"
+    return _said(said, few, many, _YEARS * taped.rows / 1e9)
+
+
 def _said(title: str, few: Times, many: Times, units: float) -> str:
     # What a start and an end take stands in both.
     taken = {place: (many[place] - few.get(place, 0.0)) / units for place in many}
@@ -104,6 +117,22 @@ def _measure_chains(chains: ChainStage, times: int, *, cold: bool) -> Times:
             if cold:
                 drop(gateway)
             gather(gateway, request)
+    return _read(written)
+
+
+def _measure_history(history: HistoryStage, taped: Taped, times: int, *, cold: bool) -> Times:
+    written = history.folder / "profile"
+    command = (*_PROFILED, str(written), *GATEWAY)
+    with (
+        history.gateway("profiled", command=command) as gateway,
+        history.reading(POLARS, gateway.port, taped, "1Min", FROM, TO) as reader,
+    ):
+        for _ in range(times):
+            history.held(taped)
+            if cold:
+                history.forget()
+            history.turn(reader, taped, gateway)
+        history.held(taped)
     return _read(written)
 
 
@@ -137,6 +166,8 @@ def main() -> int:
                 _profile_calls(Path(name))
             if "chains" in what:
                 _profile_chains(Path(name))
+            if "history" in what:
+                _profile_history(Path(name))
             if "streams" in what:
                 print(f"\n{profile_streams(Path(name))}", flush=True)
     except (BrokenMeasurement, NoLoadGenerator) as error:
@@ -157,6 +188,14 @@ def _profile_chains(folder: Path) -> None:
     with chain_stage(folder, Cores.divide()) as chains:
         for cold in (True, False):
             print(f"\n{profile_chains(chains, cold=cold)}", flush=True)
+
+
+def _profile_history(folder: Path) -> None:
+    taped = write_minute_bars(folder / "tape", _SYMBOL)
+    with history_stage(folder / "tape", folder, Cores.divide()) as history:
+        history.load([_SYMBOL], "/v2/stocks/bars?timeframe=1Min&")
+        for cold in (True, False):
+            print(f"\n{profile_history(history, taped, cold=cold)}", flush=True)
 
 
 if __name__ == "__main__":
