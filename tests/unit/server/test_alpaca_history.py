@@ -610,3 +610,17 @@ async def test_large_pages_are_read_besides() -> None:
     assert [time for part in parts if part.block is not None for time in part.block.times] == [
         at(minute) for minute in minutes
     ]
+
+
+async def test_a_peek_is_cheap() -> None:
+    """To see whether a feed has a past costs one bar of the least urgent class, of an age that everybody may read."""
+    setup = scripted(page({}, kind="bars"), UpstreamBroken("answered 500"))
+    await setup.history.peek("AAPL", Feed.SIP, 1010.0)
+    (request,) = setup.requests.sent
+    assert (request.group, request.priority) == (Group.HISTORY, Priority.BACKFILL)
+    assert (request.path, request.deadline) == ("/v2/stocks/bars", 1010.0)
+    assert request.params["limit"] == "1"
+    assert parse_rfc3339(request.params["end"]) == NOW - 16 * MINUTE
+
+    with pytest.raises(UpstreamBroken):
+        await setup.history.peek("AAPL", Feed.SIP, 1010.0)

@@ -16,7 +16,7 @@ from tickgate_server.jobs.probe import (
     Probe,
     clock_inquiry,
     codes_inquiry,
-    options_inquiry,
+    peek_inquiry,
     quote_inquiry,
 )
 from tickgate_server.market.asset import CodeKind
@@ -165,9 +165,16 @@ async def test_the_question_is_a_cheap_one() -> None:
     assert watch.reference.asked == ["codes exchange", "clock"]
 
 
-@pytest.mark.parametrize("upstream", list(Upstream))
-async def test_a_question_about_options_is_a_peek(upstream: Upstream) -> None:
-    """Either upstream's options are asked for something small, whose answer is of no interest and whose failure is."""
+@pytest.mark.parametrize(
+    ("upstream", "group"),
+    [
+        (Upstream.DATA, Group.OPTIONS),
+        (Upstream.TRADING, Group.OPTIONS),
+        (Upstream.DATA, Group.HISTORY),
+    ],
+)
+async def test_a_peek_is_a_question(upstream: Upstream, group: Group) -> None:
+    """Options and the past are asked for something small, whose answer is of no interest and whose failure is."""
     peeked: list[float] = []
 
     async def peek(deadline: float) -> None:
@@ -175,8 +182,8 @@ async def test_a_question_about_options_is_a_peek(upstream: Upstream) -> None:
         if len(peeked) > 1:
             raise UpstreamBroken("answered 500")
 
-    inquiry = options_inquiry(upstream, peek)
-    assert (inquiry.upstream, inquiry.group) == (upstream, Group.OPTIONS)
+    inquiry = peek_inquiry(upstream, group, peek)
+    assert (inquiry.upstream, inquiry.group) == (upstream, group)
     assert await inquiry.ask(1010.0) == Finding()
     with pytest.raises(UpstreamBroken):
         await inquiry.ask(1011.0)

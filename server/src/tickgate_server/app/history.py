@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 from datetime import date
+from typing import Final
 
 from ..errors import UpstreamFailure
+from ..guards.remembered_actions import RememberedActions
 from ..history.point_in_time import PointInTime
 from ..history.reader import HistoryReader
 from ..ingress.gate import Gate
@@ -23,6 +25,9 @@ from . import policies
 from .questions import Questions
 from .stores import Stores
 from .wire import Wire
+
+_KEEP_ACTIONS: Final = 300.0
+"""Seconds that corporate actions are kept: long enough to read an answer page by page, and they change once a day."""
 
 
 class History:
@@ -45,13 +50,21 @@ class History:
         # Business rules are about values of now. A page of the past can break one rule ten thousand times.
         notes = SparingNotes(stores.errors.note, clock)
         gate = Gate(policies.gate(settings), clock, counters.refusals, context=None, note=notes)
-        self.actions = AlpacaCorporateActions(wire.requests, source, gate)
+        actions = AlpacaCorporateActions(wire.requests, source, gate)
+        reference = settings.reference
+        self.actions = RememberedActions(
+            actions,
+            clock,
+            ttl=_KEEP_ACTIONS,
+            retry_after=reference.retry_after,
+            cap=reference.patience,
+        )
         self.pages = AlpacaHistory(wire.requests, source, gate, clock)
         self.reader = HistoryReader(
             pages=self.pages,
             store=stores.history,
             cache=stores.history_cache(source, settings.history.keep_cached),
-            actions=self.actions,
+            actions=actions,
             policy=policies.history(settings),
             clock=clock,
             listed=self._listed,

@@ -27,12 +27,12 @@ from ..ingress.context import Context
 from ..ingress.gate import Gate, Policy
 from ..ingress.sparing import ALL_TOGETHER, SparingNotes
 from ..jobs.market_clock import MarketClock, MarketClockKeeper
-from ..jobs.probe import Probe, clock_inquiry, codes_inquiry, options_inquiry, quote_inquiry
+from ..jobs.probe import Probe, clock_inquiry, codes_inquiry, peek_inquiry, quote_inquiry
 from ..market.answer import Question
 from ..market.asset import AssetList
 from ..market.live import Channel
 from ..market.option import OptionPart, OptionQuote
-from ..market.provenance import OPTION_FEEDS, Feed, Tier
+from ..market.provenance import HISTORY_FEEDS, OPTION_FEEDS, Feed, Tier
 from ..market.quote import Quote
 from ..market.snapshot import Snapshot
 from ..market.trade import Trade
@@ -41,6 +41,7 @@ from ..observe.counters import Counters
 from ..ports import (
     EntitlementSource,
     ErrorEntry,
+    Group,
     LatestSource,
     LiveTier,
     OptionSource,
@@ -53,6 +54,7 @@ from ..ports import (
     Upstream,
 )
 from ..settings import Settings
+from ..upstream.alpaca.history import AlpacaHistory
 from ..upstream.alpaca.options import AlpacaChains, AlpacaContracts, options_endpoint
 from ..upstream.alpaca.rest import (
     AlpacaLatest,
@@ -86,6 +88,11 @@ _BELIEVE = 0.25
 def option_quotes(source: OptionSource) -> QuoteSource:
     """Return what tells the quotes of contracts out of all that *source* knows of them."""
     return OptionParts(source, OptionPart.QUOTE, lambda option: option.quote)
+
+
+def _feed_of_history(feed: Feed) -> Feed:
+    """Return a feed that has a past: *feed*, or else the one that all of it belongs to."""
+    return feed if feed in HISTORY_FEEDS else Feed.SIP
 
 
 class Questions:
@@ -330,6 +337,7 @@ class Questions:
         data, trading = (self._wire.sources[one] for one in (Upstream.DATA, Upstream.TRADING))
         chains = AlpacaChains(requests, data, self._option_gate, clock)
         contracts = AlpacaContracts(requests, trading, self._option_gate)
+        past = AlpacaHistory(requests, data, self._gate, clock)
 
         async def ask(feed: Feed, deadline: float) -> None:
             # The answer itself is of no interest: its request teaches what is to be known.
@@ -343,11 +351,18 @@ class Questions:
         inquiries = (
             quote_inquiry(quotes, settings.alpaca.stock_feed, symbol, clock, self.keeper.session),
             codes_inquiry(alpaca),
-            options_inquiry(
-                Upstream.DATA, partial(chains.peek, symbol, settings.alpaca.option_feed)
+            peek_inquiry(
+                Upstream.DATA,
+                Group.OPTIONS,
+                partial(chains.peek, symbol, settings.alpaca.option_feed),
+            ),
+            peek_inquiry(
+                Upstream.DATA,
+                Group.HISTORY,
+                partial(past.peek, symbol, _feed_of_history(settings.alpaca.stock_feed)),
             ),
             clock_inquiry(alpaca),
-            options_inquiry(Upstream.TRADING, partial(contracts.peek, symbol)),
+            peek_inquiry(Upstream.TRADING, Group.OPTIONS, partial(contracts.peek, symbol)),
         )
         probe = Probe(
             inquiries, self._counters.upstream, clock, idle=settings.probe.idle, patience=cap

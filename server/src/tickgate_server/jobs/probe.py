@@ -82,14 +82,16 @@ def codes_inquiry(source: ReferenceSource) -> Inquiry:
     return Inquiry(Upstream.DATA, Group.REFERENCE, ask)
 
 
-def options_inquiry(upstream: Upstream, peek: Callable[[float], Awaitable[None]]) -> Inquiry:
-    """Return the question for something small about options, which *peek* asks of *upstream* before a deadline."""
+def peek_inquiry(
+    upstream: Upstream, group: Group, peek: Callable[[float], Awaitable[None]]
+) -> Inquiry:
+    """Return the question for something small, which *peek* asks of *group* at *upstream* before a deadline."""
 
     async def ask(deadline: float) -> Finding:
         await peek(deadline)
         return Finding()
 
-    return Inquiry(upstream, Group.OPTIONS, ask)
+    return Inquiry(upstream, group, ask)
 
 
 def clock_inquiry(source: ClockSource) -> Inquiry:

@@ -16,14 +16,30 @@ from ...ingress.gate import Gate
 from ...ingress.history import HistoryGate
 from ...market.columns import Block, Origin, joined, part
 from ...market.interval import Interval
-from ...market.provenance import DataSource, Tier
+from ...market.provenance import DataSource, Feed, Tier
 from ...market.series import Adjustment, SeriesKind
-from ...market.time import format_rfc3339
+from ...market.time import NANOS, format_rfc3339
 from ...market.unavailable import Refusal, Unavailable
-from ...ports import Clock, Group, Reply, Request, Requests, SeriesPart, Upstream, Walk
+from ...ports import (
+    Clock,
+    Group,
+    Priority,
+    Reply,
+    Request,
+    Requests,
+    SeriesPart,
+    Upstream,
+    Walk,
+)
 from . import parse_history
 from .paging import PagedParams
 from .rest import noted
+
+_WEEK: Final = 7 * 24 * 3600 * NANOS
+"""Nanoseconds in which there is a trading day."""
+
+_FREE: Final = 16 * 60 * NANOS
+"""Age in nanoseconds of what every account may read: fifteen minutes, and one for clocks that differ."""
 
 _STOCKS: Final = "/v2/stocks"
 _OPTIONS: Final = "/v1beta1/options"
@@ -83,6 +99,28 @@ class AlpacaHistory:
                 }
                 parts = progress.take(page.series, refused, is_last=not goes_on)
             yield parts
+
+    async def peek(self, symbol: str, feed: Feed, deadline: float) -> None:
+        """Ask for one daily bar of *symbol*, only to see whether *feed* has a past that can be had.
+
+        Raises:
+            UpstreamFailure: it has none.
+        """
+        now = self._clock.market()
+        params = {
+            "symbols": symbol,
+            "timeframe": "1Day",
+            "start": format_rfc3339(now - _WEEK),
+            "end": format_rfc3339(now - _FREE),
+            "feed": feed.value,
+            "limit": "1",
+        }
+        path = f"{_STOCKS}/{SeriesKind.BARS.value}"
+        await self._requests.send(
+            Request(
+                Upstream.DATA, Group.HISTORY, path, params, deadline, priority=Priority.BACKFILL
+            )
+        )
 
     async def _ask(self, walk: Walk, params: Mapping[str, str]) -> Reply:
         request = Request(
