@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tickgate_server.errors import ShuttingDown, StoreDown, UpstreamBroken
 from tickgate_server.history.waiting import closing
@@ -466,6 +467,10 @@ async def test_a_fault_of_ours_is_no_reason_of_the_upstreams() -> None:
 
     made.memory.write = broken  # type: ignore[assignment]  # what it returns is never seen
 
-    with pytest.raises(ValueError, match="a mistake"):
-        await numbers_of(read(made))
-    await nothing_is_left(made)
+    with capture_logs() as logs:
+        with pytest.raises(ValueError, match="a mistake"):
+            await numbers_of(read(made))
+        await nothing_is_left(made)
+
+    # Nor is it lost where everybody has what he wanted by the time it shows.
+    assert [entry["event"] for entry in logs] == ["history_fetch_failed"]

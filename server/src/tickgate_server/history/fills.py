@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 
+import structlog
 from msgspec.structs import replace
 
 from ..errors import ShuttingDown, StoreDown, UpstreamFailure, UpstreamRejected
@@ -18,6 +19,8 @@ from .ledger import Entry, Ledger
 from .policy import HistoryPolicy
 from .seat import Seat
 from .waiting import Pulse, closing
+
+_log = structlog.get_logger(__name__)
 
 _URGENCY = {priority: place for place, priority in enumerate(Priority)}
 
@@ -88,9 +91,9 @@ class Fills:
         self.close(fill)
         self._fills.discard(fill)
         self.ended += 1
-        if not task.cancelled():
-            # Whoever sits in it is told; without anybody there is nobody to tell.
-            task.exception()
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            # Whoever sits in it is told as well, if anybody still does.
+            _log.error("history_fetch_failed", exc_info=fault)
 
 
 class Fill:
