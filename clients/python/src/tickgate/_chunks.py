@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum, auto
 from importlib import import_module
-from itertools import accumulate, chain, repeat
+from itertools import accumulate, chain, groupby, repeat
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, final
 
 from . import _convert as convert
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 ChunkMessage: TypeAlias = pb.BarChunk | pb.TradeChunk | pb.QuoteChunk
+
+_SMALL = 1000
+"""Rows of a chunk for which a library's call costs more than what it does."""
 
 
 class Kind(Enum):
@@ -274,14 +277,11 @@ def maker_of(library: str) -> Any:
 def _column(
     maker: Any, name: str, kind: Kind, chunks: tuple[Chunk[Any], ...], *, exact: bool
 ) -> Any:
-    columns = [_field(each.message, name) for each in chunks]
+    columns = list(_gathered((_field(each.message, name), len(each)) for each in chunks))
     if kind is Kind.PRICE and exact:
         # One scale for all: that of the price with the most digits behind the point.
-        scale = max((_scale(each) for each in columns if each is not None), default=0)
-        parts = [
-            maker.decimals(column, len(chunk), scale)
-            for column, chunk in zip(columns, chunks, strict=True)
-        ]
+        scale = max((_scale(each) for each, _ in columns if each is not None), default=0)
+        parts = [maker.decimals(column, count, scale) for column, count in columns]
         return maker.joined_decimals(parts, scale)
     read = {
         Kind.PRICE: maker.floats,
@@ -291,10 +291,43 @@ def _column(
         Kind.CODES: maker.lists,
     }[kind]
     parts = [
-        maker.nothing(kind, len(chunk)) if column is None else read(column)
-        for column, chunk in zip(columns, chunks, strict=True)
+        maker.nothing(kind, count) if column is None else read(column) for column, count in columns
     ]
     return maker.joined(kind, parts)
+
+
+def _gathered(columns: Iterable[tuple[Any, int]]) -> Iterator[tuple[Any, int]]:
+    """Put small columns of numbers together with their neighbours; each comes with its number of rows.
+
+    What comes day by day, as from Redis, would otherwise cost a library a hundred calls where one is enough.
+    """
+    for unit, run in groupby(columns, _unit):
+        small = list(run)
+        if unit is None or len(small) == 1:
+            yield from small
+            continue
+        gathered = type(small[0][0])()
+        if unit:
+            gathered.exponent = small[0][0].exponent
+        rows = 0
+        for column, count in small:
+            gathered.values.extend(column.values)
+            gathered.unset_rows.extend(row + rows for row in column.unset_rows)
+            rows += count
+        yield gathered, rows
+
+
+def _unit(column: tuple[Any, int]) -> int | None:
+    """What the numbers of a small column count, a power of ten; None where it is to stay alone."""
+    message, rows = column
+    if rows > _SMALL:
+        return None
+    match message:
+        case pb.DecimalColumn() if not message.decimals:
+            return message.exponent
+        case pb.CountColumn():
+            return 0
+    return None
 
 
 def _parts(maker: Any, kind: Kind, runs: Iterable[tuple[str | None, int]]) -> Any:
