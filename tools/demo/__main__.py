@@ -43,11 +43,15 @@ def _set_up(console: Console, parts: ExitStack) -> Stage:
     one, other = (
         parts.enter_context(
             gateway_program(
-                sandbox.address, settings, redis_url=redis.url, postgres_url=postgres.url
+                sandbox.address,
+                # Requests are counted, and nobody is to ask but who is seen to.
+                {"TICKGATE_PROBE__IDLE": "0", "TICKGATE_INGESTION__ENABLED": ingests},
+                redis_url=redis.url,
+                postgres_url=postgres.url,
             )
         )
         # One account has one connection to a feed: of two replicas one records.
-        for settings in ({}, {"TICKGATE_INGESTION__ENABLED": "false"})
+        for ingests in ("true", "false")
     )
     stage = Stage(
         console,
