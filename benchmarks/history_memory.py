@@ -44,7 +44,7 @@ class _Scene:
 _SCENES: Final = (
     _Scene("cold, a quick reader and a slow one", "UPSTREAM", (None, _SLOW), forgets=True),
     _Scene("from the store, a quick reader and a slow one", "STORE", (None, _SLOW)),
-    _Scene("cold, no store, a quick reader", "UPSTREAM", (None,), stored=False),
+    _Scene("cold, no store, a slow reader", "UPSTREAM", (_SLOW,), stored=False),
 )
 
 
