@@ -271,7 +271,7 @@ def test_a_stopping_gateway_asks_to_try_elsewhere() -> None:
         (ShuttingDown(), Reason.SHUTTING_DOWN),
         (NotFeedHolder("elsewhere"), Reason.NOT_FEED_HOLDER),
         (TooManyStreams("all are taken"), Reason.SUBSCRIPTION_LIMIT),
-        (StoreDown("PostgreSQL does not answer"), Reason.STORE_UNAVAILABLE),
+        (StoreDown("the gateway's store cannot be had now"), Reason.STORE_UNAVAILABLE),
         (NotFound("no watchlist has that name"), Reason.NOT_FOUND),
         (NotSupported("this gateway has no store"), Reason.NOT_SUPPORTED),
     ],
@@ -287,6 +287,12 @@ def test_an_error_fails_a_call_as_its_reason_says(error: GatewayError, reason: R
         strict.pushback,
     )
     assert str(error) in failure.message or isinstance(error, ShuttingDown)
+
+
+def test_a_store_that_is_down_is_not_told_by_its_address() -> None:
+    """Callers learn that the store cannot be had; where it was looked for is in the log alone."""
+    failure = status.of_error(StoreDown('connection to server at "10.0.0.7", port 5432'), "id")
+    assert "10.0.0.7" not in failure.message
 
 
 def test_a_limit_on_streams_is_a_quota() -> None:

@@ -241,8 +241,9 @@ class Recorder:
         self._look_at = self._clock.monotonic() + self._policy.look_every
         try:
             lists = await self._watchlists.everything()
-        except StoreDown as down:
-            self._down = f"the watchlists cannot be read: {down}"
+        except StoreDown:
+            # Why, the log says: everybody may ask for the status, and that names addresses.
+            self._down = "the watchlists cannot be read: the store cannot be had"
             return
         wanted = {symbol for one in lists if one.record for symbol in one.symbols}
         self._leave(self._followed - wanted)
@@ -293,8 +294,8 @@ class Recorder:
             for tape in tuple(self._all()):
                 tape.settle(reach)
                 await self._write(tape)
-        except StoreDown as down:
-            self._down = f"the store cannot be had: {down}"
+        except StoreDown:
+            self._down = "the store cannot be had"
         self._wake_at = self._waiting + self._policy.batch
         self._feed_again()
         for tapes in self._tapes.values():

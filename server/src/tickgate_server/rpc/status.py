@@ -247,7 +247,9 @@ def of_error(error: GatewayError | None, request_id: str) -> Failure:
             failure.status.details.append(_quota_failure("stream.streams", str(error)))
             return failure
         case StoreDown():
-            return _of_reason(Reason.STORE_UNAVAILABLE, str(error), metadata)
+            # Why, the log says: it names addresses, which are nobody else's business.
+            message = "the gateway's store cannot be had now"
+            return _of_reason(Reason.STORE_UNAVAILABLE, message, metadata)
         case NotFound():
             return _of_reason(Reason.NOT_FOUND, str(error), metadata)
         case NotSupported():

@@ -298,7 +298,7 @@ class PostgresHistory:
             change = await self._changed(TABLES[key.kind], blocks, work)
         except PostgresDown as down:
             self._counts.write_failures += 1
-            self._counts.last_write_failure = str(down)
+            self._counts.last_write_failure = _said(down)
             raise
         self._counts.rows_written += change.written
         self._counts.rows_superseded += change.superseded
@@ -513,6 +513,11 @@ def _clipped(covers: Sequence[Cover], interval: Interval, as_of: int | None) -> 
         if not shared.empty:
             is_whole = shared == cover.interval and as_of is None
             yield replace(cover, interval=shared, count=cover.count if is_whole else -1)
+
+
+def _said(down: PostgresDown) -> str:
+    """Return why nothing could be written, as everybody may know it: the log names addresses."""
+    return str(down) if isinstance(down, PostgresRefused) else "PostgreSQL cannot be had"
 
 
 async def _counted(
