@@ -1,6 +1,6 @@
 """Runs the benchmarks, prints their tables and writes them to benchmarks/RESULTS.md.
 
-python -m benchmarks.run                                everything, in about half an hour
+python -m benchmarks.run                                everything, in about three quarters of an hour
 python -m benchmarks.run --rounds 9 --seconds 4         the same, steadier
 python -m benchmarks.run --only cached_quote fan_out    some tables, written nowhere
 python -m benchmarks.run --only streams --merge         those of streams, written to where they stand on the page
