@@ -16,7 +16,9 @@ import pytest
 
 from tickgate.v1 import quote_service_pb2 as pb
 from tickgate.v1 import quote_service_pb2_grpc as services
-from tools import demo, live_check
+from tools import live_check
+from tools.demo import __main__ as demo
+from tools.demo.stage import Stage, promise
 from tools.programs import (
     environment_without_settings,
     gateway_program,
@@ -206,11 +208,11 @@ def test_demo_fails_when_a_promise_is_broken(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A part that does not come out as it says ends the demo with 1, says which, and leaves nothing running."""
-    stages: list[demo._Stage] = []
+    stages: list[Stage] = []
 
-    def broken(stage: demo._Stage) -> None:
+    def broken(stage: Stage) -> None:
         stages.append(stage)
-        demo._promise(stage.market.asked() < 0, "less than nothing was asked")
+        promise(stage.market.asked() < 0, "less than nothing was asked")
 
     monkeypatch.setattr(demo, "_PARTS", (broken,))
 
