@@ -15,7 +15,7 @@ from tickgate.v1 import history_pb2
 from tickgate.v1 import history_service_pb2 as pb
 from tickgate_sandbox import faults
 
-from ..support.outages import QUICK, nothing_left, own_tasks
+from ..support.outages import QUICK, nothing_left, own_tasks, timed
 from ..support.running import Stack, running, second_gateway
 from ..support.stores import postgres_url, redis_url
 from ..support.tape import nanoseconds
@@ -50,15 +50,13 @@ BOTH: Final = (MONDAY[0], TUESDAY[1])
 
 
 @asynccontextmanager
-async def stored(*, cached: bool = False, **alpaca: Any) -> AsyncIterator[Stack]:
-    """Run a gateway with a store, and with Redis if *cached*."""
-    with postgres_url() as postgres, redis_url() as redis:
-        more: dict[str, Any] = {"redis_url": redis} if cached else {}
+async def stored(*, patience: float = 0.5, **alpaca: Any) -> AsyncIterator[Stack]:
+    """Run a gateway with a store, which has *patience*, in seconds, with each of the upstream's pages."""
+    with postgres_url() as postgres:
         async with running(
             alpaca={**QUICK, **alpaca},
-            history={"page": PAGE, "patience": 0.5},
+            history={"page": PAGE, "patience": patience},
             postgres_url=postgres,
-            **more,
         ) as stack:
             yield stack
 
@@ -161,6 +159,29 @@ async def test_a_spent_budget_leaves_what_is_held() -> None:
     assert reason_of(refused) == "BUDGET_EXHAUSTED"
     assert refused.unavailable is not None
     assert refused.unavailable.unavailable.retry_delay.ToNanoseconds() > 0
+
+
+async def test_nobody_waits_for_a_budget_that_comes_too_late() -> None:
+    """Who has less time than the budget takes to come back is told BUDGET_EXHAUSTED at once, not a timeout later."""
+    async with stored(patience=30.0, budget={"data_per_minute": 20}) as stack:
+        spans = (
+            (moment(f"2026-09-{day}T13:30:00Z"), moment(f"2026-09-{day}T14:30:00Z"))
+            for day in range(10, 31)
+        )
+        reason, took = "", 0.0
+        while not reason:
+            start, end = next(spans)
+            request = pb.ListBarsRequest(
+                symbols=["AAPL"], timeframe="1Min", start_time=start, end_time=end
+            )
+            answer, took = await timed(stack.history.ListBars(request, timeout=1.5))
+            if answer.results[0].WhichOneof("result") == "unavailable":
+                why = answer.results[0].unavailable
+                # A Sunday has no bars.
+                reason = reasons.ErrorReason.Name(why.reason).removeprefix("ERROR_REASON_NO_DATA")
+
+    assert reason == "ERROR_REASON_BUDGET_EXHAUSTED"
+    assert took < 1.0
 
 
 async def test_redis_answers_what_is_final() -> None:

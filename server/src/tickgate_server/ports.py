@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import date
 from enum import Enum
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -460,6 +460,10 @@ class Walk(Struct, frozen=True):
     priority: Priority
     patience: float
     """Seconds that one page may take, with all its attempts."""
+
+    wanted_until: Callable[[], float] | None = None
+    """Tells when the last who waits for it has gone, as far as is known now, seconds of the monotonic clock; None is as
+    long as a page may take."""
 
 
 class SeriesPart(Struct, frozen=True):

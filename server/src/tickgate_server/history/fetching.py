@@ -23,13 +23,15 @@ class Fetching:
         question: HistoryQuestion,
         course: Course,
         priority: Priority,
+        deadline: float | None,
     ) -> None:
-        """Fetch for *question*, in the name of *priority*."""
+        """Fetch for *question*, in the name of *priority*, until *deadline*, seconds of the monotonic clock."""
         self._fills = fills
         self._policy = policy
         self._key = question.key
         self._course = course
         self._priority = priority
+        self._deadline = deadline
         self._seats: list[Seat] = []
         self._lost: set[tuple[Seat, str]] = set()
         self.uses_store = False
@@ -136,7 +138,7 @@ class Fetching:
     def _sit(self, fill: Fill, wants: dict[str, Interval], wanted: int | None) -> Seat:
         # Who wants little decides after each page whether it was enough.
         eager = wanted is None or wanted > self._policy.page * self._policy.spool
-        seat = fill.sit(wants, eager=eager, uses_store=self.uses_store)
+        seat = fill.sit(wants, eager=eager, uses_store=self.uses_store, deadline=self._deadline)
         self._seats.append(seat)
         return seat
 

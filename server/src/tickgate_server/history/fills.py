@@ -106,7 +106,7 @@ class Fill:
     task: asyncio.Task[None]
 
     def __init__(self, walk: Walk, fills: Fills) -> None:
-        self.walk = walk
+        self.walk = replace(walk, wanted_until=self._wanted_until)
         self.course = Course(walk.newest_first)
         self.arrived = Pulse()
         """Given when a page has come, and at the end."""
@@ -129,9 +129,16 @@ class Fill:
 
     # ------------------------------------------------------------------------------- who reads
 
-    def sit(self, wants: Mapping[str, Interval], *, eager: bool, uses_store: bool) -> Seat:
+    def sit(
+        self,
+        wants: Mapping[str, Interval],
+        *,
+        eager: bool,
+        uses_store: bool,
+        deadline: float | None = None,
+    ) -> Seat:
         """Return a place for somebody who *wants* these stretches; see `Seat`."""
-        seat = Seat(self, dict(wants), eager=eager, uses_store=uses_store)
+        seat = Seat(self, dict(wants), eager=eager, uses_store=uses_store, deadline=deadline)
         self._seats.add(seat)
         self._moved.give()
         return seat
@@ -195,6 +202,13 @@ class Fill:
     def ledger(self, symbol: str) -> Ledger:
         """Return what has come of *symbol*."""
         return self._ledgers[symbol]
+
+    def _wanted_until(self) -> float:
+        # Who has no deadline stays for as long as anything comes.
+        now = self._fills.clock.monotonic()
+        patient = now + self._fills.policy.progress_patience
+        deadlines = (patient if seat.deadline is None else seat.deadline for seat in self._seats)
+        return max(deadlines, default=now)
 
     # ---------------------------------------------------------------------------- what comes
 

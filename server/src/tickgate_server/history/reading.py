@@ -89,10 +89,12 @@ class Reading:
             self.course,
             question.as_of,
         )
-        self.fetching = Fetching(sources.fills, sources.policy, question, self.course, priority)
+        self._deadline = None if deadline is None else _in_good_time(deadline, sources.clock)
+        self.fetching = Fetching(
+            sources.fills, sources.policy, question, self.course, priority, self._deadline
+        )
         self.fetching.uses_store = self.holdings.store is not None
         self._after = after
-        self._deadline = None if deadline is None else _in_good_time(deadline, sources.clock)
         # What has not come yet cannot be told, and nobody may take it for empty.
         self._whole = Interval(question.interval.start, min(question.interval.end, self.now))
         self._clamp_end: int | None = None

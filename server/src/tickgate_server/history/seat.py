@@ -17,7 +17,13 @@ class Seat:
     """Reads along in a fetch, at its own pace. Whoever has it leaves it."""
 
     def __init__(
-        self, fill: Fill, wants: dict[str, Interval], *, eager: bool, uses_store: bool
+        self,
+        fill: Fill,
+        wants: dict[str, Interval],
+        *,
+        eager: bool,
+        uses_store: bool,
+        deadline: float | None,
     ) -> None:
         """Sit in *fill*.
 
@@ -26,10 +32,12 @@ class Seat:
             wants: what is still to be read, by symbol.
             eager: whether more is fetched before it is asked for.
             uses_store: whether what has been let go may be read from the store.
+            deadline: when who sits here goes, seconds of the monotonic clock; None stays as long as anything comes.
         """
         self.fill = fill
         self.eager = eager
         self.uses_store = uses_store
+        self.deadline = deadline
         self.waiting = False
         self._wants = wants
 

@@ -130,6 +130,7 @@ class AlpacaHistory:
             params=params,
             deadline=self._clock.monotonic() + walk.patience,
             priority=walk.priority,
+            wanted_until=None if walk.wanted_until is None else walk.wanted_until(),
         )
         try:
             return await self._requests.send(request)
