@@ -227,6 +227,32 @@ async def test_who_wants_much_does_not_read_in_small_pages() -> None:
     await nothing_is_left(made)
 
 
+@in_steered_time
+async def test_a_page_is_wanted_for_as_long_as_the_most_patient_reader_stays() -> None:
+    """So nothing on its way waits longer than anybody would; who has no deadline stays while anything comes."""
+    made = desk()
+    made.pages.open.clear()
+    now = made.clock.monotonic()
+    deadlines = (now + 5, now + 9, None)
+    wanted: list[float] = []
+    readers = []
+    for deadline in deadlines:
+        readers.append(asyncio.create_task(made.ask_one(WHOLE, deadline=deadline)))
+        await made.pages.waiting.wait()
+        await asyncio.sleep(0.01)
+        (walk,) = made.pages.walks
+        assert walk.wanted_until is not None
+        wanted.append(walk.wanted_until() - now)
+    made.pages.open.set()
+    await asyncio.gather(*readers)
+
+    # A little before the deadline, so that the answer itself comes in time.
+    assert 4.5 < wanted[0] <= 5
+    assert 8 < wanted[1] <= 9
+    assert wanted[2] >= 60
+    await nothing_is_left(made)
+
+
 # ------------------------------------------------------------------------------- pace and memory
 
 
