@@ -35,11 +35,13 @@ def event(what: CorporateActionType, day: date, symbol: str = "AAPL") -> Corpora
 class Days:
     """A desk that has read a month of adjusted bars, and lets days pass."""
 
-    def __init__(self, *, stored: bool = True, cached: bool = False) -> None:
+    def __init__(
+        self, *, stored: bool = True, cached: bool = False, replayed: bool = False
+    ) -> None:
         self.clock = HandClock()
         bars = [bar(at=NOW - days * DAY) for days in range(20, 3, -1)]
         series = {ADJUSTED: bars, RAW: bars, ADJUSTED.about("IBM"): bars}
-        self.desk = Desk(series, clock=self.clock, stored=stored, cached=cached)
+        self.desk = Desk(series, clock=self.clock, stored=stored, cached=cached, replayed=replayed)
 
     async def pages(self, key: SeriesKey = ADJUSTED, *symbols: str) -> int:
         """Read, and return how many pages that took."""
@@ -183,3 +185,24 @@ async def test_a_moment_of_the_past_is_read_as_it_was() -> None:
     told = await days.desk.ask_one(MONTH, key=ADJUSTED, as_of=then)
 
     assert {value.provenance.receive_time for value in told.values} == {NOW}
+
+
+@pytest.mark.parametrize(
+    ("day", "pages"),
+    [(date(2026, 9, 28), 0), (date(2026, 9, 29), 1), (date(2026, 10, 1), 1)],
+)
+async def test_in_a_replay_nobody_knows_when_something_was_fetched(day: date, pages: int) -> None:
+    """Its time may have been set since: what has happened from the last day of a range on may not be in it yet."""
+    # The range ends on the 29th of September.
+    days = Days(replayed=True)
+    await days.pages()
+    days.desk.actions.known = [event(CorporateActionType.FORWARD_SPLIT, day)]
+
+    assert [await days.pages(), await days.pages()] == [pages, pages]
+    assert days.desk.actions.asked[0] == (("AAPL",), date(2026, 9, 29), date(2026, 10, 2))
+
+
+async def test_a_replay_reads_no_adjusted_prices_from_the_cache() -> None:
+    """Of what is in Redis nobody knows the day either."""
+    days = Days(stored=False, cached=True, replayed=True)
+    assert [await days.pages(), await days.pages()] == [1, 1]

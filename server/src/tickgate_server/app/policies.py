@@ -141,7 +141,10 @@ def history(settings: Settings) -> HistoryPolicy:
     """Return how the past is read."""
     past = settings.history
     return HistoryPolicy(
-        settle=nanoseconds(past.settle), page=past.page, page_patience=past.patience
+        settle=nanoseconds(past.settle),
+        page=past.page,
+        page_patience=past.patience,
+        replayed=settings.environment == "sandbox",
     )
 
 

@@ -51,31 +51,40 @@ class Adjustments:
 
     Those of today are. Of those of an earlier day it is asked, once for each symbol and day, what has happened since;
     where that cannot be told they count as not held.
+
+    In a replay, whose time somebody may set, nobody knows on which of its days something was received. There it counts
+    as of the last day that it is about, the earliest one that it can be of.
     """
 
     def __init__(
-        self, actions: CorporateActionSource, store: HistoryStore | None, clock: Clock
+        self,
+        actions: CorporateActionSource,
+        store: HistoryStore | None,
+        clock: Clock,
+        *,
+        replayed: bool,
     ) -> None:
-        """Ask *actions*; let *store* forget what is no longer right."""
+        """Ask *actions*; let *store* forget what is no longer right; *replayed* says that market time is a replay's."""
         self._actions = actions
         self._store = store
         self._clock = clock
+        self._replayed = replayed
         self._today: datetime.date | None = None
         self._known: dict[str, _Known] = {}
         self._asking = asyncio.Lock()
 
     def of_today(self, receive_time: int) -> bool:
-        """Tell whether what was received at *receive_time*, nanoseconds of the wall clock, is of this market day."""
-        return self._day(receive_time) == self._day(self._clock.wall())
+        """Tell whether what was received at *receive_time*, wall clock nanoseconds, is surely of this market day."""
+        return not self._replayed and market_date(receive_time) == self._now()
 
     async def still_right(
         self, held: Mapping[SeriesKey, Sequence[Covered]], deadline: float
     ) -> dict[SeriesKey, list[Covered]]:
         """Return what of *held*, which is all of adjusted series, is still right."""
-        today = self._day(self._clock.wall())
+        today = self._now()
         since: dict[str, datetime.date] = {}
         for key, covered in held.items():
-            days = [self._day(one.receive_time) for one in covered]
+            days = [self._received(one) for one in covered]
             if days and min(days) < today:
                 since[key.symbol] = min([*days, since.get(key.symbol, today)])
         if since:
@@ -89,7 +98,7 @@ class Adjustments:
         known = self._known.get(key.symbol)
         right, outdated_by = [], None
         for one in covered:
-            day = self._day(one.receive_time)
+            day = self._received(one)
             if day >= today:
                 right.append(one)
             elif known is not None and known.since <= day:
@@ -135,17 +144,18 @@ class Adjustments:
     async def _forget(self, symbol: str, day: datetime.date) -> None:
         if self._store is None:
             return
-        before = midnight(day + _DAY) - self._lead()
+        before = self._clock.wall() if self._replayed else midnight(day + _DAY)
         try:
             await self._store.forget_adjusted(symbol, before)
         except StoreDown:
             # It is not read either; the next question finds it again.
             return
 
-    def _day(self, wall: int) -> datetime.date:
-        """Return the market's day at *wall*, nanoseconds of the wall clock."""
-        return market_date(wall + self._lead())
+    def _now(self) -> datetime.date:
+        return market_date(self._clock.market())
 
-    def _lead(self) -> int:
-        """Return by how much the market's time is ahead of the wall clock: in a replay it is another one."""
-        return self._clock.market() - self._clock.wall()
+    def _received(self, covered: Covered) -> datetime.date:
+        """Return the market's day on which *covered* was received, or the earliest that it can have been."""
+        if self._replayed:
+            return market_date(covered.interval.end - 1)
+        return market_date(covered.receive_time)

@@ -249,7 +249,7 @@ class Fill:
             Entry(
                 part.symbol,
                 part.interval,
-                part.block,
+                part.blocks,
                 settled_before,
                 refused=part.refused,
                 refusal=part.refusal,
@@ -274,9 +274,7 @@ class Fill:
         if store is None or not settled or not store.up:
             return
         blocks = [
-            self.course.cut(entry.block, entry.settled)
-            for entry in entries
-            if entry.block is not None
+            self.course.cut(block, entry.settled) for entry in entries for block in entry.blocks
         ]
         try:
             await store.write(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 
 from msgspec import Struct
 
@@ -17,8 +18,8 @@ class Entry(Struct):
 
     symbol: str
     interval: Interval
-    block: Block | None
-    """Its values; None where there are none, or where they have been let go."""
+    blocks: Sequence[Block]
+    """Its values, in the order of the walk; none where there are none, or where they have been let go."""
 
     settled_before: int
     """What is stamped from here on, nanoseconds, may still change: of that the entry is only how it looked."""
@@ -38,7 +39,7 @@ class Entry(Struct):
 
     def let_go(self) -> None:
         """Hold the values no longer."""
-        self.block, self.gone = None, True
+        self.blocks, self.gone = (), True
 
 
 class Stored(Struct, frozen=True):

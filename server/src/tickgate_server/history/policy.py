@@ -39,3 +39,6 @@ class HistoryPolicy(Struct, frozen=True):
 
     slot_rows: int = 20_000
     """Values of a slot of the shared cache at most: more would not fit into it."""
+
+    replayed: bool = False
+    """Whether the market's time is a recording's, which somebody may set."""

@@ -73,7 +73,7 @@ class HistoryReader:
             fills=self._fills,
             store=store,
             cache=cache,
-            adjustments=Adjustments(actions, store, clock),
+            adjustments=Adjustments(actions, store, clock, replayed=policy.replayed),
             policy=policy,
             clock=clock,
             listed=listed,

@@ -30,13 +30,13 @@ def not_come(symbol: str, start: int) -> Unavailable:
 def not_held(key: SeriesKey, missing: Interval) -> Unavailable:
     """The tiers that may answer do not hold it."""
     message = f"{what(key)} {span(missing)} are not held by the tiers that may answer"
-    return Unavailable(reason=Reason.NO_DATA, message=message)
+    return Unavailable(reason=Reason.NOT_HELD, message=message)
 
 
 def not_known_then(key: SeriesKey, missing: Interval, as_of: int) -> Unavailable:
     """It was not held at the moment that is asked about."""
     message = f"{what(key)} {span(missing)} were not known then, at {format_rfc3339(as_of)}"
-    return Unavailable(reason=Reason.NO_DATA, message=message)
+    return Unavailable(reason=Reason.NOT_HELD, message=message)
 
 
 def nothing(key: SeriesKey, interval: Interval, *, passing: bool) -> Unavailable:

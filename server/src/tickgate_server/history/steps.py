@@ -185,8 +185,8 @@ class SeriesReading:
             self._leave_out(there)
         unsettled = max(entry.interval.start, entry.settled_before)
         self._leave_out(Interval(unsettled, entry.interval.end))
-        if entry.block is not None:
-            yield from self._take(self._course.cut(entry.block, there))
+        for block in entry.blocks:
+            yield from self._take(self._course.cut(block, there))
         if not self._cursor.finished:
             self._passed(there)
 
