@@ -327,7 +327,7 @@ async def test_stale_answer_bridges_an_outage_only_when_allowed() -> None:
 
 
 async def test_only_allowed_tiers_answer() -> None:
-    """When memory alone may answer and holds nothing, the answer is NO_DATA, listing what each tier did."""
+    """When memory alone may answer and holds nothing, the answer is NOT_HELD, listing what each tier did."""
     async with running() as stack:
         answer = await stack.quotes.GetQuote(
             pb.GetQuoteRequest(
@@ -337,7 +337,7 @@ async def test_only_allowed_tiers_answer() -> None:
         )
 
         why = answer.result.unavailable
-        assert why.reason == reasons.ERROR_REASON_NO_DATA
+        assert why.reason == reasons.ERROR_REASON_NOT_HELD
         assert [attempt.tier for attempt in why.tiers_tried] == [
             provenance_pb2.TIER_BOOK,
             provenance_pb2.TIER_MEMORY,

@@ -122,7 +122,7 @@ async def test_a_crossed_quote_supersedes_every_value() -> None:
         await follower.until_number(3)
         again = await tier(stack)
 
-    assert (name, stale, in_memory) == ("INVALID_DATA", "INVALID_DATA", "NO_DATA")
+    assert (name, stale, in_memory) == ("INVALID_DATA", "INVALID_DATA", "NOT_HELD")
     assert why.refusal.rule == "crossed"
     assert why.last_event_time.ToJsonString() == "2026-10-01T14:59:59.500Z"
     assert [one.tier for one in why.tiers_tried] == [BOOK]
@@ -146,7 +146,7 @@ async def test_a_lost_feed_is_no_book() -> None:
 
     assert lost.provenance.served_from == MEMORY
     assert lost.bid.price.value == "228.42"
-    assert nothing == "NO_DATA"
+    assert nothing == "NOT_HELD"
 
 
 async def test_a_symbol_that_nobody_follows_is_no_book() -> None:
@@ -189,4 +189,4 @@ async def test_other_replicas_find_live_quotes_in_redis() -> None:
 
     assert found.quote.provenance.served_from == REDIS
     assert found.quote.provenance.source == provenance_pb2.DATA_SOURCE_SANDBOX
-    assert name == "NO_DATA"
+    assert name == "NOT_HELD"

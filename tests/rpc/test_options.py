@@ -530,14 +530,14 @@ async def test_single_questions_travel_together() -> None:
 
 
 async def test_only_allowed_tiers_answer() -> None:
-    """Where memory alone may answer and holds nothing, NO_DATA lists what each tier did; later it answers."""
+    """Where memory alone may answer and holds nothing, NOT_HELD lists what each tier did; later it answers."""
     async with trading(THURSDAY) as stack:
         before = await ask_one(stack, freshness=MEMORY_ALONE)
         asked = quotes_asked(stack)
         await ask_one(stack)
         after = await ask_one(stack, freshness=MEMORY_ALONE)
 
-    assert told(before) == "NO_DATA"
+    assert told(before) == "NOT_HELD"
     assert [attempt.tier for attempt in before.unavailable.tiers_tried] == [
         provenance_pb2.TIER_BOOK,
         provenance_pb2.TIER_MEMORY,
@@ -734,7 +734,7 @@ async def test_the_feed_is_always_named() -> None:
 STRICT: dict[str, tuple[str, dict[str, Any], grpc.StatusCode]] = {
     "CONTRACT_UNKNOWN": (UNKNOWN, {}, grpc.StatusCode.NOT_FOUND),
     "CONTRACT_EXPIRED": (EXPIRED, {}, grpc.StatusCode.NOT_FOUND),
-    "NO_DATA": (PUT, {"freshness": MEMORY_ALONE}, grpc.StatusCode.NOT_FOUND),
+    "NOT_HELD": (PUT, {"freshness": MEMORY_ALONE}, grpc.StatusCode.NOT_FOUND),
     "TOO_STALE": (
         CALL,
         {"freshness": freshness_pb2.Freshness(max_event_age=Duration(nanos=1))},

@@ -136,7 +136,7 @@ async def test_what_cannot_be_read_is_not_there(damage: bytes) -> None:
             asked = await shown.ask(one, FIRST)
             await shown.until_shared(one, FIRST)
 
-    assert (alone, asked) == ("NO_DATA", "UPSTREAM")
+    assert (alone, asked) == ("NOT_HELD", "UPSTREAM")
 
 
 async def test_an_entry_under_a_foreign_name_is_no_value() -> None:
@@ -154,7 +154,7 @@ async def test_an_entry_under_a_foreign_name_is_no_value() -> None:
             await client.copy(f"tg:1:sandbox:iex:quote:{FIRST}", f"tg:1:sandbox:iex:quote:{SECOND}")
             told = await shown.ask(other, FIRST, SHARED), await shown.ask(other, SECOND, SHARED)
 
-    assert told == ("REDIS", "NO_DATA")
+    assert told == ("REDIS", "NOT_HELD")
 
 
 async def test_a_market_set_back_has_no_past() -> None:
@@ -203,7 +203,7 @@ async def test_what_is_dropped_is_dropped_for_all() -> None:
             asked = await shown.ask(one, SECOND)
 
     assert (some.memory_entries, some.redis_entries) == (1, 1)
-    assert told == ("NO_DATA", "REDIS")
+    assert told == ("NOT_HELD", "REDIS")
     assert (rest.memory_entries, rest.redis_entries) == (19, 19)
     assert asked == "UPSTREAM"
 

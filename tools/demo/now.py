@@ -111,7 +111,7 @@ def _shared(stage: Stage, symbol: str) -> tickgate.Quote | None:
     """What Redis holds, which is written to while the answer is already on its way to its caller."""
     try:
         return stage.other.quote(symbol, allowed_tiers=[Tier.REDIS])
-    except tickgate.NoData:
+    except tickgate.NotHeld:
         return None
 
 

@@ -205,8 +205,17 @@ RANGE = ("2024-03-01T14:30:00Z", messages.NOON)
             history_service_pb2.StreamQuotesResponse(symbol="SPY", chunk=own.QUOTES),
             own.QUOTES_READ,
         ),
+        (
+            "quote_history",
+            (("SPY",), *RANGE),
+            ASKED,
+            "StreamQuotes",
+            history_service_pb2.StreamQuotesRequest(symbols=["SPY"], **SENT),
+            history_service_pb2.StreamQuotesResponse(symbol="SPY", chunk=own.QUOTES_ALONE),
+            own.QUOTES_ALONE_READ,
+        ),
     ],
-    ids=["bars", "trades", "quotes"],
+    ids=["bars", "trades", "quotes", "quotes-alone"],
 )
 async def test_each_kind_is_asked_and_read(
     talking_to: Connect,
@@ -417,6 +426,35 @@ async def test_that_nothing_happened_is_an_answer(talking_to: Connect) -> None:
         assert records.missing[0].symbol == "AAPL"
         with pytest.raises(tickgate.NoData):
             await twin.rows(twin.ask("bars", "AAPL", "1Min", 0))
+
+
+async def test_what_nobody_was_asked_for_is_missing(talking_to: Connect) -> None:
+    """What the allowed tiers do not hold is no empty range: it raises, of several symbols and behind rows as well."""
+    nothing, some = own.no_bars("AAPL", 0, "NOT_HELD"), own.some_bars("SPY", 0, 2)
+    script = [some, own.no_bars("SPY", 2, "NOT_HELD"), nothing]
+    async with talking_to(Gateway(script, script, [nothing], [nothing])) as twin:
+        with pytest.raises(tickgate.NotHeld) as caught:
+            await twin.fetch(twin.ask("bars", ["SPY", "AAPL"], "1Min", 0))
+        assert [note.split(";")[0] for note in caught.value.__notes__] == [
+            "SPY: 2 came",
+            "AAPL: 0 came",
+        ]
+        records = await twin.fetch(twin.ask("bars", ["SPY", "AAPL"], "1Min", 0, partial=True))
+        assert [records.whole, records.of("SPY").whole, records.of("AAPL").whole] == [False] * 3
+        with pytest.raises(tickgate.NotHeld):
+            await twin.rows(twin.ask("bars", "AAPL", "1Min", 0))
+        alone = await twin.fetch(twin.ask("bars", "AAPL", "1Min", 0, partial=True))
+        assert (len(alone), alone.whole) == (0, False)
+
+
+async def test_an_empty_range_is_whole(talking_to: Connect) -> None:
+    """With `partial` one symbol of which nothing happened is whole, and behind values NO_DATA is a lack like others."""
+    broken_off = [own.some_bars("SPY", 0, 2), own.no_bars("SPY", 2, "NO_DATA")]
+    async with talking_to(Gateway([own.no_bars("AAPL", 0, "NO_DATA")], broken_off)) as twin:
+        empty = await twin.fetch(twin.ask("bars", "AAPL", "1Min", 0, partial=True))
+        some = await twin.fetch(twin.ask("bars", ["SPY"], "1Min", 0, partial=True))
+    assert (len(empty), empty.whole) == (0, True)
+    assert (len(some), some.whole) == (2, False)
 
 
 # ------------------------------------------------------------------------------- what breaks, and goes on

@@ -185,10 +185,10 @@ async def test_memory_may_be_forbidden() -> None:
 
 
 async def test_the_upstream_may_be_forbidden() -> None:
-    """Who allows only memory costs no question: nothing held is NO_DATA, too old a value TOO_STALE."""
+    """Who allows only memory costs no question: nothing held is NOT_HELD, too old a value TOO_STALE."""
     setup = Setup()
     nothing = await setup.why(allowed_tiers=ONLY_MEMORY)
-    assert nothing.reason is Reason.NO_DATA
+    assert nothing.reason is Reason.NOT_HELD
     assert tiers(nothing) == [(BOOK, NOT_ALLOWED), (MEMORY, EMPTY), (UPSTREAM, NOT_ALLOWED)]
     await setup.value()
     setup.clock.advance(30)
@@ -215,7 +215,7 @@ async def test_memory_alone_answers_within_max_age() -> None:
 async def test_an_empty_book_holds_nothing() -> None:
     """A request that allows only the book is told that it is empty."""
     why = await Setup().why(allowed_tiers=frozenset({BOOK}))
-    assert why.reason is Reason.NO_DATA
+    assert why.reason is Reason.NOT_HELD
     assert tiers(why) == [(BOOK, EMPTY), (MEMORY, NOT_ALLOWED), (UPSTREAM, NOT_ALLOWED)]
 
 

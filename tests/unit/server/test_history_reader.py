@@ -321,7 +321,7 @@ async def test_what_was_not_known_then_is_not_told() -> None:
     told = await desk.ask_one(since_yesterday(0, 10), as_of=then)
 
     assert told.numbers == [0, 1, 2, 3, 4]
-    assert told.broken.why.reason is Reason.NO_DATA
+    assert told.broken.why.reason is Reason.NOT_HELD
     assert "not known then" in told.broken.why.message
     assert told.broken.missing == since_yesterday(5, 10)
 
@@ -335,7 +335,7 @@ async def test_a_tier_that_is_named_alone_answers_alone() -> None:
     desk.memory.down = True
     down = await desk.ask_one(since_yesterday(0, 9), allowed_tiers=only)
 
-    assert told.broken.why.reason is Reason.NO_DATA
+    assert told.broken.why.reason is Reason.NOT_HELD
     assert [(one.tier, one.outcome) for one in told.broken.why.tiers] == [
         (Tier.REDIS, TierOutcome.EMPTY),
         (Tier.STORE, TierOutcome.EMPTY),

@@ -175,13 +175,13 @@ async def test_the_book_may_be_forbidden(tier: Tier) -> None:
 
 
 async def test_the_book_alone_may_be_asked() -> None:
-    """Where only the book is allowed, it answers what is live, and what is not is NO_DATA."""
+    """Where only the book is allowed, it answers what is live, and what is not is NOT_HELD."""
     setup = Setup()
     newest = setup.brings(setup.at(0))
     assert await setup.value(allowed_tiers=ONLY[Tier.BOOK]) == (Tier.BOOK, newest)
     setup.loses()
     why = await setup.why(allowed_tiers=ONLY[Tier.BOOK])
-    assert why.reason is Reason.NO_DATA
+    assert why.reason is Reason.NOT_HELD
     assert tried(why) == [
         (Tier.BOOK, EMPTY),
         (Tier.MEMORY, NOT_ALLOWED),
@@ -253,7 +253,7 @@ async def test_a_refused_record_supersedes_every_tier(tier: Tier) -> None:
     setup.brings(setup.at(0))
     setup.ticks.spread()
     setup.brings_none()
-    assert (await setup.why(allowed_tiers=ONLY[tier])).reason is Reason.NO_DATA
+    assert (await setup.why(allowed_tiers=ONLY[tier])).reason is Reason.NOT_HELD
 
 
 async def test_a_refused_record_is_not_bridged() -> None:

@@ -141,8 +141,10 @@ async def test_reasons_of_the_history_are_told_on() -> None:
     assert isinstance(unknown, Unavailable)
     assert unknown.reason is Reason.SYMBOL_UNKNOWN
     assert isinstance(not_held, Unavailable)
+    assert not_held.reason is Reason.NOT_HELD
     assert "not held" in not_held.message
     assert isinstance(not_known, Unavailable)
+    assert not_known.reason is Reason.NOT_HELD
     assert "not known then" in not_known.message
     assert isinstance(failed, Unavailable)
     assert failed.reason is Reason.UPSTREAM_ERROR

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, final
 
 from . import _convert as convert
 from . import _models as models
-from ._enums import Reason, SeriesKind
+from ._enums import SeriesKind
 from ._time import rounded_instant
 from .v1 import history_pb2 as pb
 
@@ -195,7 +195,7 @@ class Records(Generic[Item]):
     @property
     def whole(self) -> bool:
         """Whether nothing is missing: a symbol of which nothing happened in the range is whole."""
-        return all(each.unavailable.reason is Reason.NO_DATA for each in self.missing)
+        return all(each.nothing_happened for each in self.missing)
 
     def of(self, symbol: str) -> Records[Item]:
         """The part about one symbol."""
@@ -438,10 +438,8 @@ _READ: dict[Kind, Callable[[Any], Iterable[Any]]] = {
 
 
 def _field(message: ChunkMessage, name: str) -> Any:
-    """A column, None where no row has a value, or where this kind of series has no such column."""
-    if name not in message.DESCRIPTOR.fields_by_name or not message.HasField(name):  # type: ignore[arg-type]
-        return None
-    return getattr(message, name)
+    """A column, None where no row has a value."""
+    return getattr(message, name) if message.HasField(name) else None  # type: ignore[arg-type]
 
 
 # ------------------------------------------------------------------------------------- as rows

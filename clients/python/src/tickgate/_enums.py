@@ -257,6 +257,8 @@ class Reason(StrEnum):
     """This replica does not hold the live feed."""
     STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
     """The gateway's store cannot be had now, and only the store could answer."""
+    NOT_HELD = "NOT_HELD"
+    """What the request allows to answer does not hold it; the upstream was not asked."""
     NOT_FOUND = "NOT_FOUND"
     """What the request names does not exist here: a watchlist, a backfill."""
     UNRECOGNIZED = "UNRECOGNIZED"

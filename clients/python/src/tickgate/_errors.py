@@ -9,6 +9,7 @@ TickgateError
 │   ├── UnknownContract        check the option symbol
 │   ├── ExpiredContract        ask another contract
 │   ├── NoData                 ask again when the market moves
+│   ├── NotHeld                allow more tiers, or ask for a later `as_of`
 │   ├── TooStale               ask with wider bounds, or wait
 │   ├── LowQuality             ask with a lower `min_quality`, or wait
 │   ├── RuleViolation          read `refusal`; wait for the next update
@@ -164,6 +165,13 @@ class NoData(DataUnavailableError):
     """The upstream has no value for it."""
 
 
+class NotHeld(DataUnavailableError):
+    """What the request allows to answer does not hold it: the tiers that it names, or what was known at `as_of`.
+
+    The upstream was not asked, so there may well be a value.
+    """
+
+
 class TooStale(DataUnavailableError):
     """A value exists and is older than the freshness asked for."""
 
@@ -269,6 +277,7 @@ ERROR_OF: dict[Reason, type[TickgateError]] = {
     Reason.NOT_FEED_HOLDER: NotFeedHolder,
     Reason.STORE_UNAVAILABLE: StoreUnavailable,
     Reason.NOT_FOUND: NotFound,
+    Reason.NOT_HELD: NotHeld,
     Reason.UNRECOGNIZED: DataUnavailableError,
 }
 """What each reason of the contract is raised as."""

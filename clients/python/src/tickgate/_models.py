@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, final
 
+from ._enums import Reason
 from ._time import (
     rounded_instant,
     rounded_length,
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
         OptionStyle,
         OptionType,
         QuoteFlag,
-        Reason,
         SeriesKind,
         SnapshotPart,
         SymbolState,
@@ -1618,7 +1618,8 @@ class Missing:
     symbol: str
     """Symbol as asked."""
     unavailable: Unavailable
-    """Why. `Reason.NO_DATA` means that the upstream has confirmed that the range is empty."""
+    """Why. `Reason.NO_DATA` means that the upstream has confirmed that the range is empty, `Reason.NOT_HELD` that it
+    was not asked."""
     from_time_ns: int | None
     """First instant of which nothing came; if `newest_first`, the first one of what did come, before
     which all is missing. None where the gateway does not say."""
@@ -1630,6 +1631,11 @@ class Missing:
     """Ask with it as `cursor`, and with everything else unchanged, to try again from there."""
 
     from_time = rounded_optional_instant()
+
+    @property
+    def nothing_happened(self) -> bool:
+        """Whether the range is empty, so that nothing is missing after all."""
+        return self.unavailable.reason is Reason.NO_DATA and not self.count
 
     @property
     def part(self) -> str:

@@ -119,6 +119,7 @@ def bars(
     Raises:
         InvalidRequest: an argument breaks a rule of the API; at once, or while reading.
         NoData: while reading, nothing happened to the one symbol that was asked for. Of several, `missing` says so.
+        NotHeld: while reading, *allowed_tiers* do not hold all of it, or it was not known at *as_of*.
         DataUnavailableError: while reading, some of it cannot be had. The subclass says why; `missing` from where.
         DeadlineExceeded: while reading, nothing came for too long.
         GatewayUnreachable: while reading, no gateway answers.

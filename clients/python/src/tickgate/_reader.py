@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import _convert as convert
 from ._chunks import Chunk, Records
-from ._enums import Reason
 from ._errors import GatewayError, GatewayUnreachable, TickgateError, unavailable_error
 from .v1.history_pb2 import SORT_NEWEST_FIRST
 
@@ -160,9 +159,7 @@ class Reader(Generic[Item]):
 
     def _lacking(self) -> DataUnavailableError | None:
         serious = [
-            each
-            for each in self.missing
-            if not (self._past.several and each.unavailable.reason is Reason.NO_DATA)
+            each for each in self.missing if not (self._past.several and each.nothing_happened)
         ]
         if not serious:
             return None

@@ -330,7 +330,7 @@ class CachedLatest(Generic[V]):
         newest = search.passed_over.get(symbol)
         if newest is None:
             return Unavailable(
-                reason=Reason.NO_DATA,
+                reason=Reason.NOT_HELD,
                 message=f"{symbol}: none of the tiers that the request allows holds a value",
                 tiers=tiers,
             )

@@ -35,6 +35,7 @@ class Reason(Enum):
     SHUTTING_DOWN = auto()
     STORE_UNAVAILABLE = auto()
     NOT_FOUND = auto()
+    NOT_HELD = auto()
 
 
 OUTAGES: frozenset[Reason] = frozenset(

@@ -163,6 +163,9 @@ FACES: Final[Mapping[Reason, Face]] = {
     Reason.NOT_FOUND: Face(
         _Code.NOT_FOUND, _NO_VALUE, "List what there is, and take a name from there."
     ),
+    Reason.NOT_HELD: Face(
+        _Code.NOT_FOUND, _NO_VALUE, "Allow more tiers, or ask for what was known later."
+    ),
 }
 
 

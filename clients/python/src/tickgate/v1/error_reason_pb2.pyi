@@ -61,7 +61,7 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """The option contract's last trading moment has passed. Status NOT_FOUND. Do not retry."""
     ERROR_REASON_NO_DATA: _ErrorReason.ValueType  # 5
     """The question is right and the upstream has no value for it: never traded on this feed, both sides of the book
-    empty, nothing in the range, or a tier was named that holds nothing. Status NOT_FOUND. Retry when the market moves.
+    empty, or nothing in the range. Status NOT_FOUND. Retry when the market moves.
     """
     ERROR_REASON_TOO_STALE: _ErrorReason.ValueType  # 6
     """A value exists and is older than the freshness asked for. Status FAILED_PRECONDITION. The message names the age
@@ -128,6 +128,11 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """What the request names does not exist here: a watchlist, a backfill. Status NOT_FOUND, never inside an OK answer. Do not
     retry; list what there is.
     """
+    ERROR_REASON_NOT_HELD: _ErrorReason.ValueType  # 25
+    """What the request allows to answer does not hold it: the named tiers, or what was known at `as_of_time`. The upstream was
+    not asked, so nothing is said about whether there is a value. Status NOT_FOUND. Do not retry; allow more tiers, or ask for
+    a later `as_of_time`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason names why there is no value."""
@@ -149,7 +154,7 @@ ERROR_REASON_CONTRACT_EXPIRED: ErrorReason.ValueType  # 4
 """The option contract's last trading moment has passed. Status NOT_FOUND. Do not retry."""
 ERROR_REASON_NO_DATA: ErrorReason.ValueType  # 5
 """The question is right and the upstream has no value for it: never traded on this feed, both sides of the book
-empty, nothing in the range, or a tier was named that holds nothing. Status NOT_FOUND. Retry when the market moves.
+empty, or nothing in the range. Status NOT_FOUND. Retry when the market moves.
 """
 ERROR_REASON_TOO_STALE: ErrorReason.ValueType  # 6
 """A value exists and is older than the freshness asked for. Status FAILED_PRECONDITION. The message names the age
@@ -215,5 +220,10 @@ ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 23
 ERROR_REASON_NOT_FOUND: ErrorReason.ValueType  # 24
 """What the request names does not exist here: a watchlist, a backfill. Status NOT_FOUND, never inside an OK answer. Do not
 retry; list what there is.
+"""
+ERROR_REASON_NOT_HELD: ErrorReason.ValueType  # 25
+"""What the request allows to answer does not hold it: the named tiers, or what was known at `as_of_time`. The upstream was
+not asked, so nothing is said about whether there is a value. Status NOT_FOUND. Do not retry; allow more tiers, or ask for
+a later `as_of_time`.
 """
 Global___ErrorReason: typing_extensions.TypeAlias = ErrorReason

@@ -58,7 +58,7 @@ class Freshness(google.protobuf.message.Message):
     @property
     def allowed_tiers(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[tickgate.v1.provenance_pb2.Tier.ValueType]:
         """Tiers that may answer; empty means all. Naming a tier twice is INVALID_ARGUMENT. When none of them has a value
-        that is fresh enough the answer is TOO_STALE or NO_DATA and lists the gateway's tiers, each with its outcome.
+        that is fresh enough the answer is TOO_STALE or NOT_HELD and lists the gateway's tiers, each with its outcome.
         """
 
     def __init__(

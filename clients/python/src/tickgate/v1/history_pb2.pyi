@@ -546,13 +546,16 @@ class QuoteChunk(google.protobuf.message.Message):
     CONDITIONS_FIELD_NUMBER: builtins.int
     TAPE_FIELD_NUMBER: builtins.int
     CURSOR_FIELD_NUMBER: builtins.int
+    RECEIVE_TIMES_FIELD_NUMBER: builtins.int
     count: builtins.int
     """Number of rows, at least 1."""
     cursor: builtins.str
     """Send it as `cursor`, with everything else unchanged, to go on behind this chunk."""
     @property
     def provenance(self) -> tickgate.v1.provenance_pb2.Provenance:
-        """Origin of all rows, and the tier that served them. It has no event_time."""
+        """Origin of all rows, and the tier that served them. It has no event_time, and neither receive_time nor
+        receive_age where `receive_times` is set.
+        """
 
     @property
     def event_times(self) -> Global___TimeColumn:
@@ -590,6 +593,10 @@ class QuoteChunk(google.protobuf.message.Message):
     def tape(self) -> Global___TextColumn:
         """Tapes."""
 
+    @property
+    def receive_times(self) -> Global___TimeColumn:
+        """When each row was received, where that differs from row to row: quotes that came by themselves."""
+
     def __init__(
         self,
         *,
@@ -605,9 +612,10 @@ class QuoteChunk(google.protobuf.message.Message):
         conditions: Global___TextsColumn | None = ...,
         tape: Global___TextColumn | None = ...,
         cursor: builtins.str = ...,
+        receive_times: Global___TimeColumn | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["ask_exchange", b"ask_exchange", "ask_price", b"ask_price", "ask_size", b"ask_size", "bid_exchange", b"bid_exchange", "bid_price", b"bid_price", "bid_size", b"bid_size", "conditions", b"conditions", "event_times", b"event_times", "provenance", b"provenance", "tape", b"tape"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["ask_exchange", b"ask_exchange", "ask_price", b"ask_price", "ask_size", b"ask_size", "bid_exchange", b"bid_exchange", "bid_price", b"bid_price", "bid_size", b"bid_size", "conditions", b"conditions", "count", b"count", "cursor", b"cursor", "event_times", b"event_times", "provenance", b"provenance", "tape", b"tape"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["ask_exchange", b"ask_exchange", "ask_price", b"ask_price", "ask_size", b"ask_size", "bid_exchange", b"bid_exchange", "bid_price", b"bid_price", "bid_size", b"bid_size", "conditions", b"conditions", "event_times", b"event_times", "provenance", b"provenance", "receive_times", b"receive_times", "tape", b"tape"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["ask_exchange", b"ask_exchange", "ask_price", b"ask_price", "ask_size", b"ask_size", "bid_exchange", b"bid_exchange", "bid_price", b"bid_price", "bid_size", b"bid_size", "conditions", b"conditions", "count", b"count", "cursor", b"cursor", "event_times", b"event_times", "provenance", b"provenance", "receive_times", b"receive_times", "tape", b"tape"]) -> None: ...
 
 Global___QuoteChunk: typing_extensions.TypeAlias = QuoteChunk
 
@@ -756,8 +764,8 @@ class BarPageResult(google.protobuf.message.Message):
 
     @property
     def unavailable(self) -> tickgate.v1.unavailable_pb2.DataUnavailable:
-        """Why there are none. NO_DATA means that the upstream has confirmed that the range is empty. Where pages before had some of the
-        symbol it is why there are no more now, and the token that led here tries again.
+        """Why there are none. NO_DATA means that the upstream has confirmed that the range is empty, NOT_HELD that it was not asked.
+        Where pages before had some of the symbol it is why there are no more now, and the token that led here tries again.
         """
 
     def __init__(
@@ -817,8 +825,8 @@ class TradePageResult(google.protobuf.message.Message):
 
     @property
     def unavailable(self) -> tickgate.v1.unavailable_pb2.DataUnavailable:
-        """Why there are none. NO_DATA means that the upstream has confirmed that the range is empty. Where pages before had some of the
-        symbol it is why there are no more now, and the token that led here tries again.
+        """Why there are none. NO_DATA means that the upstream has confirmed that the range is empty, NOT_HELD that it was not asked.
+        Where pages before had some of the symbol it is why there are no more now, and the token that led here tries again.
         """
 
     def __init__(
@@ -878,8 +886,8 @@ class QuotePageResult(google.protobuf.message.Message):
 
     @property
     def unavailable(self) -> tickgate.v1.unavailable_pb2.DataUnavailable:
-        """Why there are none. NO_DATA means that the upstream has confirmed that the range is empty. Where pages before had some of the
-        symbol it is why there are no more now, and the token that led here tries again.
+        """Why there are none. NO_DATA means that the upstream has confirmed that the range is empty, NOT_HELD that it was not asked.
+        Where pages before had some of the symbol it is why there are no more now, and the token that led here tries again.
         """
 
     def __init__(

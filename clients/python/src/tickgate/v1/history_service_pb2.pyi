@@ -119,12 +119,14 @@ class ListBarsRequest(google.protobuf.message.Message):
     @property
     def as_of_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """What was known at this moment, by the gateway's wall clock: values as they had been received by then, without later
-        revisions. It is answered from the store alone.
+        revisions. It is answered from the store alone; what it did not hold then is NOT_HELD.
         """
 
     @property
     def allowed_tiers(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[tickgate.v1.provenance_pb2.Tier.ValueType]:
-        """Tiers that may answer: TIER_REDIS, TIER_STORE, TIER_UPSTREAM. Empty means all; naming one twice is INVALID_ARGUMENT."""
+        """Tiers that may answer: TIER_REDIS, TIER_STORE, TIER_UPSTREAM. Empty means all; naming one twice is INVALID_ARGUMENT. What
+        they do not hold is NOT_HELD.
+        """
 
     def __init__(
         self,
@@ -246,12 +248,14 @@ class StreamBarsRequest(google.protobuf.message.Message):
     @property
     def as_of_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """What was known at this moment, by the gateway's wall clock: values as they had been received by then, without later
-        revisions. It is answered from the store alone.
+        revisions. It is answered from the store alone; what it did not hold then is NOT_HELD.
         """
 
     @property
     def allowed_tiers(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[tickgate.v1.provenance_pb2.Tier.ValueType]:
-        """Tiers that may answer: TIER_REDIS, TIER_STORE, TIER_UPSTREAM. Empty means all; naming one twice is INVALID_ARGUMENT."""
+        """Tiers that may answer: TIER_REDIS, TIER_STORE, TIER_UPSTREAM. Empty means all; naming one twice is INVALID_ARGUMENT. What
+        they do not hold is NOT_HELD.
+        """
 
     def __init__(
         self,
@@ -381,12 +385,14 @@ class ListTradesRequest(google.protobuf.message.Message):
     @property
     def as_of_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """What was known at this moment, by the gateway's wall clock: values as they had been received by then, without later
-        revisions. It is answered from the store alone.
+        revisions. It is answered from the store alone; what it did not hold then is NOT_HELD.
         """
 
     @property
     def allowed_tiers(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[tickgate.v1.provenance_pb2.Tier.ValueType]:
-        """Tiers that may answer: TIER_REDIS, TIER_STORE, TIER_UPSTREAM. Empty means all; naming one twice is INVALID_ARGUMENT."""
+        """Tiers that may answer: TIER_REDIS, TIER_STORE, TIER_UPSTREAM. Empty means all; naming one twice is INVALID_ARGUMENT. What
+        they do not hold is NOT_HELD.
+        """
 
     def __init__(
         self,
@@ -496,12 +502,14 @@ class StreamTradesRequest(google.protobuf.message.Message):
     @property
     def as_of_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """What was known at this moment, by the gateway's wall clock: values as they had been received by then, without later
-        revisions. It is answered from the store alone.
+        revisions. It is answered from the store alone; what it did not hold then is NOT_HELD.
         """
 
     @property
     def allowed_tiers(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[tickgate.v1.provenance_pb2.Tier.ValueType]:
-        """Tiers that may answer: TIER_REDIS, TIER_STORE, TIER_UPSTREAM. Empty means all; naming one twice is INVALID_ARGUMENT."""
+        """Tiers that may answer: TIER_REDIS, TIER_STORE, TIER_UPSTREAM. Empty means all; naming one twice is INVALID_ARGUMENT. What
+        they do not hold is NOT_HELD.
+        """
 
     def __init__(
         self,
@@ -625,12 +633,14 @@ class ListQuotesRequest(google.protobuf.message.Message):
     @property
     def as_of_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """What was known at this moment, by the gateway's wall clock: values as they had been received by then, without later
-        revisions. It is answered from the store alone.
+        revisions. It is answered from the store alone; what it did not hold then is NOT_HELD.
         """
 
     @property
     def allowed_tiers(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[tickgate.v1.provenance_pb2.Tier.ValueType]:
-        """Tiers that may answer: TIER_REDIS, TIER_STORE, TIER_UPSTREAM. Empty means all; naming one twice is INVALID_ARGUMENT."""
+        """Tiers that may answer: TIER_REDIS, TIER_STORE, TIER_UPSTREAM. Empty means all; naming one twice is INVALID_ARGUMENT. What
+        they do not hold is NOT_HELD.
+        """
 
     def __init__(
         self,
@@ -736,12 +746,14 @@ class StreamQuotesRequest(google.protobuf.message.Message):
     @property
     def as_of_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """What was known at this moment, by the gateway's wall clock: values as they had been received by then, without later
-        revisions. It is answered from the store alone.
+        revisions. It is answered from the store alone; what it did not hold then is NOT_HELD.
         """
 
     @property
     def allowed_tiers(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[tickgate.v1.provenance_pb2.Tier.ValueType]:
-        """Tiers that may answer: TIER_REDIS, TIER_STORE, TIER_UPSTREAM. Empty means all; naming one twice is INVALID_ARGUMENT."""
+        """Tiers that may answer: TIER_REDIS, TIER_STORE, TIER_UPSTREAM. Empty means all; naming one twice is INVALID_ARGUMENT. What
+        they do not hold is NOT_HELD.
+        """
 
     def __init__(
         self,

@@ -91,8 +91,9 @@ class HistoryServiceServicer(object):
         from the page before and the last may go on in the next; over all pages each symbol has at least one result.
 
         A range of more than 100,000 intervals is INVALID_ARGUMENT: use StreamBars. Fails with INVALID_REQUEST. Unavailable, per
-        symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED, STORE_UNAVAILABLE,
-        UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
+        symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, NOT_HELD, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED,
+        STORE_UNAVAILABLE, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED,
+        CIRCUIT_OPEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,8 +114,9 @@ class HistoryServiceServicer(object):
         from the page before and the last may go on in the next; over all pages each symbol has at least one result.
 
         A range of more than 31 days is INVALID_ARGUMENT: use StreamTrades. Fails with INVALID_REQUEST. Unavailable, per
-        symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED, STORE_UNAVAILABLE,
-        UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
+        symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, NOT_HELD, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED,
+        STORE_UNAVAILABLE, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED,
+        CIRCUIT_OPEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -135,8 +137,9 @@ class HistoryServiceServicer(object):
         from the page before and the last may go on in the next; over all pages each symbol has at least one result.
 
         A range of more than 31 days is INVALID_ARGUMENT: use StreamQuotes. Fails with INVALID_REQUEST. Unavailable, per
-        symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED, STORE_UNAVAILABLE,
-        UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
+        symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, NOT_HELD, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED,
+        STORE_UNAVAILABLE, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED,
+        CIRCUIT_OPEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -277,8 +277,9 @@ class HistoryServiceStub(typing.Generic[_HistoryServiceListBarsType, _HistorySer
     from the page before and the last may go on in the next; over all pages each symbol has at least one result.
 
     A range of more than 100,000 intervals is INVALID_ARGUMENT: use StreamBars. Fails with INVALID_REQUEST. Unavailable, per
-    symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED, STORE_UNAVAILABLE,
-    UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
+    symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, NOT_HELD, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED,
+    STORE_UNAVAILABLE, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED,
+    CIRCUIT_OPEN.
     """
 
     StreamBars: _HistoryServiceStreamBarsType
@@ -293,8 +294,9 @@ class HistoryServiceStub(typing.Generic[_HistoryServiceListBarsType, _HistorySer
     from the page before and the last may go on in the next; over all pages each symbol has at least one result.
 
     A range of more than 31 days is INVALID_ARGUMENT: use StreamTrades. Fails with INVALID_REQUEST. Unavailable, per
-    symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED, STORE_UNAVAILABLE,
-    UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
+    symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, NOT_HELD, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED,
+    STORE_UNAVAILABLE, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED,
+    CIRCUIT_OPEN.
     """
 
     StreamTrades: _HistoryServiceStreamTradesType
@@ -309,8 +311,9 @@ class HistoryServiceStub(typing.Generic[_HistoryServiceListBarsType, _HistorySer
     from the page before and the last may go on in the next; over all pages each symbol has at least one result.
 
     A range of more than 31 days is INVALID_ARGUMENT: use StreamQuotes. Fails with INVALID_REQUEST. Unavailable, per
-    symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED, STORE_UNAVAILABLE,
-    UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
+    symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, NOT_HELD, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED,
+    STORE_UNAVAILABLE, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED,
+    CIRCUIT_OPEN.
     """
 
     StreamQuotes: _HistoryServiceStreamQuotesType
@@ -393,8 +396,9 @@ class HistoryServiceServicer(metaclass=abc.ABCMeta):
         from the page before and the last may go on in the next; over all pages each symbol has at least one result.
 
         A range of more than 100,000 intervals is INVALID_ARGUMENT: use StreamBars. Fails with INVALID_REQUEST. Unavailable, per
-        symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED, STORE_UNAVAILABLE,
-        UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
+        symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, NOT_HELD, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED,
+        STORE_UNAVAILABLE, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED,
+        CIRCUIT_OPEN.
         """
 
     @abc.abstractmethod
@@ -419,8 +423,9 @@ class HistoryServiceServicer(metaclass=abc.ABCMeta):
         from the page before and the last may go on in the next; over all pages each symbol has at least one result.
 
         A range of more than 31 days is INVALID_ARGUMENT: use StreamTrades. Fails with INVALID_REQUEST. Unavailable, per
-        symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED, STORE_UNAVAILABLE,
-        UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
+        symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, NOT_HELD, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED,
+        STORE_UNAVAILABLE, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED,
+        CIRCUIT_OPEN.
         """
 
     @abc.abstractmethod
@@ -445,8 +450,9 @@ class HistoryServiceServicer(metaclass=abc.ABCMeta):
         from the page before and the last may go on in the next; over all pages each symbol has at least one result.
 
         A range of more than 31 days is INVALID_ARGUMENT: use StreamQuotes. Fails with INVALID_REQUEST. Unavailable, per
-        symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED, STORE_UNAVAILABLE,
-        UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
+        symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, NOT_HELD, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED,
+        STORE_UNAVAILABLE, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED,
+        CIRCUIT_OPEN.
         """
 
     @abc.abstractmethod

@@ -71,9 +71,9 @@ class OptionServiceServicer(object):
     def GetOptionQuote(self, request, context):
         """Returns quote, latest trade, greeks and implied volatility of one contract.
 
-        Fails with INVALID_REQUEST. Unavailable with CONTRACT_UNKNOWN, CONTRACT_EXPIRED, NO_DATA, TOO_STALE, INVALID_DATA,
-        NOT_ENTITLED, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED,
-        CIRCUIT_OPEN.
+        Fails with INVALID_REQUEST. Unavailable with CONTRACT_UNKNOWN, CONTRACT_EXPIRED, NO_DATA, NOT_HELD, TOO_STALE,
+        INVALID_DATA, NOT_ENTITLED, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT,
+        UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

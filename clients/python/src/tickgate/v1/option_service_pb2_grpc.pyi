@@ -178,9 +178,9 @@ class OptionServiceStub(typing.Generic[_OptionServiceGetOptionQuoteType, _Option
     GetOptionQuote: _OptionServiceGetOptionQuoteType
     """Returns quote, latest trade, greeks and implied volatility of one contract.
 
-    Fails with INVALID_REQUEST. Unavailable with CONTRACT_UNKNOWN, CONTRACT_EXPIRED, NO_DATA, TOO_STALE, INVALID_DATA,
-    NOT_ENTITLED, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED,
-    CIRCUIT_OPEN.
+    Fails with INVALID_REQUEST. Unavailable with CONTRACT_UNKNOWN, CONTRACT_EXPIRED, NO_DATA, NOT_HELD, TOO_STALE,
+    INVALID_DATA, NOT_ENTITLED, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT,
+    UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
     """
 
     GetOptionQuotes: _OptionServiceGetOptionQuotesType
@@ -251,9 +251,9 @@ class OptionServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[tickgate.v1.option_service_pb2.GetOptionQuoteResponse, collections.abc.Awaitable[tickgate.v1.option_service_pb2.GetOptionQuoteResponse]]:
         """Returns quote, latest trade, greeks and implied volatility of one contract.
 
-        Fails with INVALID_REQUEST. Unavailable with CONTRACT_UNKNOWN, CONTRACT_EXPIRED, NO_DATA, TOO_STALE, INVALID_DATA,
-        NOT_ENTITLED, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED,
-        CIRCUIT_OPEN.
+        Fails with INVALID_REQUEST. Unavailable with CONTRACT_UNKNOWN, CONTRACT_EXPIRED, NO_DATA, NOT_HELD, TOO_STALE,
+        INVALID_DATA, NOT_ENTITLED, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT,
+        UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
         """
 
     @abc.abstractmethod

@@ -205,8 +205,8 @@ class QuoteServiceStub(typing.Generic[_QuoteServiceGetQuoteType, _QuoteServiceGe
     Simultaneous questions for one symbol share one upstream request, and single questions that come together travel as
     one. A quote whose both sides are empty is NO_DATA.
 
-    Fails with INVALID_REQUEST. Unavailable with SYMBOL_UNKNOWN, NO_DATA, TOO_STALE, LOW_QUALITY, RULE_VIOLATION,
-    INVALID_DATA, NOT_ENTITLED, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT,
+    Fails with INVALID_REQUEST. Unavailable with SYMBOL_UNKNOWN, NO_DATA, NOT_HELD, TOO_STALE, LOW_QUALITY,
+    RULE_VIOLATION, INVALID_DATA, NOT_ENTITLED, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT,
     UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
     """
 
@@ -285,8 +285,8 @@ class QuoteServiceServicer(metaclass=abc.ABCMeta):
         Simultaneous questions for one symbol share one upstream request, and single questions that come together travel as
         one. A quote whose both sides are empty is NO_DATA.
 
-        Fails with INVALID_REQUEST. Unavailable with SYMBOL_UNKNOWN, NO_DATA, TOO_STALE, LOW_QUALITY, RULE_VIOLATION,
-        INVALID_DATA, NOT_ENTITLED, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT,
+        Fails with INVALID_REQUEST. Unavailable with SYMBOL_UNKNOWN, NO_DATA, NOT_HELD, TOO_STALE, LOW_QUALITY,
+        RULE_VIOLATION, INVALID_DATA, NOT_ENTITLED, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT,
         UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
         """
 
