@@ -125,7 +125,7 @@ async def fake(market: Market) -> AsyncIterator[Subject]:
     inner = AlpacaHistory(_requests(clock, market, "bars"), DataSource.SANDBOX, gate(clock), clock)
     bars: dict[SeriesKey, Block] = {}
     async for parts in inner.walk(replace(WALK, key=BARS, page=10_000, interval=TWO_WEEKS)):
-        bars |= {BARS.about(one.symbol): one.block for one in parts if one.block is not None}
+        bars |= {BARS.about(one.symbol): block for one in parts for block in one.blocks}
     trades = {TRADES.about(symbol): market.trades(symbol) for symbol in market.recorded}
     pages = FakePages({**bars, **trades})
     pages.invalid = {INVALID}
@@ -204,8 +204,8 @@ def values_of(pages: Sequence[Sequence[SeriesPart]], symbol: str) -> list[Any]:
     found = [
         value
         for part in parts_of(pages, symbol)
-        if part.block is not None
-        for value in rows(part.block, symbol)
+        for block in part.blocks
+        for value in rows(block, symbol)
     ]
     return [replace(value, provenance=provenance(value.event_time)) for value in found]
 
@@ -252,7 +252,7 @@ async def test_parts_leave_no_hole(
         times = [trade.event_time for trade in market.trades(symbol)]
         for part in parts:
             assert not part.interval.empty
-            held = [] if part.block is None else sorted(part.block.times)
+            held = sorted(time for block in part.blocks for time in block.times)
             assert held == [time for time in times if time in part.interval]
             assert (part.refused, part.refusal) == (0, None)
 
@@ -277,8 +277,8 @@ async def test_bars_come_exactly(market: Market, make: Make, newest_first: bool)
             for one in expected
         ]  # fmt: skip
         for part in parts_of(pages, symbol):
-            if part.block is not None:
-                assert all(time in part.interval for time in part.block.times)
+            for block in part.blocks:
+                assert all(time in part.interval for time in block.times)
 
 
 @EVERY
@@ -293,7 +293,7 @@ async def test_symbols_come_in_alphabetical_order(
     assert symbols == sorted(symbols)
     assert set(symbols) == set(SYMBOLS)
     (nothing,) = parts_of(pages, "MSFT")
-    assert (nothing.block, nothing.interval) == (None, WHOLE)
+    assert (nothing.blocks, nothing.interval) == ((), WHOLE)
 
 
 @EVERY
@@ -306,7 +306,7 @@ async def test_ranges_are_half_open(market: Market, make: Make) -> None:
         empty = await subject.walk(symbols=("AAPL",), interval=Interval(times[3] + 1, times[4]))
     found = {value.event_time for value in values_of(pages, "AAPL")}
     assert found == set(times[3:8])
-    assert [part.block for part in parts_of(empty, "AAPL")] == [None]
+    assert [part.blocks for part in parts_of(empty, "AAPL")] == [()]
 
 
 @EVERY
@@ -326,10 +326,10 @@ async def test_a_failure_ends_the_walk(market: Market, make: Make, newest_first:
             await read(subject)
     assert {part.symbol for part in told} == {"AAPL"}
     (part,) = told
-    assert part.block is not None
-    assert len(part.block) < len(market.trades("AAPL"))
+    (block,) = part.blocks
+    assert len(block) < len(market.trades("AAPL"))
     times = [trade.event_time for trade in market.trades("AAPL")]
-    assert sorted(part.block.times) == [time for time in times if time in part.interval]
+    assert sorted(block.times) == [time for time in times if time in part.interval]
     edge = part.interval.end if newest_first else part.interval.start
     assert edge == (WHOLE.end if newest_first else WHOLE.start)
 
@@ -361,8 +361,8 @@ async def test_values_have_an_origin(market: Market, make: Make) -> None:
         pages = await subject.walk()
     for page in pages:
         for part in page:
-            if part.block is not None:
-                origin = part.block.origin
+            for block in part.blocks:
+                origin = block.origin
                 assert (origin.source, origin.served_from) == (DataSource.SANDBOX, Tier.UPSTREAM)
                 assert origin.receive_time > NANOS
                 assert origin.upstream_request_id

@@ -59,7 +59,7 @@ class Past:
         found: dict[str, list[Any]] = {}
         async for parts in self._pages.walk(walk):
             for part in parts:
-                values = [] if part.block is None else rows(part.block, part.symbol)
+                values = [value for block in part.blocks for value in rows(block, part.symbol)]
                 found.setdefault(part.symbol, []).extend(values)
         return found
 

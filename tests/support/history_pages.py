@@ -204,7 +204,7 @@ class _Rows:
         refused = [time for time in self._refused if time in told]
         yield SeriesPart(
             symbol=self._symbol,
-            block=block if block is not None and len(block) else None,
+            blocks=(block,) if block is not None and len(block) else (),
             interval=told,
             refused=len(refused),
             refusal=_refusal(self._symbol, refused[0]) if refused else None,

@@ -470,11 +470,12 @@ class SeriesPart(Struct, frozen=True):
     """What one page of a walk makes known of one symbol."""
 
     symbol: str
-    block: Block | None
-    """Its values in the order of the walk; None where there are none that are market values."""
+    blocks: Sequence[Block]
+    """Its values in the order of the walk, a block for each answer that brought some: several only for an instant at which
+    a page ended. None where there are none that are market values."""
 
     interval: Interval
-    """Of this all is known now: the block holds everything that the upstream has in it, but for what was refused. The
+    """Of this all is known now: the blocks hold everything that the upstream has in it, but for what was refused. The
     parts of a symbol follow each other without a hole, in the order of the walk, and the last one reaches the end of
     the walk's range (its start, with newest first)."""
 

@@ -127,7 +127,7 @@ def paged(series: dict[str, list[tuple[int, str]]]) -> Setup:
 
 def times(part: SeriesPart) -> list[float]:
     """Minutes of a part's values."""
-    return [] if part.block is None else [(time - START) / MINUTE for time in part.block.times]
+    return [(time - START) / MINUTE for block in part.blocks for time in block.times]
 
 
 def told(parts: Sequence[SeriesPart]) -> list[tuple[str, float, float, list[float]]]:
@@ -242,7 +242,7 @@ async def test_a_symbol_straddles_pages() -> None:
         ("AAPL", 2, 2 + NANO, [2, 2]),
         ("AAPL", 2 + NANO, 60, [3]),
     ]
-    origins = [part.block.origin for part in parts if part.block is not None]
+    origins = [block.origin for part in parts for block in part.blocks]
     assert [origin.upstream_request_id for origin in origins] == ["up-1", "up-1", "up-2"]
     assert {(one.source, one.feed, one.served_from) for one in origins} == {
         (DataSource.SANDBOX, Feed.SIP, Tier.UPSTREAM)
@@ -250,7 +250,7 @@ async def test_a_symbol_straddles_pages() -> None:
 
 
 async def test_an_instant_straddles_pages() -> None:
-    """Trades of one instant that came on three pages are one part, and each says when it was received."""
+    """Trades of one instant that came on three pages are one part, and each says with which answer it came, and when."""
     setup = scripted(
         page({"AAPL": [a_trade(1), a_trade(2, 1.1)]}, "MQ=="),
         page({"AAPL": [a_trade(2, 1.2)]}, "Mg=="),
@@ -263,12 +263,13 @@ async def test_an_instant_straddles_pages() -> None:
         ("AAPL", 2, 2 + NANO, [2, 2, 2]),
         ("AAPL", 2 + NANO, 60, [3]),
     ]
-    block = parts[1].block
-    assert isinstance(block, TradeBlock)
-    assert [str(price) for price in block.price] == ["1.1", "1.2", "1.3"]
-    assert block.receive_times is not None
-    assert [(time - NOW) // NANOS for time in block.receive_times] == [1, 2, 3]
-    assert block.origin.upstream_request_id == "up-3"
+    blocks = [block for block in parts[1].blocks if isinstance(block, TradeBlock)]
+    assert [[str(price) for price in block.price] for block in blocks] == [["1.1"], ["1.2"], ["1.3"]]
+    assert [
+        ((block.origin.receive_time - NOW) // NANOS, block.origin.upstream_request_id)
+        for block in blocks
+    ] == [(1, "up-1"), (2, "up-2"), (3, "up-3")]
+    assert all(block.receive_times is None for block in blocks)
 
 
 async def test_newest_first_is_the_mirror() -> None:
@@ -298,7 +299,7 @@ async def test_a_bar_is_alone_at_its_time() -> None:
         ("AAPL", 2 + NANO, 3 + NANO, [3]),
         ("AAPL", 3 + NANO, 60, []),
     ]
-    assert all(isinstance(part.block, BarBlock | None) for part in parts)
+    assert all(isinstance(block, BarBlock) for part in parts for block in part.blocks)
     backwards = page({"AAPL": [a_bar(2), a_bar(1)]}, "MQ==", "bars")
     setup = scripted(backwards, page({"AAPL": [a_bar(0)]}, None, "bars"))
     assert told(await setup.walk(key=BARS, newest_first=True)) == [
@@ -354,10 +355,11 @@ async def test_options_belong_to_no_feed() -> None:
     key = SeriesKey(SeriesKind.TRADES, CALL, None)
     setup = scripted(page({CALL: [a_trade(1, c="I"), a_trade(2, -1)]}))
     (part,) = await setup.walk(key=key, symbols=(CALL,))
-    assert isinstance(part.block, TradeBlock)
-    assert part.block.origin.feed is None
-    assert part.block.conditions is not None
-    assert list(part.block.conditions) == [("I",)]
+    (block,) = part.blocks
+    assert isinstance(block, TradeBlock)
+    assert block.origin.feed is None
+    assert block.conditions is not None
+    assert list(block.conditions) == [("I",)]
     (entry,) = setup.noted
     assert "feed" not in entry.context
     assert (entry.context["symbol"], entry.context["rule"]) == (CALL, "negative_price")
@@ -462,7 +464,7 @@ async def test_a_flood_of_refusals_leaves_few_notes() -> None:
     """Thousands of records refused alike are all counted, and a few of them are kept as evidence."""
     setup = scripted(page({"AAPL": [a_trade(1, -1)] * 3000}))
     (part,) = await setup.walk()
-    assert (part.block, part.refused) == (None, 3000)
+    assert (part.blocks, part.refused) == ((), 3000)
     assert (setup.refused, len(setup.noted)) == ({"negative_price": 3000}, 3)
 
 
@@ -607,7 +609,7 @@ async def test_large_pages_are_read_besides() -> None:
     records = [a_trade(minute, 1 + minute, i=7) for minute in minutes]
     setup = scripted(page({"AAPL": records[:2000]}, "MQ=="), page({"AAPL": records[2000:]}))
     parts = await setup.walk()
-    assert [time for part in parts if part.block is not None for time in part.block.times] == [
+    assert [time for part in parts for block in part.blocks for time in block.times] == [
         at(minute) for minute in minutes
     ]
 

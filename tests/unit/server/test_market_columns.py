@@ -21,7 +21,6 @@ from tickgate_server.market.columns import (
     codes,
     counts,
     decimals,
-    joined,
     parse_decimals,
     part,
     reversed_block,
@@ -222,15 +221,12 @@ def table(block: Block) -> list[tuple[object, ...]]:
 
 @given(TRADES, st.data())
 def test_parts_of_a_block(rows: Rows, data: st.DataObject) -> None:
-    """A block cut anywhere is the same rows, and joined it is the block again."""
+    """A block cut anywhere is the same rows of the same origin."""
     block = trades(rows)
     cut = data.draw(st.integers(0, len(block)))
     pieces = [part(block, 0, cut), part(block, cut, len(block))]
     assert [row for piece in pieces for row in table(piece)] == table(block)
-    filled = [piece for piece in pieces if len(piece)]
-    assert table(joined(filled)) == table(block)
-    assert joined(filled).receive_times is None
-    assert joined(filled).origin == block.origin
+    assert {piece.origin for piece in pieces} == {block.origin}
 
 
 @given(TRADES)
@@ -239,26 +235,6 @@ def test_the_reverse_of_a_block(rows: Rows) -> None:
     block = trades(rows)
     assert table(reversed_block(block)) == table(block)[::-1]
     assert reversed_block(reversed_block(block)) == block
-
-
-@given(TRADES, TRADES, TRADES)
-def test_blocks_of_several_answers_join(one: Rows, two: Rows, three: Rows) -> None:
-    """Joined blocks of several answers keep each row as it was, and when it was received; the newest names them."""
-    blocks = [trades(one, 7, "up-1"), trades(two, 9, "up-2"), trades(three, 8, "up-3")]
-    whole = joined(blocks)
-    assert table(whole) == [row for block in blocks for row in table(block)]
-    assert whole.origin == blocks[1].origin
-    assert table(joined([joined(blocks[:2]), blocks[2]])) == table(whole)
-
-
-def test_wide_columns_join() -> None:
-    """Where one of the joined columns does not fit into integers, the whole does not, and stays exact."""
-    one = Decimal("1E-30")
-    rows: Rows = [(1, Decimal("1.5"), None, None, (), None)]
-    other: Rows = [(2, one, None, None, (), None)]
-    whole = joined([trades(rows), trades(other)])
-    assert isinstance(whole, TradeBlock)
-    assert list(whole.price) == [Decimal("1.5"), one]
 
 
 def test_a_part_of_everything_is_the_block_itself() -> None:
@@ -270,7 +246,6 @@ def test_a_part_of_everything_is_the_block_itself() -> None:
         volume=None, trade_count=None, vwap=None, receive_times=array("q", [5]),
     )  # fmt: skip
     assert part(block, 0, 1) is block
-    assert joined([block]) is block
     assert part(block, 1, 1).receive_times == array("q")
     assert isinstance(codes(["Q"]), Codes)
     assert isinstance(counts([1]), Counts)

@@ -9,8 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Context, Decimal, InvalidOperation
-from itertools import repeat
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from msgspec import Struct
 
@@ -229,44 +228,6 @@ def reversed_block(block: Block) -> Block:
     )
 
 
-def joined(blocks: Sequence[Block]) -> Block:
-    """Return the rows of *blocks*, at least one and all of one kind, one after the other.
-
-    Where they are of several answers, each row says when it was received, and the newest answer gives the origin.
-    """
-    first = blocks[0]
-    if len(blocks) == 1:
-        return first
-    times, received = array("q"), array("q")
-    for block in blocks:
-        times += block.times
-        received += block.receive_times or array("q", [block.origin.receive_time]) * len(block)
-    alike = all(block.origin == first.origin and block.receive_times is None for block in blocks)
-    columns = {
-        name: _joined([(block.columns[name], len(block)) for block in blocks])
-        for name in first.columns
-    }
-    return type(first)(
-        origin=max((block.origin for block in blocks), key=lambda origin: origin.receive_time),
-        times=times,
-        receive_times=None if alike else received,
-        **columns,  # type: ignore[arg-type]  # as above
-    )
-
-
-def _joined(columns: Sequence[tuple[Column | None, int]]) -> Column | None:
-    """Return columns of one kind, each with its number of rows, as one. They may count different powers of ten."""
-    kind = next((type(column) for column, _ in columns if column is not None), None)
-    if kind is None:
-        return None
-    values = [
-        value
-        for column, rows in columns
-        for value in (repeat(None, rows) if column is None else column)
-    ]
-    return _MADE_BY[kind](values)
-
-
 def decimals(numbers: Sequence[Decimal | None]) -> Decimals | None:
     """Return *numbers*, all of them finite, as a column, or None when there is none among them."""
     return _column(numbers, _scaled, lambda number: number)
@@ -368,13 +329,6 @@ def codes(texts: Sequence[str | tuple[str, ...] | None]) -> Codes | None:
     places = dict.fromkeys(dict.fromkeys(texts), 0)
     places |= {text: place for place, text in enumerate(known, 1)}
     return Codes(tuple(known), array("I", map(places.__getitem__, texts)))
-
-
-_MADE_BY: Final[Mapping[type[Column], Callable[[Sequence[Any]], Column | None]]] = {
-    Decimals: decimals,
-    Counts: counts,
-    Codes: codes,
-}
 
 
 def _unset(values: Sequence[object | None]) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from msgspec import Struct
 from ...errors import UpstreamRejected, UpstreamUnreadable
 from ...ingress.gate import Gate
 from ...ingress.history import HistoryGate
-from ...market.columns import Block, Origin, joined, part
+from ...market.columns import Block, Origin, part
 from ...market.interval import Interval
 from ...market.provenance import DataSource, Feed, Tier
 from ...market.series import Adjustment, SeriesKind
@@ -268,15 +268,16 @@ class _Track:
             assert before is not None
             block = self._complete(before, block)
             if not is_open or self._last != before:
-                carried, self._carried = self._carried, []
-                yield from self._tell(joined(carried) if carried else None, self._past(before))
+                carried, self._carried = tuple(self._carried), []
+                yield from self._tell(carried, self._past(before))
         if not is_open:
-            yield from self._tell(block, None)
+            yield from self._tell(_some(block), None)
         elif times and self._walk.key.kind is SeriesKind.BARS:
             # Of a bar there is one at a time.
-            yield from self._tell(block, self._past(times[-1]))
+            yield from self._tell(_some(block), self._past(times[-1]))
         elif times:
-            yield from self._tell(self._without_last(block, times[-1]), self._before(times[-1]))
+            earlier = self._without_last(block, times[-1])
+            yield from self._tell(_some(earlier), self._before(times[-1]))
 
     def _has_open_instant(self, last: int | None) -> bool:
         return last is not None and last in self._rest
@@ -315,7 +316,7 @@ class _Track:
         """Return the edge in front of *instant*, in the order of the walk."""
         return instant + 1 if self._walk.newest_first else instant
 
-    def _tell(self, block: Block | None, edge: int | None) -> Iterator[SeriesPart]:
+    def _tell(self, blocks: Sequence[Block], edge: int | None) -> Iterator[SeriesPart]:
         """Yield what is known up to *edge*, None for all that there is."""
         told, self._rest = _cut(self._rest, edge, newest_first=self._walk.newest_first)
         if told.empty:
@@ -324,7 +325,7 @@ class _Track:
         self._refused = [why for why in self._refused if not self._belongs(why, told)]
         yield SeriesPart(
             symbol=self.symbol,
-            block=block,
+            blocks=blocks,
             interval=told,
             refused=len(refused),
             refusal=refused[0] if refused else None,
@@ -404,6 +405,10 @@ def _within(walk: Walk, block: Block | None) -> tuple[Block | None, list[Refusal
         for time in strangers
     ]
     return (part(block, start, end) if start < end else None), refused
+
+
+def _some(block: Block | None) -> tuple[Block, ...]:
+    return () if block is None else (block,)
 
 
 def _leading(times: Sequence[int], instant: int) -> int:
