@@ -35,6 +35,9 @@ SUDDEN = (
     faults.Error(code=407, close=True),
     faults.Error(code=500),
 )
+QUEUE = 50
+"""Trades that wait for a follower at most."""
+
 ARMED = (
     faults.Handshake(status=503, times=1),
     faults.Refuse(code=500, times=1, close=True),
@@ -126,11 +129,22 @@ class Scene:
         await follower.say(query=pb.Query())
 
     async def end(self) -> None:
-        """Let nothing happen any more but a last quote of each symbol, and wait until all have it."""
+        """Let nothing happen any more but a crowd of trades and a last quote of each symbol, until all have it."""
         self.stack.sandbox.stream.faults.clear()
+        await until_told(self._overrun, bool, within=ENOUGH)
         await until_told(self._say_last, bool, within=ENOUGH)
         for follower in self.followers:
             await follower.balance()
+
+    async def _overrun(self) -> bool:
+        """Send more trades at once than a queue holds; return whether somebody has missed some."""
+        await until(self._is_heard, within=ENOUGH)
+        await self.stack.sandbox.stream.push([trade(SYMBOLS[0])] * (4 * QUEUE))
+        await until(lambda: self._has_lost() or not self._is_heard(), within=ENOUGH)
+        return self._has_lost()
+
+    def _has_lost(self) -> bool:
+        return self.stack.gateway.counters.streams.lost > 0
 
     async def _say_last(self) -> bool:
         """Send a last quote of each symbol; return whether all have it: the connection may be at its end."""
@@ -182,7 +196,7 @@ async def test_accounts_balance_whatever_happens(
         )
 
     monkeypatch.setattr(policies, "live_feed", quick)
-    async with running(stream={"linger": 0.1, "queue": 50}) as stack:
+    async with running(stream={"linger": 0.1, "queue": QUEUE}) as stack:
         before = await begun(stack)
         async with AsyncExitStack() as parts:
             scene = Scene(stack, parts, seed)
