@@ -22,7 +22,9 @@ from ..support.told import (
     Row,
     Told,
     recorded_bars,
+    recorded_quotes,
     recorded_trades,
+    rows_of_chunk,
     rows_of_page,
     told,
     within,
@@ -77,6 +79,7 @@ async def held(stack: Stack, symbol: str, start: Timestamp, end: Timestamp, **se
 
 BARS = history_pb2.SERIES_KIND_BARS
 TRADES = history_pb2.SERIES_KIND_TRADES
+QUOTES = history_pb2.SERIES_KIND_QUOTES
 
 
 async def bars(stack: Stack, symbol: str, **terms: Any) -> Told:
@@ -181,6 +184,39 @@ async def test_trades_are_served_exactly(symbol: str) -> None:
         assert again.rows == recorded
         assert again.tiers == STORED
         assert stack.asked("/v2/stocks/trades") == asked
+
+
+async def test_quotes_are_served_exactly_whichever_answers_brought_them() -> None:
+    """Quotes whose page ends within an instant come out as recorded, each with the answer that brought it."""
+    start, end = "2013-10-07T08:00:00Z", "2013-10-07T13:57:00Z"
+    recorded = within(recorded_quotes("BAC-2013-10-07"), nanoseconds(start), nanoseconds(end))
+    assert recorded[9_999]["t"] == recorded[10_000]["t"], "a page of ten thousand ends there"
+    span: dict[str, Any] = {"start_time": moment(start), "end_time": moment(end)}
+    async with stored("2013-10-09T12:00:00Z", "BAC") as stack:
+        for tier in ("UPSTREAM", "STORE"):
+            request = pb.StreamQuotesRequest(symbols=["BAC"], feed=SIP, **span)
+            events = [event async for event in stack.history.StreamQuotes(request)]
+            chunks = [event.chunk for event in events if event.HasField("chunk")]
+            assert [row for chunk in chunks for row in rows_of_chunk(chunk)] == recorded
+            for said in (chunk.provenance for chunk in chunks):
+                assert said.upstream_request_id
+                assert said.HasField("receive_time")
+                assert provenance_pb2.Tier.Name(said.served_from) == f"TIER_{tier}"
+            await held(stack, "BAC", *span.values(), kind=QUOTES)
+        async with connect(stack.target) as client:
+            history = client.quote_history("BAC", start, end, feed=Feed.SIP)
+            rows = [row async for row in history]
+            frame = await history.polars(origin=True)
+    asked = {row.provenance.upstream_request_id for row in rows}
+    assert len(asked) == len(recorded) // 10_000 + 1
+    assert all(asked)
+    assert [
+        (row.provenance.event_time_ns, row.bid and row.bid.price, row.ask and row.ask.size)
+        for row in rows
+    ] == [(row["t"], row.get("bp"), row.get("as")) for row in recorded]
+    assert frame["time"].dt.epoch("ns").to_list() == [row["t"] for row in recorded]
+    assert set(frame["upstream_request_id"]) == asked
+    assert frame["receive_time"].null_count() == 0
 
 
 async def test_only_what_is_missing_is_fetched() -> None:

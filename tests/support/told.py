@@ -125,6 +125,14 @@ def recorded_trades(name: str) -> list[Row]:
     return sorted(rows, key=lambda row: row["t"])
 
 
+def recorded_quotes(name: str) -> list[Row]:
+    """Return the quotes of a recorded file, in order of time."""
+    path = REAL_RECORDINGS / "quotes" / f"{name}.jsonl.gz"
+    with gzip.open(path, "rt") as lines:
+        rows = [_quote(json.loads(line, parse_float=Decimal)) for line in lines]
+    return sorted(rows, key=lambda row: row["t"])
+
+
 def _bar(bar: Mapping[str, Any]) -> Row:
     row = {key: bar[key] for key in BAR_COLUMNS if bar.get(key) is not None}
     for key in ("o", "h", "l", "c", "vw"):
@@ -139,6 +147,20 @@ def _trade(trade: Mapping[str, Any]) -> Row:
     if "c" in row:
         row["c"] = tuple(row["c"])
     return {"t": nanoseconds(trade["t"]), **row}
+
+
+def _quote(quote: Mapping[str, Any]) -> Row:
+    row = {key: quote[key] for key in QUOTE_COLUMNS if quote.get(key) not in (None, [])}
+    for side in ("b", "a"):
+        price = Decimal(row.pop(f"{side}p"))
+        if price:
+            row[f"{side}p"] = price
+        else:
+            # A side without a price is none, whatever else was sent of it.
+            row = {key: value for key, value in row.items() if key[0] != side}
+    if "c" in row:
+        row["c"] = tuple(row["c"])
+    return {"t": nanoseconds(quote["t"]), **row}
 
 
 def _read(path: Path) -> Any:

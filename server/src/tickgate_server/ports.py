@@ -471,8 +471,8 @@ class SeriesPart(Struct, frozen=True):
 
     symbol: str
     blocks: Sequence[Block]
-    """Its values in the order of the walk, a block for each answer that brought some: several only for an instant at which
-    a page ended. None where there are none that are market values."""
+    """Its values in the order of the walk, a block for each answer that brought some: several only for an instant at
+    which a page ended. None where there are none that are market values."""
 
     interval: Interval
     """Of this all is known now: the blocks hold everything that the upstream has in it, but for what was refused. The

@@ -250,7 +250,7 @@ async def test_a_symbol_straddles_pages() -> None:
 
 
 async def test_an_instant_straddles_pages() -> None:
-    """Trades of one instant that came on three pages are one part, and each says with which answer it came, and when."""
+    """Trades of one instant that came on three pages are one part, and each says which answer brought it, and when."""
     setup = scripted(
         page({"AAPL": [a_trade(1), a_trade(2, 1.1)]}, "MQ=="),
         page({"AAPL": [a_trade(2, 1.2)]}, "Mg=="),
@@ -264,7 +264,7 @@ async def test_an_instant_straddles_pages() -> None:
         ("AAPL", 2 + NANO, 60, [3]),
     ]
     blocks = [block for block in parts[1].blocks if isinstance(block, TradeBlock)]
-    assert [[str(price) for price in block.price] for block in blocks] == [["1.1"], ["1.2"], ["1.3"]]
+    assert [str(price) for block in blocks for price in block.price] == ["1.1", "1.2", "1.3"]
     assert [
         ((block.origin.receive_time - NOW) // NANOS, block.origin.upstream_request_id)
         for block in blocks

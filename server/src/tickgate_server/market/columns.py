@@ -7,7 +7,7 @@ arrays of integers with one power of ten each, which travel from the store to th
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Context, Decimal, InvalidOperation
 from typing import Final, TypeAlias, TypeVar
 
