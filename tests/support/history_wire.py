@@ -33,7 +33,7 @@ def values_of(chunk: Chunk, symbol: str) -> list[Bar | Trade | Quote]:
 
     stamps = chunk.start_times if isinstance(chunk, history_pb2.BarChunk) else chunk.event_times
     received = [instant(chunk.provenance.receive_time)] * count
-    if not isinstance(chunk, history_pb2.QuoteChunk) and chunk.HasField("receive_times"):
+    if chunk.HasField("receive_times"):
         received = times_of(chunk.receive_times)
     origins = [
         _origin(chunk.provenance, time, receive_time)

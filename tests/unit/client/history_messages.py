@@ -210,6 +210,22 @@ QUOTES_READ = [
     ),
 ]
 
+QUOTES_ALONE = history_pb2.QuoteChunk()
+"""Quotes of which each says when it was received."""
+
+QUOTES_ALONE.CopyFrom(QUOTES)
+QUOTES_ALONE.receive_times.CopyFrom(TRADES.receive_times)
+QUOTES_ALONE.provenance.ClearField("receive_time")
+QUOTES_ALONE_READ = [
+    replace(
+        quote,
+        provenance=replace(
+            quote.provenance, receive_time_ns=received_ns, receive_age_ns=NOON - received_ns
+        ),
+    )
+    for quote, received_ns in zip(QUOTES_READ, (NOON - 50, NOON - 30), strict=True)
+]
+
 # ------------------------------------------------------------------------------- streams of bars
 
 

@@ -262,8 +262,12 @@ def test_origin_stands_in_columns_of_its_own() -> None:
     frame = some.polars(origin=True)
     rows = frame.select("source", "feed", "served_from", "upstream_request_id").rows()
     assert rows == [("ALPACA", "SIP", "STORE", "up-7")] * 2
-    received = frame["receive_time"].dt.epoch("ns").to_list()
-    assert received == [messages.NOON - 50, messages.NOON - 30]
+    alone = tickgate.Records(
+        chunks.QUOTES, [tickgate.Chunk("SPY", own.QUOTES_ALONE, chunks.QUOTES)], [], []
+    )
+    for each in (frame, alone.polars(origin=True)):
+        received = each["receive_time"].dt.epoch("ns").to_list()
+        assert received == [messages.NOON - 50, messages.NOON - 30]
     one = bars(own.BARS).pandas(origin=True)
     assert one["receive_time"].astype("int64").tolist() == [messages.NOON - 10] * 3
     assert some.arrow(origin=True)["feed"].to_pylist() == ["SIP", "SIP"]

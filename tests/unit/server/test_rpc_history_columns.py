@@ -70,7 +70,7 @@ def blocks(draw: st.DrawFn, most: int = 40) -> Block:
     times = array("q", (NOW + step * unit for step in accumulate(steps)))
     received = draw(st.none() | st.lists(st.integers(0, 2**61), min_size=count, max_size=count))
     known: dict[str, Any] = {"origin": ORIGIN, "times": times}
-    if received is not None and kind is not QuoteBlock:
+    if received is not None:
         known["receive_times"] = array("q", received)
     full = st.lists(PRICES, min_size=count, max_size=count)
     if kind is BarBlock:

@@ -112,7 +112,7 @@ def chunk(block: Block, cursor: str, moment: Moment) -> Chunk:
         message.start_times if isinstance(message, pb.BarChunk) else message.event_times,
         block.times,
     )
-    if block.receive_times is not None and not isinstance(message, pb.QuoteChunk):
+    if block.receive_times is not None:
         _fill_times(message.receive_times, block.receive_times)
     for name, column in block.columns.items():
         if column is not None:
