@@ -129,6 +129,18 @@ def test_a_backfill_fills_the_store_once() -> None:
         assert again.stdout == "2 of 2 symbols are held, 0 values were fetched\n"
 
 
+@pytest.mark.parametrize("speed", ["1", "60"])
+@pytest.mark.parametrize(
+    "what", [("--timeframe", "1Hour"), ("--kind", "trades")], ids=["bars", "trades"]
+)
+def test_a_backfill_up_to_now_is_done(what: tuple[str, ...], speed: str) -> None:
+    """Without an end a backfill goes up to the present of a market that goes on meanwhile, and nothing failed."""
+    with sandbox_program(*OPEN, "--speed", speed) as sandbox, postgres_url() as url:
+        start = ("--start", "2026-10-01T14:00:00Z")
+        done = server(settings_of(sandbox.address, url), "backfill", "AAPL", *what, *start)
+    assert (done.returncode, done.stdout.split(",")[0]) == (0, "1 of 1 symbols are held"), done
+
+
 def test_a_failure_is_named_and_the_rest_is_fetched() -> None:
     """A symbol that does not exist makes the exit status 1, with its reason; the others are held all the same."""
     with sandbox_program(*OPEN) as sandbox, postgres_url() as url:

@@ -41,8 +41,10 @@ class NoActions:
 class Past:
     """Everything that fetching the past takes."""
 
-    def __init__(self, *symbols: str, store: MemoryStore | None = None) -> None:
-        self.clock = HandClock()
+    def __init__(
+        self, *symbols: str, store: MemoryStore | None = None, clock: HandClock | None = None
+    ) -> None:
+        self.clock = clock or HandClock()
         self.store = store or MemoryStore(self.clock)
         self.pages = FakePages(
             {minute_bars(one): bars_of(one, 30, MINUTE, NOW - 40 * MINUTE) for one in symbols}

@@ -14,13 +14,15 @@ from tickgate_server.jobs.backfills import Backfilling, BackfillJobs, new_backfi
 from tickgate_server.market.backfill import Backfill, BackfillState
 from tickgate_server.market.columns import Block
 from tickgate_server.market.interval import Interval
-from tickgate_server.market.series import SeriesKey
+from tickgate_server.market.provenance import Feed
+from tickgate_server.market.series import Adjustment, SeriesKey, SeriesKind
+from tickgate_server.market.timeframe import Timeframe, Unit
 from tickgate_server.market.unavailable import Reason
 from tickgate_server.ports import Priority
 
-from ...support.fakes import NOW
+from ...support.fakes import NOW, HandClock
 from ...support.history_store import MemoryBackfillLog, MemoryStore
-from ...support.past import MINUTE, Past, minute_bars
+from ...support.past import DAY, MINUTE, Past, daily_bars, minute_bars
 from ...support.waiting import until, until_told
 
 HOUR = Interval(NOW - 60 * MINUTE, NOW - 5 * MINUTE)
@@ -151,6 +153,60 @@ async def test_what_could_not_be_kept_is_not_called_done() -> None:
     past = Past("AAPL", store=Forgetful())
     done = await carried_out(past, "AAPL")
     assert [one.why.reason for one in done.failures] == [Reason.STORE_UNAVAILABLE]
+
+
+class Going(HandClock):
+    """A clock that goes on by itself: every look at the market's time is *step* seconds after the one before."""
+
+    def __init__(self, step: float) -> None:
+        super().__init__()
+        self._step = step
+
+    def market(self) -> int:
+        """Return the market's time, a step later each time."""
+        self.advance(self._step)
+        return super().market()
+
+
+@pytest.mark.parametrize("step", [1e-6, 1.0, 60.0])
+@pytest.mark.parametrize(
+    "key",
+    [
+        minute_bars("AAPL"),
+        daily_bars("AAPL"),
+        replace(minute_bars("AAPL"), timeframe=Timeframe(1, Unit.HOUR)),
+        replace(minute_bars("AAPL"), adjustments=frozenset({Adjustment.SPLIT})),
+        SeriesKey(SeriesKind.TRADES, "AAPL", Feed.IEX),
+    ],
+    ids=["minutes", "days", "hours", "adjusted", "trades"],
+)
+async def test_what_becomes_final_on_the_way_need_not_be_held(key: SeriesKey, step: float) -> None:
+    """A backfill up to now is done without a failure, however fast the market goes on while it is fetched."""
+    past = Past("AAPL", clock=Going(step))
+    backfill = new_backfill(key, ["AAPL"], Interval(NOW - 5 * DAY, past.clock.market()), past.clock)
+    done = await Backfilling(past.fetcher, past.clock).carry_out(backfill, _silent)
+    assert done.failures == ()
+
+
+async def test_what_another_fetch_gave_up_as_not_final_is_asked_for_again() -> None:
+    """Who joins a fetch that began before does not get its newest values kept: they are fetched, and all is held."""
+    past = Past("AAPL")
+    past.pages.open.clear()
+    first = asyncio.create_task(
+        carried_out(past, "AAPL", interval=Interval(NOW - 60 * MINUTE, NOW))
+    )
+    await past.pages.waiting.wait()
+    past.clock.advance(120)
+    second = asyncio.create_task(
+        carried_out(past, "AAPL", interval=Interval(NOW - 60 * MINUTE, NOW))
+    )
+    await asyncio.sleep(0)
+    past.pages.open.set()
+    assert ((await first).failures, (await second).failures) == ((), ())
+    held = await past.store.coverage([minute_bars("AAPL")], HOUR)
+    assert [one.interval.end for one in held[minute_bars("AAPL")]] == [HOUR.end]
+    whole = await past.store.coverage([minute_bars("AAPL")], Interval(0, NOW))
+    assert whole[minute_bars("AAPL")][-1].interval.end == NOW
 
 
 async def test_progress_never_falls() -> None:

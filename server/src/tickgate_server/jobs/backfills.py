@@ -103,7 +103,9 @@ class _Course:
             if advance.why is not None:
                 failures = (*failures, BackfillFailure(advance.symbol, advance.why))
         else:
-            self._parts[advance.symbol] = (advance.time - start) / (end - start)
+            part = (advance.time - start) / (end - start)
+            # What is asked for again lies behind how far it was.
+            self._parts[advance.symbol] = max(part, self._parts.get(advance.symbol, 0.0))
         self.backfill = replace(
             state,
             symbols_done=done,

@@ -13,8 +13,6 @@ from ..history.waiting import closing
 from ..market.interval import Interval, without
 from ..market.provenance import Tier
 from ..market.series import HistoryQuestion, SeriesKey
-from ..market.time import NANOS
-from ..market.timeframe import Timeframe, Unit
 from ..market.unavailable import OUTAGES, Reason, Unavailable
 from ..ports import Clock, HistorySource, Priority, SeriesBroken, SeriesChunk, SeriesEvent
 
@@ -30,16 +28,6 @@ _PAUSE: Final = 2.0
 _LONGEST_PAUSE: Final = 60.0
 """Seconds before that, where the failure does not say how many; each time twice as many."""
 
-_HOUR: Final = 3600 * NANOS
-_LONGEST: Final = {
-    Unit.MINUTE: 60 * NANOS,
-    Unit.HOUR: _HOUR,
-    Unit.DAY: 25 * _HOUR,
-    Unit.WEEK: (7 * 24 + 1) * _HOUR,
-    Unit.MONTH: (31 * 24 + 1) * _HOUR,
-}
-"""Nanoseconds that one unit lasts at most: in autumn a day has 25 hours."""
-
 
 class Advance(Struct, frozen=True):
     """How far a symbol has come."""
@@ -54,6 +42,14 @@ class Advance(Struct, frozen=True):
     finished: bool = False
     why: Unavailable | None = None
     """Why not all of it could be had, where it is finished; None when it could."""
+
+
+class _Missing(Struct, frozen=True):
+    """What a symbol lacks, and may be had by asking again."""
+
+    symbol: str
+    interval: Interval
+    why: Unavailable
 
 
 class KeepingSource(HistorySource, Protocol):
@@ -98,74 +94,92 @@ class Fetcher:
         left = dict.fromkeys(symbols, interval)
         pause = self._pause
         for number in range(_AGAIN + 1):
-            passing: dict[str, SeriesBroken] = {}
+            passing: dict[str, _Missing] = {}
             for part, asked in _alike(left):
                 async with closing(self._attempt(key, asked, part)) as advances:
                     async for step in advances:
-                        if isinstance(step, SeriesBroken):
+                        if isinstance(step, _Missing):
                             passing[step.symbol] = step
                         else:
                             yield step
             if not passing:
                 return
             if number == _AGAIN:
-                for symbol, broken in passing.items():
-                    yield Advance(symbol, broken.missing.start, finished=True, why=broken.why)
+                for symbol, missing in passing.items():
+                    yield Advance(symbol, missing.interval.start, finished=True, why=missing.why)
                 return
             await asyncio.sleep(_wait(passing, pause))
             pause = min(2 * pause, _LONGEST_PAUSE)
-            left = {symbol: broken.missing for symbol, broken in passing.items()}
+            left = {symbol: missing.interval for symbol, missing in passing.items()}
 
     async def _attempt(
         self, key: SeriesKey, symbols: Sequence[str], interval: Interval
-    ) -> AsyncGenerator[Advance | SeriesBroken, None]:
+    ) -> AsyncGenerator[Advance | _Missing, None]:
         question = HistoryQuestion(key.about(symbols[0]), tuple(symbols), interval, clamp=True)
         untold = set(symbols)
         told: dict[str, int] = {}
+        # Before anything is asked for: what becomes final on the way need not be held.
+        settled_before = key.settled_before(self._clock.market() - self._settle)
         reading = self._history.read(question, rows=_ROWS, priority=Priority.BACKFILL)
         try:
             async with closing(reading) as events:
                 async for event in events:
                     step = _step(interval, event)
-                    if isinstance(step, SeriesBroken) or step.finished:
+                    if isinstance(step, _Missing) or step.finished:
                         untold.discard(step.symbol)
                     elif not isinstance(event, SeriesChunk):
                         untold.discard(step.symbol)
                         told[step.symbol] = step.time
                     yield step
-            kept = await self._not_kept(key, interval, told)
+            lost = await self._not_kept(
+                key,
+                {
+                    symbol: Interval(interval.start, min(end, settled_before))
+                    for symbol, end in told.items()
+                },
+            )
         except Exception:  # noqa: BLE001 - a fault of ours costs these symbols, and not all that is still to come
             _log.exception("fetch_failed", symbols=sorted(untold)[:10])
             untold.update(told)
         else:
             for symbol, end in told.items():
-                yield Advance(symbol, end, finished=True, why=kept.get(symbol))
+                missing = lost.get(symbol)
+                # Who had begun to fetch before us gives up the newest of it as not final; asked again, it is kept.
+                # Not so where a store keeps nothing at all.
+                if missing is not None and missing.interval.start > interval.start:
+                    yield missing
+                else:
+                    yield Advance(
+                        symbol, end, finished=True, why=None if missing is None else missing.why
+                    )
         for symbol in sorted(untold):
             yield Advance(symbol, interval.start, finished=True, why=_fault(symbol))
 
     async def _not_kept(
-        self, key: SeriesKey, interval: Interval, told: Mapping[str, int]
-    ) -> Mapping[str, Unavailable]:
-        """Return why what was told up to some moment is not in the store, for symbols of which it is not."""
-        if not self._keeps or not told:
+        self, key: SeriesKey, final: Mapping[str, Interval]
+    ) -> Mapping[str, _Missing]:
+        """Return what of *final*, which was told of each symbol, is not in the store."""
+        if not self._keeps or not final:
             return {}
-        keys = {symbol: key.about(symbol) for symbol in told}
+        keys = {symbol: key.about(symbol) for symbol in final}
         await self._history.written(keys.values())
-        covered = await self._history.coverage(tuple(keys.values()), interval, None)
-        if isinstance(covered, Unavailable):
-            return dict.fromkeys(told, covered)
-        settled = self._clock.market() - self._settle - _slack(key)
-        return {
-            symbol: _lost(symbol)
-            for symbol, end in told.items()
-            if without(
-                Interval(interval.start, min(end, settled)),
-                (one.interval for one in covered.get(keys[symbol], ())),
-            )
-        }
+        whole = Interval(
+            min(one.start for one in final.values()), max(one.end for one in final.values())
+        )
+        covered = await self._history.coverage(tuple(keys.values()), whole, None)
+        lost: dict[str, _Missing] = {}
+        for symbol, interval in final.items():
+            if isinstance(covered, Unavailable):
+                lost[symbol] = _Missing(symbol, interval, covered)
+                continue
+            gaps = without(interval, (one.interval for one in covered.get(keys[symbol], ())))
+            if gaps:
+                missing = Interval(gaps[0].start, gaps[-1].end)
+                lost[symbol] = _Missing(symbol, missing, _lost(symbol))
+        return lost
 
 
-def _step(interval: Interval, event: SeriesEvent) -> Advance | SeriesBroken:
+def _step(interval: Interval, event: SeriesEvent) -> Advance | _Missing:
     if isinstance(event, SeriesChunk):
         block = event.block
         is_new = block.origin.served_from is Tier.UPSTREAM
@@ -173,7 +187,7 @@ def _step(interval: Interval, event: SeriesEvent) -> Advance | SeriesBroken:
     end = interval.end
     if isinstance(event, SeriesBroken):
         if event.why.reason in OUTAGES:
-            return event
+            return _Missing(event.symbol, event.missing, event.why)
         if event.why.reason is not Reason.NO_DATA:
             return Advance(event.symbol, event.missing.start, finished=True, why=event.why)
     elif event.clamped_end is not None:
@@ -194,20 +208,9 @@ def _alike(left: dict[str, Interval]) -> list[tuple[Interval, list[str]]]:
     return list(groups.items())
 
 
-def _wait(passing: dict[str, SeriesBroken], pause: float) -> float:
+def _wait(passing: Mapping[str, _Missing], pause: float) -> float:
     named = [one.why.retry_delay for one in passing.values() if one.why.retry_delay is not None]
     return min(max([pause, *named]), _LONGEST_PAUSE)
-
-
-def _slack(key: SeriesKey) -> int:
-    """Return the nanoseconds before the final moment of which a series may lack something: its newest bar."""
-    # What is adjusted may change on any day, and is held up to the day on which it was fetched.
-    day = 25 * _HOUR if key.adjusted else 0
-    return day + (0 if key.timeframe is None else _longest(key.timeframe))
-
-
-def _longest(timeframe: Timeframe) -> int:
-    return timeframe.amount * _LONGEST[timeframe.unit]
 
 
 def _fault(symbol: str) -> Unavailable:
