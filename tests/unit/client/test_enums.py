@@ -49,8 +49,15 @@ def test_a_number_of_tomorrow_is_unrecognized(number: int) -> None:
 
 def test_the_unrecognized_cannot_be_asked_for() -> None:
     """UNRECOGNIZED stands for no number, so it cannot be sent."""
-    with pytest.raises(ValueError, match="FEED_UNRECOGNIZED"):
+    with pytest.raises(ValueError, match="'UNRECOGNIZED' is no Feed: there are SIP"):
         convert.FEED.number(tickgate.Feed.UNRECOGNIZED)
+
+
+@pytest.mark.parametrize("members", ["SPLIT", tickgate.Adjustment.SPLIT, None, 7])
+def test_one_word_is_not_several(members: Any) -> None:
+    """A member where a list is due is never taken for the list of its letters, and the sentence shows a list."""
+    with pytest.raises(TypeError, match=r"given in a list, such as \[SPLIT\], not "):
+        convert.ADJUSTMENT.numbers(members)
 
 
 def test_a_word_reads_as_itself() -> None:

@@ -657,14 +657,61 @@ async def test_a_word_of_tomorrow_is_passed_over(talking_to: Connect) -> None:
 # --------------------------------------------------------------------------------- what is refused
 
 
-@pytest.mark.parametrize("limit", [-1, 10_000_001])
-def test_a_limit_out_of_bounds_is_never_sent(limit: int) -> None:
+@pytest.mark.parametrize("limit", [-1, 10_000_001, 1.5, "7", None])
+def test_a_limit_out_of_bounds_is_never_sent(limit: Any) -> None:
     """A limit that the contract has no room for is refused where the method is called."""
     with (
         tickgate.connect_sync("127.0.0.1:1") as gateway,
-        pytest.raises(tickgate.InvalidRequest, match=f"limit: 0 to 10,000,000, not {limit}"),
+        pytest.raises(tickgate.InvalidRequest, match=f"limit: 0 to 10,000,000, not {limit!r}"),
     ):
         gateway.bars("SPY", "1Min", 0, limit=limit)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "said"),
+    [
+        ({"symbols": []}, tickgate.InvalidRequest, "symbols: at least one symbol is asked for"),
+        ({"symbols": iter(())}, tickgate.InvalidRequest, "symbols: at least one symbol is asked"),
+        ({"symbols": None}, tickgate.InvalidRequest, "symbols: a list of symbols, such as"),
+        ({"symbols": ["SPY", None]}, tickgate.InvalidRequest, "a symbol is text or an Occ, not"),
+        ({"sort": "x"}, ValueError, "'x' is no Sort: there are OLDEST_FIRST, NEWEST_FIRST"),
+        ({"feed": "sip"}, ValueError, "'sip' is no Feed: there are SIP, "),
+        ({"allowed_tiers": ["store"]}, ValueError, "'store' is no Tier: there are "),
+        ({"allowed_tiers": tickgate.Tier.STORE}, TypeError, "several of Tier are given in a list"),
+        ({"symbol_date": "2024-03-01"}, TypeError, "a day is a datetime.date, not '2024-03-01'"),
+    ],
+)
+@pytest.mark.parametrize("method", ["bars", "trade_history", "quote_history"])
+def test_an_argument_that_is_none_is_never_sent(
+    method: str, arguments: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    """What is no argument, and no symbol at all, is refused where the method is called, with a sentence that helps."""
+    asked: dict[str, Any] = {"symbols": ["SPY"], "start": 0} | arguments
+    if method == "bars":
+        asked["timeframe"] = "1Min"
+    with tickgate.connect_sync("127.0.0.1:1") as gateway, pytest.raises(error) as caught:
+        getattr(gateway, method)(**asked)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("adjustments", [["split"], ["NONE"], [None]])
+def test_an_adjustment_is_one_of_three(adjustments: Any) -> None:
+    """A word that is no adjustment is refused with those that there are."""
+    with (
+        tickgate.connect_sync("127.0.0.1:1") as gateway,
+        pytest.raises(ValueError, match="is no Adjustment: there are SPLIT, DIVIDEND, SPIN_OFF"),
+    ):
+        gateway.bars("SPY", "1Min", 0, adjustments=adjustments)
+
+
+def test_a_tolerance_is_a_length() -> None:
+    """A text is no length of time, whatever the command line makes of it."""
+    tolerance: Any = "3d"
+    with (
+        tickgate.connect_sync("127.0.0.1:1") as gateway,
+        pytest.raises(tickgate.InvalidRequest, match="tolerance: a duration is seconds or a time"),
+    ):
+        gateway.price_at("SPY", 0, tolerance=tolerance)
 
 
 async def test_options_are_asked_for_by_their_names(talking_to: Connect) -> None:

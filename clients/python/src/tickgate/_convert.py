@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from functools import partial
@@ -78,7 +79,7 @@ from .v1 import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from enum import StrEnum
 
     from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
@@ -114,6 +115,7 @@ class _Twin(Generic[Member]):
 
     def __init__(self, wire: _EnumTypeWrapper[Any], python: type[Member]) -> None:
         self._wire = wire
+        self._name = python.__name__
         self._prefix = wire.Name(0).removesuffix("UNSPECIFIED")
         known = python.__members__
         self._members = {
@@ -135,9 +137,29 @@ class _Twin(Generic[Member]):
         """Write a member to the wire.
 
         Raises:
-            ValueError: for UNRECOGNIZED, which stands for no number.
+            ValueError: for what is none, and for UNRECOGNIZED, which stands for no number.
         """
-        return self._wire.Value(f"{self._prefix}{member}")
+        try:
+            return self._wire.Value(f"{self._prefix}{member}")
+        except ValueError:
+            known = ", ".join(each.name for each in self._members.values())
+            raise ValueError(f"{str(member)!r} is no {self._name}: there are {known}") from None
+
+    def numbers(self, members: Iterable[Member]) -> list[Any]:
+        """Write members to the wire.
+
+        Raises:
+            TypeError: they are no list.
+            ValueError: for what is none.
+        """
+        # A member is a text, and a text is a sequence of letters.
+        if isinstance(members, str) or not isinstance(members, Iterable):
+            first = next(iter(self._members.values()))
+            said = (
+                f"several of {self._name} are given in a list, such as [{first!s}], not {members!r}"
+            )
+            raise TypeError(said)
+        return list(map(self.number, members))
 
 
 ADJUSTMENT = _Twin(history_pb2.Adjustment, Adjustment)
@@ -1315,7 +1337,13 @@ def instant(value: datetime.datetime | None) -> Timestamp | None:
 
 
 def date(value: datetime.date) -> Date:
-    """Write a day."""
+    """Write a day.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(value, datetime.date):
+        raise TypeError(f"a day is a datetime.date, not {value!r}")
     return Date(year=value.year, month=value.month, day=value.day)
 
 
@@ -1347,7 +1375,7 @@ def freshness(
     message = freshness_pb2.Freshness(
         max_age=duration(max_age),
         max_event_age=duration(max_event_age),
-        allowed_tiers=map(TIER.number, allowed_tiers or ()),
+        allowed_tiers=TIER.numbers(allowed_tiers or ()),
         allow_stale=allow_stale,
     )
     return message if message.ListFields() else None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Self, final
 
 from ._enums import OptionType
+from ._rules import refused
 
 LETTERS = {"C": OptionType.CALL, "P": OptionType.PUT}
 
@@ -118,5 +120,31 @@ def _dollars(thousandths: str) -> Decimal:
 
 
 def name_of(symbol: str | Occ) -> str:
-    """A symbol as the gateway takes it."""
-    return symbol.symbol if isinstance(symbol, Occ) else symbol
+    """A symbol as the gateway takes it.
+
+    Raises:
+        InvalidRequest: it is none.
+    """
+    match symbol:
+        case Occ():
+            return symbol.symbol
+        case str():
+            return symbol
+        case _:
+            raise refused("symbol", f"a symbol is text or an Occ, not {symbol!r}")
+
+
+def names_of(symbols: Iterable[str | Occ]) -> list[str]:
+    """Symbols as the gateway takes them.
+
+    Raises:
+        InvalidRequest: they are none, or one of them is none.
+        TypeError: one symbol was given where a list of them is due.
+    """
+    if isinstance(symbols, str | Occ):
+        # A text is a sequence too, and F, M, S and T are stocks.
+        one = name_of(symbols)
+        raise TypeError(f"several symbols are asked for in a list, such as [{one!r}]")
+    if not isinstance(symbols, Iterable):
+        raise refused("symbols", f"a list of symbols, such as ['AAPL'], not {symbols!r}")
+    return list(map(name_of, symbols))

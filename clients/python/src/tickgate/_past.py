@@ -13,7 +13,7 @@ from . import _chunks as chunks
 from . import _convert as convert
 from . import _rules as rules
 from ._instants import timestamp
-from ._occ import Occ, name_of
+from ._occ import Occ, name_of, names_of
 from ._questions import Call, new_id
 from .v1 import history_service_pb2 as pb
 
@@ -135,13 +135,13 @@ def bars(
             start_time=timestamp("start_time", start),
             end_time=timestamp("end_time", end),
             feed=convert.optional_number(convert.FEED, feed),
-            adjustments=map(convert.ADJUSTMENT.number, adjustments),
+            adjustments=convert.ADJUSTMENT.numbers(adjustments),
             symbol_date=convert.optional_date(symbol_date),
             exact_symbols=exact_symbols,
             sort=convert.optional_number(convert.SORT, sort),
             limit=limit,
             as_of_time=timestamp("as_of_time", as_of),
-            allowed_tiers=map(convert.TIER.number, allowed_tiers or ()),
+            allowed_tiers=convert.TIER.numbers(allowed_tiers or ()),
             clamp_to_entitlement=clamp_to_entitlement,
             cursor=cursor,
         ),
@@ -217,7 +217,7 @@ def trade_history(
             sort=convert.optional_number(convert.SORT, sort),
             limit=limit,
             as_of_time=timestamp("as_of_time", as_of),
-            allowed_tiers=map(convert.TIER.number, allowed_tiers or ()),
+            allowed_tiers=convert.TIER.numbers(allowed_tiers or ()),
             clamp_to_entitlement=clamp_to_entitlement,
             cursor=cursor,
         ),
@@ -293,7 +293,7 @@ def quote_history(
             sort=convert.optional_number(convert.SORT, sort),
             limit=limit,
             as_of_time=timestamp("as_of_time", as_of),
-            allowed_tiers=map(convert.TIER.number, allowed_tiers or ()),
+            allowed_tiers=convert.TIER.numbers(allowed_tiers or ()),
             clamp_to_entitlement=clamp_to_entitlement,
             cursor=cursor,
         ),
@@ -312,4 +312,8 @@ def _asked(symbols: str | Occ | Iterable[str | Occ]) -> tuple[tuple[str, ...], b
     """The symbols by their names, and whether they are several."""
     if isinstance(symbols, str | Occ):
         return (name_of(symbols),), False
-    return tuple(map(name_of, symbols)), True
+    several = names_of(symbols)
+    if not several:
+        # Of nothing, everything has come before anything is asked: the gateway's own refusal would not be waited for.
+        raise rules.refused("symbols", "at least one symbol is asked for")
+    return tuple(several), True

@@ -63,6 +63,7 @@ def _plan(
     timeout: float | timedelta | None,
     request_id: str | None,
 ) -> Plan[Item]:
+    rules.check_spread(given)
     symbols = tuple(map(name_of, given))
     rules.check_symbols(symbols)
     rules.check_length("min_update_interval", min_update_interval)

@@ -39,7 +39,7 @@ from ._models import (
     Unavailable,
     Watchlist,
 )
-from ._occ import Occ, name_of
+from ._occ import Occ, name_of, names_of
 from ._time import seconds
 from .v1 import admin_service_pb2 as admin_pb2
 from .v1 import history_service_pb2 as history_pb2
@@ -165,13 +165,6 @@ def following(question: Question[Page[Item]], page: Page[Item]) -> Question[Page
     return replace(question, request=request)
 
 
-def _several(symbols: Iterable[str | Occ]) -> list[str]:
-    if isinstance(symbols, str):
-        # A text is a sequence too, and F, M, S and T are stocks.
-        raise TypeError(f"several symbols are asked for in a list, such as [{symbols!r}]")
-    return list(map(name_of, symbols))
-
-
 def new_id() -> str:
     """An id for a call whose caller gave none."""
     return uuid.uuid4().hex
@@ -292,7 +285,7 @@ def quotes(
         GatewayUnreachable: no gateway answers.
         GatewayError: the gateway failed.
     """
-    asked = _several(symbols)
+    asked = names_of(symbols)
     rules.check_quality(min_quality)
     return Question(
         rpc="QuoteService/GetQuotes",
@@ -389,7 +382,7 @@ def trades(
     Raises:
         TickgateError: as for `quotes`.
     """
-    asked = _several(symbols)
+    asked = names_of(symbols)
     return Question(
         rpc="QuoteService/GetLatestTrades",
         request=quotes_pb2.GetLatestTradesRequest(
@@ -481,7 +474,7 @@ def snapshots(
     Raises:
         TickgateError: as for `quotes`.
     """
-    asked = _several(symbols)
+    asked = names_of(symbols)
     return Question(
         rpc="QuoteService/GetSnapshots",
         request=quotes_pb2.GetSnapshotsRequest(
@@ -582,7 +575,7 @@ def option_quotes(
     Raises:
         TickgateError: as for `quotes`.
     """
-    asked = _several(symbols)
+    asked = names_of(symbols)
     return Question(
         rpc="OptionService/GetOptionQuotes",
         request=options_pb2.GetOptionQuotesRequest(
@@ -906,7 +899,7 @@ def price_at(
             tolerance=convert.duration(tolerance),
             feed=convert.optional_number(convert.FEED, feed),
             as_of_time=timestamp("as_of_time", as_of),
-            allowed_tiers=map(convert.TIER.number, allowed_tiers or ()),
+            allowed_tiers=convert.TIER.numbers(allowed_tiers or ()),
         ),
         reply=history_pb2.GetPriceAtResponse,
         read=lambda reply: _only(
@@ -951,7 +944,7 @@ def coverage(
     Raises:
         TickgateError: as for `quotes`.
     """
-    asked = _several(symbols)
+    asked = names_of(symbols)
     return Question(
         rpc="HistoryService/GetCoverage",
         request=history_pb2.GetCoverageRequest(
@@ -959,7 +952,7 @@ def coverage(
             kind=convert.SERIES_KIND.number(kind),
             timeframe=timeframe,
             feed=convert.optional_number(convert.FEED, feed),
-            adjustments=map(convert.ADJUSTMENT.number, adjustments),
+            adjustments=convert.ADJUSTMENT.numbers(adjustments),
             start_time=timestamp("start_time", start),
             end_time=timestamp("end_time", end),
             as_of_time=timestamp("as_of_time", as_of),
@@ -1002,12 +995,12 @@ def corporate_actions(
         TickgateError: while iterating, as for `quote`.
     """
     one = isinstance(symbols, str)
-    asked = [symbols] if isinstance(symbols, str) else list(symbols)
+    asked = [symbols] if isinstance(symbols, str) else names_of(symbols)
     return Question(
         rpc="HistoryService/ListCorporateActions",
         request=history_pb2.ListCorporateActionsRequest(
             symbols=asked,
-            types=map(convert.CORPORATE_ACTION_TYPE.number, types),
+            types=convert.CORPORATE_ACTION_TYPE.numbers(types),
             start_date=convert.date(start),
             end_date=convert.date(end),
             page_size=page_size,
@@ -1343,7 +1336,7 @@ def errors(
     return Question(
         rpc="AdminService/ListErrors",
         request=admin_pb2.ListErrorsRequest(
-            reasons=map(convert.REASON.number, reasons),
+            reasons=convert.REASON.numbers(reasons),
             request_id=of_call,
             start_time=convert.instant(start),
             end_time=convert.instant(end),
@@ -1384,7 +1377,7 @@ def invalidate_cache(
         InvalidRequest: an argument breaks a rule of the API, such as an empty list.
         TickgateError: as for `status`.
     """
-    asked = None if symbols is None else _several(symbols)
+    asked = None if symbols is None else names_of(symbols)
     chosen = None if kinds is None else list(kinds)
     rules.check_named("symbols", asked)
     rules.check_named("kinds", chosen)
@@ -1393,7 +1386,7 @@ def invalidate_cache(
         request=admin_pb2.InvalidateCacheRequest(
             symbols=asked,
             feed=convert.optional_number(convert.FEED, feed),
-            kinds=map(convert.VALUE_KIND.number, chosen or ()),
+            kinds=convert.VALUE_KIND.numbers(chosen or ()),
         ),
         reply=admin_pb2.InvalidateCacheResponse,
         read=convert.invalidation,
@@ -1438,7 +1431,7 @@ def put_watchlist(
         request=admin_pb2.PutWatchlistRequest(
             watchlist=admin_pb2.Watchlist(
                 name=name,
-                symbols=_several(symbols),
+                symbols=names_of(symbols),
                 record=record,
                 refresh_timeframes=refresh_timeframes,
                 refresh_days=refresh_days,
@@ -1572,11 +1565,11 @@ def start_backfill(
     return Question(
         rpc="AdminService/StartBackfill",
         request=admin_pb2.StartBackfillRequest(
-            symbols=_several(symbols),
+            symbols=names_of(symbols),
             kind=convert.SERIES_KIND.number(kind),
             timeframe=timeframe,
             feed=convert.optional_number(convert.FEED, feed),
-            adjustments=map(convert.ADJUSTMENT.number, adjustments),
+            adjustments=convert.ADJUSTMENT.numbers(adjustments),
             start_time=timestamp("start_time", start),
             end_time=timestamp("end_time", end),
         ),

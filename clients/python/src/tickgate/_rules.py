@@ -7,6 +7,8 @@ call with an id in Greek. All other rules are the gateway's to check.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from operator import index
 from typing import TYPE_CHECKING
 
 from ._errors import FieldViolation, InvalidRequest
@@ -23,7 +25,13 @@ LONGEST = 3660 * 24 * 3600
 
 def check_length(field: str, value: float | timedelta | None) -> None:
     """Refuse a length of time that is out of bounds, or no number at all; None is no length."""
-    if value is not None and not 0 <= seconds(value) <= LONGEST:
+    if value is None:
+        return
+    try:
+        fits = 0 <= seconds(value) <= LONGEST
+    except TypeError:
+        raise refused(field, f"a duration is seconds or a timedelta, not {value!r}") from None
+    if not fits:
         raise refused(field, f"a duration is 0 to {LONGEST} seconds")
 
 
@@ -47,8 +55,12 @@ def check_instant(field: str, value: datetime | None) -> None:
 
 def check_number(field: str, value: int, most: int) -> None:
     """Refuse a number that the contract has no room for."""
-    if not 0 <= value <= most:
-        raise refused(field, f"0 to {most:,}, not {value}")
+    try:
+        fits = 0 <= index(value) <= most
+    except TypeError:
+        fits = False
+    if not fits:
+        raise refused(field, f"0 to {most:,}, not {value!r}")
 
 
 def check_named(field: str, values: Sequence[object] | None) -> None:
@@ -65,14 +77,18 @@ def check_around(strikes: int | None, percent: Decimal | int | None) -> None:
         raise refused("filter.around.strikes", f"1 to 1,000 strikes, not {strikes}")
 
 
-def check_symbols(symbols: Sequence[object]) -> None:
-    """Refuse to follow nothing, or the same twice.
+def check_spread(symbols: Sequence[object]) -> None:
+    """Refuse a list where each symbol is an argument of its own.
 
     Raises:
-        TypeError: a list was given where each symbol is an argument of its own.
+        TypeError: one was given.
     """
-    if not all(isinstance(symbol, str) for symbol in symbols):
+    if any(isinstance(each, Iterable) and not isinstance(each, str) for each in symbols):
         raise TypeError("symbols are given one by one, such as follow('AAPL', 'MSFT')")
+
+
+def check_symbols(symbols: Sequence[str]) -> None:
+    """Refuse to follow nothing, or the same twice."""
     if not symbols:
         raise refused("symbols", "at least one symbol is followed")
     if len(set(symbols)) < len(symbols):
