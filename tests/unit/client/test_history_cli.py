@@ -266,6 +266,19 @@ def test_only_bars_have_a_timeframe(capsys: Capture) -> None:
             "out: a file ends in .parquet or .csv, not in .txt",
         ),
         ("bars SPY --start 2024-03-01 --out no-such/x.csv", "out: there is no folder no-such"),
+        *(
+            (f"bars SPY --start 2024-03-01 {other} --out x.txt", "out: a file ends in .parquet or")
+            for other in ("--plot", "--png x.png", "--plot --png x.png", "--json", "--exact")
+        ),
+        (
+            "bars SPY --start 2024-03-01 --png x.txt",
+            "png: a file ends in .png, .svg or .pdf, not in .txt",
+        ),
+        ("bars SPY --start 2024-03-01 --plot --png x", "or .pdf, not in nothing"),
+        ("bars SPY --start 2024-03-01 --plot --json", "json: rows are printed, or written and"),
+        ("bars SPY --start 2024-03-01 --exact", "exact: it says how a file is written: give --out"),
+        ("quote-history SPY --start 2024-03-01 --exact", "exact: it says how a file is written"),
+        ("trade-history SPY --start 2024-03-01 --out x", "out: a file ends in .parquet or .csv"),
         ("price-at SPY noon", "time: a time as text"),
         ("watchlist put x SPY --days 4000", "--days"),
     ],

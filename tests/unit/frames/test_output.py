@@ -147,6 +147,22 @@ def test_candles_in_a_picture(address: str, tmp_path: Path, capsys: Capture) -> 
     assert "SPY 1Day" in said
 
 
+def test_what_is_drawn_is_written_as_well(address: str, tmp_path: Path, capsys: Capture) -> None:
+    """Candles and a file can be had of one reading, and a lack is said once."""
+    picture, file = tmp_path / "out.png", tmp_path / "bars.parquet"
+    files = ("--png", str(picture), "--plot", "--out", str(file), "--exact")
+    assert cli.main(("bars", "MSFT", *START, *files, "--address", address)) == cli.INCOMPLETE
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    frame = pl.read_parquet(file)
+    assert frame["symbol"].to_list() == ["MSFT"]
+    assert isinstance(frame["close"][0], Decimal)
+    shown = capsys.readouterr()
+    assert "1 rows written to" in shown.out
+    assert "1 candles drawn into" in shown.out
+    assert "MSFT 1Day" in shown.out
+    assert shown.err.count("MSFT: 1 came") == 1
+
+
 @pytest.mark.parametrize(
     ("library", "module", "options"),
     [

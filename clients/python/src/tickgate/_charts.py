@@ -29,6 +29,9 @@ UP, DOWN = "#1a7f37", "#cf222e"
 HEIGHT = 24
 """Lines of a terminal's chart."""
 
+PICTURES = (".png", ".svg", ".pdf")
+"""Suffixes of the files that a picture may be drawn into."""
+
 
 def plotter() -> Any:
     """Load what draws in a terminal.

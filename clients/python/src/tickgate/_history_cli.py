@@ -16,6 +16,7 @@ from rich.text import Text
 
 from . import _charts as charts
 from . import _history_tables as tables
+from ._chunks import maker_of
 from ._enums import Adjustment, CorporateActionType, Feed, SeriesKind, Sort
 from ._instants import timestamp
 from ._past import MOST
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     import polars
     from rich.console import RenderableType
 
-    from ._chunks import Chunk
+    from ._chunks import Chunk, Records
     from ._models import Bar
     from ._sync_history import SyncHistory
 
@@ -115,6 +116,21 @@ class Output:
     exact: Flag = False
     """Prices in the file as decimals, digit for digit, not as floating-point numbers."""
 
+    def check(self, options: Options, *, drawn: bool = False) -> None:
+        """Refuse what cannot be done, before minutes are spent; *drawn* where candles are asked for as well.
+
+        Raises:
+            InvalidRequest: it has no such file, or two things would be printed at once.
+            ModuleNotFoundError: what writes files is not installed.
+        """
+        if self.out is not None:
+            _check_file("out", self.out, tuple(WRITERS))
+            maker_of("polars")
+        elif self.exact:
+            raise refused("exact", "it says how a file is written: give --out as well")
+        if options.json and (drawn or self.out is not None):
+            raise refused("json", "rows are printed, or written and drawn, not both")
+
 
 NOWHERE = Output()
 
@@ -137,16 +153,17 @@ def bars(
         range_: What every series is asked for with.
         adjust: What prices are adjusted for: split, dividend or spin-off; may be repeated.
         plot: Draw candles in the terminal. Needs tickgate[plot].
-        png: Draw candles into this file. Needs tickgate[png].
+        png: Draw candles into this file: .png, .svg or .pdf. Needs tickgate[png].
         output: Where a series goes.
         options: What every command takes.
     """
+    output.check(options, drawn=plot or png is not None)
     if png is not None and len(symbols) != 1:
         raise refused("png", "a picture is of one symbol")
     if plot:
         charts.plotter()  # said now, not after minutes
     if png is not None:
-        _check_folder("png", png)
+        _check_file("png", png, charts.PICTURES)
         charts.painter()
     with options.connect() as gateway, Meter(range_, options) as meter:
         history = gateway.bars(
@@ -158,7 +175,7 @@ def bars(
             **range_.arguments(),
         )
         if plot or png is not None:
-            return _chart(history, timeframe, meter, plot=plot, png=png)
+            return _chart(history, timeframe, meter, output, plot=plot, png=png)
         return _series(history, meter, tables.bars, output, options)
 
 
@@ -173,6 +190,7 @@ def trade_history(
         output: Where a series goes.
         options: What every command takes.
     """
+    output.check(options)
     with options.connect() as gateway, Meter(range_, options) as meter:
         history = gateway.trade_history(
             symbols, timeout=options.patience, progress=meter.tell, **range_.arguments()
@@ -191,6 +209,7 @@ def quote_history(
         output: Where a series goes.
         options: What every command takes.
     """
+    output.check(options)
     with options.connect() as gateway, Meter(range_, options) as meter:
         history = gateway.quote_history(
             symbols, timeout=options.patience, progress=meter.tell, **range_.arguments()
@@ -207,7 +226,11 @@ def _series(
 ) -> int:
     """Read a series into a file, as JSON, or as a table of its ends."""
     if output.out is not None:
-        return _write(history, meter, output.out, exact=output.exact)
+        # Read in full before anything is written: half a file would look like a whole one.
+        records = history.fetch()
+        meter.stop()
+        _write(records, output.out, exact=output.exact)
+        return _closing(history)
     if options.json:
         for chunk in history.chunks():
             show(chunk, "", options)
@@ -261,21 +284,17 @@ class Ends(Generic[Item]):
 # ---------------------------------------------------------------------------------------- files
 
 
-def _write(history: SyncHistory[Any], meter: Meter, path: Path, *, exact: bool) -> int:
-    if path.suffix not in WRITERS:
-        said = f"a file ends in {' or '.join(WRITERS)}, not in {path.suffix or 'nothing'}"
-        raise refused("out", said)
-    _check_folder("out", path)
-    # Read in full before anything is written: half a file would look like a whole one.
-    frame = history.polars(exact=exact)
-    meter.stop()
-    if len(frame):
-        WRITERS[path.suffix](frame, path)
-        write(Console(), f"{len(frame):,} rows written to {path}")
-    return _closing(history)
+def _write(records: Records[Any], path: Path, *, exact: bool) -> None:
+    if len(records):
+        WRITERS[path.suffix](records.polars(exact=exact), path)
+        write(Console(), f"{len(records):,} rows written to {path}")
 
 
-def _check_folder(field: str, path: Path) -> None:
+def _check_file(field: str, path: Path, suffixes: Sequence[str]) -> None:
+    if path.suffix not in suffixes:
+        *others, last = suffixes
+        known = f"{', '.join(others)} or {last}"
+        raise refused(field, f"a file ends in {known}, not in {path.suffix or 'nothing'}")
     if not path.parent.is_dir():
         raise refused(field, f"there is no folder {path.parent}")
 
@@ -299,14 +318,22 @@ WRITERS: dict[str, Callable[[polars.DataFrame, Path], None]] = {
 
 
 def _chart(
-    history: SyncHistory[Bar], timeframe: str, meter: Meter, *, plot: bool, png: Path | None
+    history: SyncHistory[Bar],
+    timeframe: str,
+    meter: Meter,
+    output: Output,
+    *,
+    plot: bool,
+    png: Path | None,
 ) -> int:
-    found: dict[str, list[Bar]] = {}
-    for bar in history:
-        found.setdefault(bar.symbol, []).append(bar)
+    """Draw a series, and write it into a file as well where one is named."""
+    records = history.fetch()
     meter.stop()
+    if output.out is not None:
+        _write(records, output.out, exact=output.exact)
     console = Console()
-    for rows in found.values():
+    for symbol in records.symbols:
+        rows = list(records.of(symbol))
         if plot:
             color = console.is_terminal and not console.no_color
             drawn = charts.in_terminal(rows, timeframe, console.width, color=color)
