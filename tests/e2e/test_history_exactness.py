@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tickgate import Feed, connect
+from tickgate import Bar, Feed, History, NotHeld, Tier, connect
 from tickgate.v1 import history_pb2, provenance_pb2
 from tickgate.v1 import history_service_pb2 as pb
 from tickgate_sandbox import Plan, SandboxSettings
@@ -237,3 +237,41 @@ async def test_only_what_is_missing_is_fetched() -> None:
         assert tiers == ["TIER_UPSTREAM", "TIER_STORE"]
         # One walk for the first range; two, before and behind it, for the second.
         assert stack.asked("/v2/stocks/bars") == 3
+
+
+async def test_what_is_not_held_is_told_from_what_did_not_happen() -> None:
+    """With the store alone a night that was fetched is whole and empty, and what was never fetched never looks so."""
+    recorded = recorded_bars("IBM-1Min-2013-10-04_2013-10-09")
+    day, night = "2013-10-07T00:00:00Z", "2013-10-08T02:00:00Z"
+    async with stored("2013-10-11T12:00:00Z", "IBM") as stack:
+        terms = {"start_time": moment(day), "end_time": moment("2013-10-08T08:00:00Z")}
+        await bars(stack, "IBM", timeframe="1Min", **terms)
+        await held(stack, "IBM", *terms.values(), kind=BARS, timeframe="1Min")
+        asked = stack.asked("/v2/stocks/bars")
+
+        async with connect(stack.target) as client:
+
+            def ask(*span: str, **more: Any) -> History[Bar]:
+                alone = {"feed": Feed.SIP, "allowed_tiers": [Tier.STORE]} | more
+                return client.bars(["IBM"], "1Min", *span, **alone)
+
+            empty = await ask(night, "2013-10-08T08:00:00Z")
+            some = await ask(day, "2013-10-10T00:00:00Z", partial=True)
+            with pytest.raises(NotHeld) as caught:
+                await ask(day, "2013-10-10T00:00:00Z")
+            with pytest.raises(NotHeld, match="not known then"):
+                await ask(day, night, as_of=0)
+            with pytest.raises(NotHeld):
+                await client.price_at(
+                    "IBM", "2013-10-09T15:00:00Z", feed=Feed.SIP, allowed_tiers=[Tier.STORE]
+                )
+
+        assert (len(empty), empty.whole) == (0, True)
+        assert [bar.start_time_ns for bar in some] == [
+            row["t"]
+            for row in within(recorded, nanoseconds(day), nanoseconds("2013-10-08T08:00:00Z"))
+        ]
+        assert not some.whole
+        assert some.missing[0].from_time_ns == nanoseconds("2013-10-08T08:00:00Z")
+        assert "not held" in caught.value.message
+        assert stack.asked("/v2/stocks/bars") == asked
