@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
 from tickgate_server.errors import CircuitOpen, NotEntitled, UpstreamBroken
+from tickgate_server.history.waiting import closing
+from tickgate_server.market.columns import Block
 from tickgate_server.market.interval import Interval
 from tickgate_server.market.provenance import Feed, Tier
 from tickgate_server.market.series import HistoryQuestion, SeriesKey, SeriesKind
@@ -26,6 +32,7 @@ from ...support.history_desk import (
     trades_at,
 )
 from ...support.history_pages import block_of
+from ...support.history_store import MemoryStore
 
 SIP = replace(TRADES, feed=Feed.SIP)
 MINUTE = 60 * SECOND
@@ -394,12 +401,90 @@ async def test_a_deadline_bounds_all() -> None:
 
     assert told["AAPL"].numbers == [0, 1, 2, 3, 4]
     assert told["AAPL"].broken.missing == since_yesterday(5, 10)
-    assert (
-        told["AAPL"].broken.why.reason is told["IBM"].broken.why.reason is Reason.UPSTREAM_TIMEOUT
-    )
+    assert told["AAPL"].broken.why.reason is Reason.UPSTREAM_TIMEOUT
+    # Nobody was asked about it any more.
+    assert told["IBM"].broken.why.reason is Reason.OUT_OF_TIME
+    assert told["IBM"].broken.why.tiers == ()
     assert 1.9 <= desk.clock.monotonic() - begun <= 2
     assert len(desk.pages.walks) == 1
     await desk.reader.aclose()
+
+
+@pytest.mark.parametrize(("newest_first", "left"), [(False, (2, 10)), (True, (0, 3))])
+@in_steered_time
+async def test_who_reads_too_slowly_is_told_where_it_breaks_off(
+    newest_first: bool, left: tuple[int, int]
+) -> None:
+    """What is missing begins at the instant of the last value, which may have more, and no tier is said to lack it."""
+    desk = Desk({TRADES: trades_at([1, 2, 2, 2, 9])}, clock=LoopClock())
+    await hold(desk, TRADES, since_yesterday(0, 10))
+    question = HistoryQuestion(TRADES, ("AAPL",), since_yesterday(0, 10), newest_first)
+    told = Told()
+
+    deadline = desk.clock.monotonic() + 2
+    async for event in desk.reader.read(question, rows=1, deadline=deadline):
+        told.take(event)
+        await asyncio.sleep(0.7)
+
+    assert told.numbers == ([4, 3, 2] if newest_first else [0, 1, 2])
+    assert told.broken.missing == since_yesterday(*left)
+    assert told.broken.why.reason is Reason.OUT_OF_TIME
+    assert told.broken.why.passing
+    assert told.broken.why.tiers == ()
+    assert desk.pages.pages == 0
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+@in_steered_time
+async def test_bars_break_off_behind_the_last_one(newest_first: bool) -> None:
+    """There is one bar at its time, so the last one that was told is not missing."""
+    whole = Interval(NOW - 60 * MINUTE, NOW - 50 * MINUTE)
+    bars = [bar(at=whole.start + place * MINUTE) for place in range(10)]
+    desk = Desk({MINUTES: bars}, clock=LoopClock())
+    await desk.ask_one(whole, key=MINUTES)
+    await desk.settle()
+    question = HistoryQuestion(MINUTES, ("AAPL",), whole, newest_first)
+    told = Told()
+
+    deadline = desk.clock.monotonic() + 2
+    async for event in desk.reader.read(question, rows=1, deadline=deadline):
+        told.take(event)
+        await asyncio.sleep(0.7)
+
+    last = told.values[-1].event_time
+    assert len(told.values) == 3
+    expected = Interval(whole.start, last) if newest_first else Interval(last + 1, whole.end)
+    assert told.broken.missing == expected
+
+
+class _Stalled(MemoryStore):
+    """A store that reads one block and then nothing any more."""
+
+    async def read(self, *args: Any, **kwargs: Any) -> AsyncIterator[Block]:
+        async with closing(super().read(*args, **kwargs)) as blocks:
+            async for block in blocks:
+                yield block
+                await asyncio.sleep(3600)
+
+
+@in_steered_time
+async def test_a_store_that_stalls_is_named_and_not_the_upstream() -> None:
+    """The tier that was asked when time was up did not answer; one that was not asked is not blamed."""
+    clock = LoopClock()
+    desk = Desk({TRADES: trades_at(range(10))}, clock=clock)
+    desk.memory = desk.store = _Stalled(clock)
+    desk.reader = desk.another()
+    await hold(desk, TRADES, since_yesterday(0, 10))
+
+    told = await desk.ask_one(since_yesterday(0, 10), rows=4, deadline=clock.monotonic() + 2)
+
+    assert told.numbers == [0, 1, 2, 3]
+    assert told.broken.missing == since_yesterday(3, 10)
+    assert told.broken.why.reason is Reason.OUT_OF_TIME
+    assert [(one.tier, one.outcome) for one in told.broken.why.tiers] == [
+        (Tier.STORE, TierOutcome.FAILED)
+    ]
+    assert desk.pages.pages == 0
 
 
 @in_steered_time

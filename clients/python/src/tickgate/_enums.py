@@ -259,6 +259,8 @@ class Reason(StrEnum):
     """The gateway's store cannot be had now, and only the store could answer."""
     NOT_HELD = "NOT_HELD"
     """What the request allows to answer does not hold it; the upstream was not asked."""
+    OUT_OF_TIME = "OUT_OF_TIME"
+    """The call's deadline came before all of a series of the past was told."""
     NOT_FOUND = "NOT_FOUND"
     """What the request names does not exist here: a watchlist, a backfill."""
     UNRECOGNIZED = "UNRECOGNIZED"

@@ -10,6 +10,7 @@ TickgateError
 │   ├── ExpiredContract        ask another contract
 │   ├── NoData                 ask again when the market moves
 │   ├── NotHeld                allow more tiers, or ask for a later `as_of`
+│   ├── OutOfTime              go on behind what came, and allow more time
 │   ├── TooStale               ask with wider bounds, or wait
 │   ├── LowQuality             ask with a lower `min_quality`, or wait
 │   ├── RuleViolation          read `refusal`; wait for the next update
@@ -172,6 +173,10 @@ class NotHeld(DataUnavailableError):
     """
 
 
+class OutOfTime(DataUnavailableError):
+    """The deadline came before all of a series of the past was told. What came before it stands."""
+
+
 class TooStale(DataUnavailableError):
     """A value exists and is older than the freshness asked for."""
 
@@ -278,6 +283,7 @@ ERROR_OF: dict[Reason, type[TickgateError]] = {
     Reason.STORE_UNAVAILABLE: StoreUnavailable,
     Reason.NOT_FOUND: NotFound,
     Reason.NOT_HELD: NotHeld,
+    Reason.OUT_OF_TIME: OutOfTime,
     Reason.UNRECOGNIZED: DataUnavailableError,
 }
 """What each reason of the contract is raised as."""

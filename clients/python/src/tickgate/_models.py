@@ -1621,8 +1621,8 @@ class Missing:
     """Why. `Reason.NO_DATA` means that the upstream has confirmed that the range is empty, `Reason.NOT_HELD` that it
     was not asked."""
     from_time_ns: int | None
-    """First instant of which nothing came; if `newest_first`, the first one of what did come, before
-    which all is missing. None where the gateway does not say."""
+    """First instant of which not everything came, or may not have come; if `newest_first`, the end of what is
+    missing, from which on all came. None where the gateway does not say."""
     newest_first: bool
     """Whether the newest values were to come first."""
     count: int

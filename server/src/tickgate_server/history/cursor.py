@@ -24,6 +24,7 @@ class Cursor:
         rows: int,
         limit: int,
         after: SeriesPosition | None,
+        one_at_a_time: bool,
     ) -> None:
         """Stand before *whole*, or where an earlier answer about it ended.
 
@@ -34,6 +35,7 @@ class Cursor:
             rows: values of a chunk at most.
             limit: values at most, those before *after* among them; 0 sets no limit.
             after: where the earlier answer ended; None for the first one.
+            one_at_a_time: whether no instant has more than one value, as with bars.
         """
         self.symbol = symbol
         self.rest = whole
@@ -47,6 +49,7 @@ class Cursor:
         self._course = course
         self._rows = rows
         self._limit = limit
+        self._one_at_a_time = one_at_a_time
         self._time = None if after is None else after.time
         self._taken = 0 if after is None else after.taken
         self._before = 0 if after is None else after.count
@@ -114,13 +117,13 @@ class Cursor:
         Args:
             why: the reason.
             final: whether another try would not be told more.
-            missing: what is not told; None is all that is left.
+            missing: what is not told; None is all that is left, from the last value on.
         """
         return SeriesBroken(
             self.symbol,
             why,
             self.position(done=final),
-            missing=self.rest if missing is None else missing,
+            missing=self._left() if missing is None else missing,
             count=self._told,
         )
 
@@ -128,6 +131,14 @@ class Cursor:
         """Take notice of records that are no market values."""
         self.refused += count
         self.refusal = self.refusal or first
+
+    def _left(self) -> Interval:
+        """Return what may not have been told: of the instant of the last value there may be more."""
+        if self._time is None or self._time not in self.rest:
+            return self.rest
+        if self._one_at_a_time:
+            return self._course.behind(self.rest, Interval(self._time, self._time + 1))
+        return self._course.onward(self.rest, self._time)
 
     def _fresh(self, block: Block) -> Block:
         """Return *block* without the values that had been taken when it was begun."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Container, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ..errors import UpstreamFailure, UpstreamRejected, UpstreamTimeout
+from ..errors import UpstreamFailure, UpstreamRejected
 from ..market.interval import Interval
 from ..market.provenance import Tier
 from ..market.series import HistoryQuestion, SeriesKey, SeriesPosition
@@ -37,10 +37,17 @@ T = TypeVar("T")
 _LIST_PATIENCE = 10.0
 """Seconds for what is asked on the way, where a question has no deadline."""
 
-_TOO_LATE = "the history did not come before the deadline"
-
 _REPLY_SHARE, _REPLY_MOST = 0.1, 0.05
 """Who waits is told that time is up a tenth of its wait before its deadline, at most this many seconds."""
+
+
+class OutOfTime(Exception):
+    """The question's deadline has come."""
+
+    def __init__(self, tier: Tier | None = None) -> None:
+        """Name the *tier* that was asked and had not answered; None where nobody was asked."""
+        super().__init__("the deadline has come")
+        self.tier = tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +116,7 @@ class Reading:
                 symbols, after = symbols[1:], None
         try:
             await self._look(symbols)
-        except UpstreamTimeout:
+        except OutOfTime:
             # Each symbol is told so by itself.
             self.holdings.fail()
         for place, symbol in enumerate(symbols):
@@ -136,6 +143,7 @@ class Reading:
             rows=self.rows,
             limit=self.question.limit,
             after=after,
+            one_at_a_time=self.question.key.timeframe is not None,
         )
         if self._whole.empty:
             why = reasons.not_come(symbol, self.question.interval.start)
@@ -147,6 +155,8 @@ class Reading:
             async with closing(SeriesReading(self, cursor, later).chunks()) as chunks:
                 async for chunk in chunks:
                     yield chunk
+        except OutOfTime as end:
+            yield cursor.broken(self._late(symbol, end.tier))
         except Unanswered as stop:
             yield cursor.broken(self.tried(symbol, stop.why))
         except UpstreamRejected as failure:
@@ -171,8 +181,9 @@ class Reading:
         listed: Container[str] | None = None
         if Tier.UPSTREAM in self.allowed:
             try:
-                listed = await self.in_time(self.sources.listed([cursor.symbol], self.deadline()))
-            except UpstreamFailure:
+                asking = self.sources.listed([cursor.symbol], self.deadline())
+                listed = await self.in_time(asking, Tier.UPSTREAM)
+            except (UpstreamFailure, OutOfTime):
                 # Then it cannot be told.
                 listed = None
         if listed is not None and cursor.symbol not in listed:
@@ -256,16 +267,16 @@ class Reading:
         """Begin nothing for which there is no time any more.
 
         Raises:
-            UpstreamTimeout: the question's deadline has come.
+            OutOfTime: the question's deadline has come.
         """
         if self.patience() <= 0:
-            raise UpstreamTimeout(_TOO_LATE)
+            raise OutOfTime
 
-    async def in_time(self, awaitable: Awaitable[T]) -> T:
-        """Return what *awaitable* brings.
+    async def in_time(self, awaitable: Awaitable[T], tier: Tier) -> T:
+        """Return what *awaitable* brings from *tier*.
 
         Raises:
-            UpstreamTimeout: the question's deadline comes first.
+            OutOfTime: the question's deadline comes first.
         """
         if self._deadline is None:
             return await awaitable
@@ -273,23 +284,42 @@ class Reading:
             async with asyncio.timeout(self.patience()):
                 return await awaitable
         except TimeoutError:
-            raise UpstreamTimeout(_TOO_LATE) from None
+            raise OutOfTime(tier) from None
 
     def tried(
         self, symbol: str, why: Unavailable, upstream: TierOutcome = TierOutcome.EMPTY
     ) -> Unavailable:
         """Return why *symbol* is not told with the tiers that were tried for it, and how."""
-        now, attempts = self.sources.clock.wall(), list[TierAttempt]()
-        store = TierOutcome.FAILED if self.holdings.failed else TierOutcome.EMPTY
-        for tier, there, outcome in (
-            (Tier.REDIS, self.sources.cache is not None, TierOutcome.EMPTY),
-            (Tier.STORE, self.sources.store is not None, store),
-            (Tier.UPSTREAM, self.fetching.has_asked(symbol), upstream),
-        ):
+        outcomes: dict[Tier, TierOutcome] = {}
+        if self.sources.cache is not None:
+            outcomes[Tier.REDIS] = TierOutcome.EMPTY
+        if self.sources.store is not None:
+            failed = self.holdings.failed
+            outcomes[Tier.STORE] = TierOutcome.FAILED if failed else TierOutcome.EMPTY
+        if self.fetching.has_asked(symbol):
+            outcomes[Tier.UPSTREAM] = upstream
+        return self._with_tiers(why, outcomes)
+
+    def _late(self, symbol: str, tier: Tier | None) -> Unavailable:
+        """Return that time is up for *symbol*. Of what is missing only *tier* was asked, and who is asked before it."""
+        outcomes: dict[Tier, TierOutcome] = {}
+        if tier is not None and self.cache is not None:
+            outcomes[Tier.REDIS] = TierOutcome.EMPTY
+        if tier is not None:
+            outcomes[tier] = TierOutcome.FAILED
+        if self.holdings.failed:
+            outcomes[Tier.STORE] = TierOutcome.FAILED
+        return self._with_tiers(reasons.out_of_time(self.key(symbol)), outcomes)
+
+    def _with_tiers(self, why: Unavailable, outcomes: Mapping[Tier, TierOutcome]) -> Unavailable:
+        """Return *why* with those of the gateway's tiers of the past that have an outcome, or must not have one."""
+        now = self.sources.clock.wall()
+        attempts: list[TierAttempt] = []
+        for tier in (Tier.REDIS, Tier.STORE, Tier.UPSTREAM):
             if tier not in self.allowed:
                 attempts.append(TierAttempt(tier, TierOutcome.NOT_ALLOWED, now))
-            elif there:
-                attempts.append(TierAttempt(tier, outcome, now))
+            elif tier in outcomes:
+                attempts.append(TierAttempt(tier, outcomes[tier], now))
         return why.after(*attempts)
 
     def _range(self, symbol: str) -> Interval:
@@ -302,7 +332,8 @@ class Reading:
         return Interval(self._whole.start, end)
 
     async def _look(self, symbols: Sequence[str]) -> None:
-        await self.in_time(self.holdings.look(symbols, self._whole, self.deadline()))
+        looking = self.holdings.look(symbols, self._whole, self.deadline())
+        await self.in_time(looking, Tier.STORE)
         if self.holdings.failed:
             self.fetching.leave_store()
 

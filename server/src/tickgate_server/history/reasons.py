@@ -21,6 +21,12 @@ def store_down() -> Unavailable:
     return Unavailable(reason=Reason.STORE_UNAVAILABLE, message=STORE_DOWN, passing=True)
 
 
+def out_of_time(key: SeriesKey) -> Unavailable:
+    """The deadline came first. What was told stands, and another question goes on behind it."""
+    message = f"{what(key)}: the deadline came before all of them were told"
+    return Unavailable(reason=Reason.OUT_OF_TIME, message=message, passing=True)
+
+
 def not_come(symbol: str, start: int) -> Unavailable:
     """The range has not begun yet."""
     message = f"{symbol}: the range begins at {format_rfc3339(start)}, which has not come yet"

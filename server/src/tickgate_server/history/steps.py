@@ -145,11 +145,13 @@ class SeriesReading:
             rows=rows,
         )
         async with closing(read) as blocks:
-            while (block := await reading.in_time(_next(blocks))) is not None:
+            while (block := await reading.in_time(_next(blocks), Tier.STORE)) is not None:
                 for chunk in self._take(_from(Tier.STORE, block)):
                     yield chunk
                 if cursor.finished:
                     return
+                # It may have been read at leisure.
+                reading.check_time()
         self._passed(piece)
 
     # --------------------------------------------------------------------------- the upstream

@@ -36,6 +36,7 @@ class Reason(Enum):
     STORE_UNAVAILABLE = auto()
     NOT_FOUND = auto()
     NOT_HELD = auto()
+    OUT_OF_TIME = auto()
 
 
 OUTAGES: frozenset[Reason] = frozenset(

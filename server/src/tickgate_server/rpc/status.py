@@ -163,6 +163,11 @@ FACES: Final[Mapping[Reason, Face]] = {
     Reason.NOT_FOUND: Face(
         _Code.NOT_FOUND, _NO_VALUE, "List what there is, and take a name from there."
     ),
+    Reason.OUT_OF_TIME: Face(
+        _Code.DEADLINE_EXCEEDED,
+        _SERVICE,
+        "Go on behind what came, with the cursor or token, and allow more time.",
+    ),
     Reason.NOT_HELD: Face(
         _Code.NOT_FOUND, _NO_VALUE, "Allow more tiers, or ask for what was known later."
     ),

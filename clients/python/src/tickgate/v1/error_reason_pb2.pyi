@@ -133,6 +133,11 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     not asked, so nothing is said about whether there is a value. Status NOT_FOUND. Do not retry; allow more tiers, or ask for
     a later `as_of_time`.
     """
+    ERROR_REASON_OUT_OF_TIME: _ErrorReason.ValueType  # 26
+    """The call's deadline came before all of a series of the past was told: what there was to tell took longer, and no tier
+    is known to lack it. Status DEADLINE_EXCEEDED. Go on behind what came, with the cursor, and allow more time. Where the
+    upstream was waited for it is UPSTREAM_TIMEOUT.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason names why there is no value."""
@@ -225,5 +230,10 @@ ERROR_REASON_NOT_HELD: ErrorReason.ValueType  # 25
 """What the request allows to answer does not hold it: the named tiers, or what was known at `as_of_time`. The upstream was
 not asked, so nothing is said about whether there is a value. Status NOT_FOUND. Do not retry; allow more tiers, or ask for
 a later `as_of_time`.
+"""
+ERROR_REASON_OUT_OF_TIME: ErrorReason.ValueType  # 26
+"""The call's deadline came before all of a series of the past was told: what there was to tell took longer, and no tier
+is known to lack it. Status DEADLINE_EXCEEDED. Go on behind what came, with the cursor, and allow more time. Where the
+upstream was waited for it is UPSTREAM_TIMEOUT.
 """
 Global___ErrorReason: typing_extensions.TypeAlias = ErrorReason

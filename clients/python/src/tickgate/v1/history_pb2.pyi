@@ -639,7 +639,9 @@ class SeriesUnavailable(google.protobuf.message.Message):
 
     @property
     def missing_from_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """First instant of which nothing was sent; for SORT_NEWEST_FIRST the first one of what was, which is missing before it."""
+        """First instant of which not everything was sent, or may not have been: trades and quotes of the last instant that was sent
+        may go on. For SORT_NEWEST_FIRST the end of what is missing: everything from there on was sent.
+        """
 
     def __init__(
         self,

@@ -93,7 +93,7 @@ class HistoryServiceServicer(object):
         A range of more than 100,000 intervals is INVALID_ARGUMENT: use StreamBars. Fails with INVALID_REQUEST. Unavailable, per
         symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, NOT_HELD, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED,
         STORE_UNAVAILABLE, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED,
-        CIRCUIT_OPEN.
+        CIRCUIT_OPEN, OUT_OF_TIME.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -116,7 +116,7 @@ class HistoryServiceServicer(object):
         A range of more than 31 days is INVALID_ARGUMENT: use StreamTrades. Fails with INVALID_REQUEST. Unavailable, per
         symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, NOT_HELD, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED,
         STORE_UNAVAILABLE, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED,
-        CIRCUIT_OPEN.
+        CIRCUIT_OPEN, OUT_OF_TIME.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -139,7 +139,7 @@ class HistoryServiceServicer(object):
         A range of more than 31 days is INVALID_ARGUMENT: use StreamQuotes. Fails with INVALID_REQUEST. Unavailable, per
         symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, NOT_HELD, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED,
         STORE_UNAVAILABLE, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED,
-        CIRCUIT_OPEN.
+        CIRCUIT_OPEN, OUT_OF_TIME.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

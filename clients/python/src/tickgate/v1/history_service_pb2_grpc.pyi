@@ -279,7 +279,7 @@ class HistoryServiceStub(typing.Generic[_HistoryServiceListBarsType, _HistorySer
     A range of more than 100,000 intervals is INVALID_ARGUMENT: use StreamBars. Fails with INVALID_REQUEST. Unavailable, per
     symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, NOT_HELD, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED,
     STORE_UNAVAILABLE, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED,
-    CIRCUIT_OPEN.
+    CIRCUIT_OPEN, OUT_OF_TIME.
     """
 
     StreamBars: _HistoryServiceStreamBarsType
@@ -296,7 +296,7 @@ class HistoryServiceStub(typing.Generic[_HistoryServiceListBarsType, _HistorySer
     A range of more than 31 days is INVALID_ARGUMENT: use StreamTrades. Fails with INVALID_REQUEST. Unavailable, per
     symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, NOT_HELD, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED,
     STORE_UNAVAILABLE, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED,
-    CIRCUIT_OPEN.
+    CIRCUIT_OPEN, OUT_OF_TIME.
     """
 
     StreamTrades: _HistoryServiceStreamTradesType
@@ -313,7 +313,7 @@ class HistoryServiceStub(typing.Generic[_HistoryServiceListBarsType, _HistorySer
     A range of more than 31 days is INVALID_ARGUMENT: use StreamQuotes. Fails with INVALID_REQUEST. Unavailable, per
     symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, NOT_HELD, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED,
     STORE_UNAVAILABLE, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED,
-    CIRCUIT_OPEN.
+    CIRCUIT_OPEN, OUT_OF_TIME.
     """
 
     StreamQuotes: _HistoryServiceStreamQuotesType
@@ -398,7 +398,7 @@ class HistoryServiceServicer(metaclass=abc.ABCMeta):
         A range of more than 100,000 intervals is INVALID_ARGUMENT: use StreamBars. Fails with INVALID_REQUEST. Unavailable, per
         symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, NOT_HELD, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED,
         STORE_UNAVAILABLE, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED,
-        CIRCUIT_OPEN.
+        CIRCUIT_OPEN, OUT_OF_TIME.
         """
 
     @abc.abstractmethod
@@ -425,7 +425,7 @@ class HistoryServiceServicer(metaclass=abc.ABCMeta):
         A range of more than 31 days is INVALID_ARGUMENT: use StreamTrades. Fails with INVALID_REQUEST. Unavailable, per
         symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, NOT_HELD, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED,
         STORE_UNAVAILABLE, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED,
-        CIRCUIT_OPEN.
+        CIRCUIT_OPEN, OUT_OF_TIME.
         """
 
     @abc.abstractmethod
@@ -452,7 +452,7 @@ class HistoryServiceServicer(metaclass=abc.ABCMeta):
         A range of more than 31 days is INVALID_ARGUMENT: use StreamQuotes. Fails with INVALID_REQUEST. Unavailable, per
         symbol, with SYMBOL_UNKNOWN, CONTRACT_UNKNOWN, NO_DATA, NOT_HELD, INVALID_DATA, NOT_ENTITLED, NOT_SUPPORTED,
         STORE_UNAVAILABLE, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED,
-        CIRCUIT_OPEN.
+        CIRCUIT_OPEN, OUT_OF_TIME.
         """
 
     @abc.abstractmethod
