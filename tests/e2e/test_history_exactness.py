@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
+import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tickgate import Bar, Feed, History, NotHeld, Tier, connect
-from tickgate.v1 import history_pb2, provenance_pb2
+from tickgate.v1 import error_reason_pb2, history_pb2, provenance_pb2
 from tickgate.v1 import history_service_pb2 as pb
 from tickgate_sandbox import Plan, SandboxSettings
 
@@ -217,6 +218,41 @@ async def test_quotes_are_served_exactly_whichever_answers_brought_them() -> Non
     assert frame["time"].dt.epoch("ns").to_list() == [row["t"] for row in recorded]
     assert set(frame["upstream_request_id"]) == asked
     assert frame["receive_time"].null_count() == 0
+
+
+async def test_a_deadline_cuts_where_it_says() -> None:
+    """A stream from the store that runs out of time says from where on trades are missing; its cursor brings them."""
+    recorded = recorded_trades("AIG-2013-10-07")
+    start, end = moment("2013-10-07T04:00:00Z"), moment("2013-10-08T04:00:00Z")
+    request = pb.StreamTradesRequest(symbols=["AIG"], feed=SIP, start_time=start, end_time=end)
+    async with stored("2013-10-09T12:00:00Z", "AIG") as stack:
+        await told(stack.history.StreamTrades(request))
+        await held(stack, "AIG", start, end, kind=TRADES)
+        asked = stack.asked("/v2/stocks/trades")
+        cut = await cut_short(stack, request)
+        assert cut.unavailable is not None
+        request.cursor = cut.unavailable.cursor
+        rest = (await told(stack.history.StreamTrades(request)))["AIG"]
+
+        assert stack.asked("/v2/stocks/trades") == asked
+    assert cut.rows + rest.rows == recorded
+    assert cut.unavailable.count == len(cut.rows)
+    assert cut.unavailable.missing_from_time.ToNanoseconds() == cut.rows[-1]["t"]
+    why = cut.unavailable.unavailable
+    assert why.reason == error_reason_pb2.ERROR_REASON_OUT_OF_TIME
+    assert provenance_pb2.TIER_UPSTREAM not in [one.tier for one in why.tiers_tried]
+
+
+async def cut_short(stack: Stack, request: pb.StreamTradesRequest) -> Told:
+    """Ask with more and more time, until there is enough for some of the answer and too little for all."""
+    for hundredths in range(2, 100):
+        # With far too little the call itself is cut, on its way.
+        with suppress(grpc.RpcError):
+            answer = stack.history.StreamTrades(request, timeout=hundredths / 100)
+            (cut,) = (await told(answer)).values()
+            if cut.rows and cut.unavailable is not None:
+                return cut
+    raise AssertionError("the answer was all or nothing")
 
 
 async def test_only_what_is_missing_is_fetched() -> None:
