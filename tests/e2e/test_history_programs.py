@@ -224,6 +224,40 @@ def test_a_session_is_recorded_for_a_while(tmp_path: Path) -> None:
     assert len(found.read("AAPL").quotes) > 3
 
 
+def test_a_symbol_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    """Who records a symbol that is no asset is told so, by name and exit status; the others are recorded."""
+    with sandbox_program(*OPEN, "--speed", "20") as sandbox:
+        settings = settings_of(sandbox.address)
+        done = server(settings, "record", "AAPL", "ZZZZZ", "--out", str(tmp_path), "--for", "4s")
+        alone = server(settings, "record", "ZZZZZ", "--out", str(tmp_path / "none"))
+    assert (done.returncode, alone.returncode) == (1, 1), (done, alone)
+    for one in (done, alone):
+        assert one.stderr.splitlines()[0] == "ZZZZZ: not in the upstream's list of assets", one
+    assert RecordingFolder(tmp_path).symbols == {"AAPL"}
+
+
+def test_a_feed_that_brings_nothing_says_why(tmp_path: Path) -> None:
+    """On a Saturday nothing comes, and `record` says that the market is closed; how late the feed is as well."""
+    with sandbox_program("--at", "2026-10-03T15:00:00Z") as sandbox:
+        record = ("record", "AAPL", "--out", str(tmp_path), "--for", "1s", "--feed", "delayed_sip")
+        done = server(settings_of(sandbox.address), *record)
+    assert done.returncode == 0
+    assert done.stderr == (
+        "nothing came on delayed_sip: the market is closed, and what it brings is 15 minutes late\n"
+    )
+
+
+def test_a_session_of_no_time_is_refused(tmp_path: Path) -> None:
+    """A length below nothing exits 2 with the rule, and nothing is connected."""
+    done = server(
+        settings_of("127.0.0.1:1"), "record", "AAPL", "--out", str(tmp_path), "--for", "-2s"
+    )
+    assert (done.returncode, done.stderr) == (
+        2,
+        "tickgate-server: --for: more than nothing, such as 10m or 6h30m\n",
+    )
+
+
 def test_a_session_that_is_killed_can_be_lived_again(tmp_path: Path) -> None:
     """After kill -9 the folder is a recording that the sandbox replays, up to a second before."""
     with sandbox_program(*OPEN, "--speed", "20") as sandbox:

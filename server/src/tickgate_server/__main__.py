@@ -27,7 +27,7 @@ from rich.progress import (
 from . import __version__
 from .app import gateway, programs, stores
 from .app.calls_log import log_format
-from .app.orders import backfill_order, session_feed
+from .app.orders import backfill_order, session_feed, session_length
 from .app.programs import OrderError
 from .errors import StoreDown, StoreUnusable
 from .market.backfill import Backfill
@@ -158,10 +158,9 @@ def record(
     """
     settings = _load(config)
     chosen = session_feed(settings, symbols, None if feed is None else Feed(feed))
+    seconds = session_length(for_)
     start_logs(sys.stderr, log_format(settings), "warning")
-    return _finished(
-        _record(settings, chosen, symbols, out, None if for_ is None else for_.total_seconds())
-    )
+    return _finished(_record(settings, chosen, symbols, out, seconds))
 
 
 @cli.command(name="config")
@@ -304,7 +303,10 @@ async def _record(
         f" ({counts.gaps} gaps, {counts.left_out} records left out, {counts.held} held already)"
     )
     for symbol, why in counts.rejected.items():
-        print(f"{symbol}: {why}", file=sys.stderr)
+        # Some reasons name the symbol themselves, some are about all of them.
+        print(f"{symbol}: {why.removeprefix(f'{symbol}: ')}", file=sys.stderr)
+    for note in session.notes:
+        print(note, file=sys.stderr)
     if session.hopeless:
         print(f"tickgate-server: {session.hopeless}", file=sys.stderr)
     return 1 if session.hopeless or counts.rejected else 0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from tickgate_server.app.orders import backfill_order, session_feed
+from tickgate_server.app.orders import backfill_order, session_feed, session_length
 from tickgate_server.app.programs import OrderError
 from tickgate_server.market.provenance import Feed
 from tickgate_server.market.series import Adjustment, SeriesKey, SeriesKind
@@ -108,3 +109,12 @@ def test_sessions_are_recorded_of_live_stocks() -> None:
         session_feed(Settings(), ["AAPL"], Feed.OTC)
     with pytest.raises(OrderError, match="not of options"):
         session_feed(Settings(), [CALL], None)
+
+
+def test_a_session_lasts_for_some_time() -> None:
+    """What is to be recorded for no time, or less, is refused; nothing said is until somebody stops it."""
+    assert session_length(None) is None
+    assert session_length(timedelta(minutes=1, milliseconds=500)) == 60.5
+    for length in (timedelta(), timedelta(seconds=-2)):
+        with pytest.raises(OrderError, match="--for: more than nothing"):
+            session_length(length)

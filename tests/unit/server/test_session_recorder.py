@@ -215,11 +215,22 @@ async def test_what_happens_to_the_feed_is_told(session: SessionRecorder) -> Non
         session.rejected(channel, ["IBM"], unavailable(Reason.SUBSCRIPTION_LIMIT))
     assert session.begun.is_set()
     assert session.counts.rejected == {"IBM": "because of SUBSCRIPTION_LIMIT"}
+    assert not session.over.is_set()
     session.lost(GapCause.DISCONNECTED, NOW, "cut")
     assert session.counts.gaps == 1
     session.changed(FeedState.AUTH_FAILED, "the key is refused")
     assert session.over.is_set()
     assert session.hopeless == "the key is refused"
+
+
+async def test_without_a_symbol_there_is_nothing_to_wait_for(session: SessionRecorder) -> None:
+    """When the last symbol is rejected on the last channel the session is over, whatever had been confirmed before."""
+    session.expect(["AAPL"])
+    session.confirmed(Channel.BARS, ["AAPL"])
+    for channel in (Channel.QUOTES, Channel.TRADES, Channel.BARS):
+        assert not session.over.is_set()
+        session.rejected(channel, ["AAPL"], unavailable(Reason.SYMBOL_UNKNOWN))
+    assert session.over.is_set()
 
 
 # ----------------------------------------------------------------------------- whatever happens to it

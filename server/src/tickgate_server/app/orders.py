@@ -71,6 +71,19 @@ def session_feed(settings: Settings, symbols: Sequence[str], feed: Feed | None) 
     return chosen
 
 
+def session_length(length: datetime.timedelta | None) -> float | None:
+    """Return for how many seconds a session is recorded; None until somebody stops it.
+
+    Raises:
+        OrderError: that is no time at all.
+    """
+    if length is None:
+        return None
+    if length <= datetime.timedelta():
+        raise OrderError("--for: more than nothing, such as 10m or 6h30m")
+    return length.total_seconds()
+
+
 def _are_options(symbols: Sequence[str]) -> bool:
     if not symbols:
         raise OrderError("SYMBOL: name at least one")

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
+from pydantic import SecretStr
 from stamina.instrumentation import set_on_retry_hooks
 
-from ..errors import StoreDown
+from ..errors import StoreDown, UpstreamFailure
 from ..ingress.gate import Gate
 from ..jobs.asset_list import AssetKeeper
 from ..jobs.backfills import Backfilling, new_backfill
@@ -21,8 +22,10 @@ from ..market.backfill import Backfill
 from ..market.interval import Interval
 from ..market.provenance import Feed
 from ..market.series import SeriesKey
+from ..market.session import MarketSession
 from ..observe.counters import Counters, FeedCounts
 from ..settings import Settings
+from ..upstream.alpaca.rest import unknown_symbol
 from ..upstream.alpaca.stream.feed import AlpacaFeed
 from ..upstream.alpaca.stream.written import bar_text, quote_line, trade_line
 from . import policies
@@ -37,9 +40,17 @@ from .wire import open_wire
 _FIRST_LOOK: Final = 5.0
 """Seconds that the upstream's clock is waited for at the start."""
 
+_QUIET: Final = {
+    MarketSession.OPEN: ", although the market is open",
+    MarketSession.CLOSED: ": the market is closed",
+    MarketSession.PRE_MARKET: ": the market has not opened",
+    MarketSession.AFTER_HOURS: ": the market has closed",
+}
+"""Why nothing may have come, by the session at the end."""
+
 
 class Base(Struct, frozen=True):
-    """What every program but the recording of sessions stands on."""
+    """What every program stands on."""
 
     counters: Counters
     clock: MarketClock
@@ -173,10 +184,51 @@ async def recording(
     )
     for channel in CHANNELS:
         live.follow(channel, symbols)
+    # A recording needs no store, and nothing that is wrong with one may keep it from being made.
+    alone = {"redis_url": SecretStr(""), "postgres_url": SecretStr("")}
+    async with _base(settings.model_copy(update=alone)) as base:
+        looked = asyncio.Event()
+        try:
+            async with running_jobs() as start:
+                start(live.run())
+                start(recorder.run())
+                # Beside it: what happens meanwhile does not come again.
+                start(_look_up(base, live, recorder, symbols, looked))
+                yield recorder
+                await looked.wait()
+        finally:
+            recorder.finish()
+        if not recorder.counts.came and not recorder.hopeless:
+            recorder.notes.append(_nothing_came(feed, base.clock.session()))
+
+
+async def _look_up(
+    base: Base,
+    live: AlpacaFeed,
+    recorder: SessionRecorder,
+    symbols: Sequence[str],
+    looked: asyncio.Event,
+) -> None:
+    """Learn the market's session, and give up symbols that do not exist: a feed takes them all and says nothing."""
+    questions, deadline = base.questions, base.clock.monotonic() + _FIRST_LOOK
     try:
-        async with running_jobs() as start:
-            start(live.run())
-            start(recorder.run())
-            yield recorder
+        await questions.keeper.try_refresh(_FIRST_LOOK)
+        listed = await questions.reference.assets(deadline)
+    except UpstreamFailure as failure:
+        recorder.notes.append(
+            f"nobody can tell whether the symbols exist: the list of assets: {failure.message}"
+        )
+    else:
+        unknown = [symbol for symbol in symbols if symbol not in listed]
+        for channel in CHANNELS:
+            live.unfollow(channel, unknown)
+            for symbol in unknown:
+                recorder.rejected(channel, [symbol], unknown_symbol(symbol))
     finally:
-        recorder.finish()
+        looked.set()
+
+
+def _nothing_came(feed: Feed, session: MarketSession | None) -> str:
+    why = _QUIET.get(session, "") if session is not None else ""
+    late = ", and what it brings is 15 minutes late" if feed is Feed.DELAYED_SIP else ""
+    return f"nothing came on {feed.value}{why}{late}"

@@ -52,6 +52,11 @@ class SessionCounts(Struct):
     rejected: dict[str, str] = field(default_factory=dict)
     """Why symbols could not be followed."""
 
+    @property
+    def came(self) -> int:
+        """Records that arrived, whatever became of them."""
+        return self.quotes + self.trades + self.bars + self.held + self.left_out
+
 
 class SessionRecorder:
     """Writes what a live feed brings into a folder, once a second: a `FeedListener`."""
@@ -68,13 +73,20 @@ class SessionRecorder:
         self.hopeless: str = ""
         """Why nothing will ever arrive; empty while it may."""
 
+        self.notes: list[str] = []
+        """What whoever reads the recording should know, in sentences."""
+
         self._unconfirmed: set[tuple[Channel, str]] = set()
+        self._had: set[tuple[Channel, str]] = set()
+        """What may still arrive."""
+
         self.over = asyncio.Event()
         """Set when there is nothing more to be had."""
 
     def expect(self, symbols: Collection[str]) -> None:
         """Take notice of what was asked for."""
         self._unconfirmed = {(channel, symbol) for channel in CHANNELS for symbol in symbols}
+        self._had = set(self._unconfirmed)
 
     def accept(self, kind: RecordKind, symbol: str, value: LiveValue) -> None:
         """Take a valid record."""
@@ -111,6 +123,9 @@ class SessionRecorder:
         """Take notice that *symbols* cannot be had."""
         self.counts.rejected |= dict.fromkeys(symbols, why.message)
         self._await_no_more(channel, symbols)
+        self._had -= {(channel, symbol) for symbol in symbols}
+        if not self._had:
+            self.over.set()
 
     def missed(
         self, cause: GapCause, since: int, message: str, *, records: int | None = None
