@@ -334,9 +334,9 @@ class Reader:
             return None
         for index, number in enumerate(numbers):
             if number not in known:
-                self.refuse(f"{field}[{index}]", f"{enum_name(enum, number)} is not a {noun}")
+                self.refuse(f"{field}[{index}]", f"{enum_name(enum, number)} is not {_a(noun)}")
             elif number in numbers[:index]:
-                self.refuse(f"{field}[{index}]", f"a {noun} is named once")
+                self.refuse(f"{field}[{index}]", f"{_a(noun)} is named once")
         return frozenset(known[number] for number in numbers if number in known) or None
 
     def asset_status(self, number: int | None) -> AssetStatus | None:
@@ -445,6 +445,10 @@ class Reader:
             self.refuse(field, "an instant is in the years 1970 to 2261, to the nanosecond")
             return None
         return instant
+
+
+def _a(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
 def _is_any_symbol(text: str) -> bool:
