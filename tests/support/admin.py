@@ -217,6 +217,9 @@ class Parts:
     default_feed: Feed = Feed.IEX
     """Of the past."""
 
+    listed: Collection[str] | None = None
+    """Stocks that the upstream lists; None while that cannot be told."""
+
     policy: StreamPolicy = STREAMS
     symbol_limit: int | None = None
     last_records: dict[Feed, int] = field(default_factory=dict)
@@ -266,8 +269,16 @@ class Parts:
     def history_servicer(self, source: HistorySource | None = None) -> HistoryServicer:
         """Return the servicer of the past, which is *source*'s where one is given."""
         return HistoryServicer(
-            source or self.history, self.prices, self.actions, self.rules(), self.moment
+            source or self.history,
+            self.prices,
+            self.actions,
+            self.rules(),
+            self.moment,
+            self._assets,
         )
+
+    async def _assets(self, deadline: float) -> Collection[str] | None:
+        return self.listed
 
     def status(self) -> StatusServicer:
         """Return the servicer of status."""

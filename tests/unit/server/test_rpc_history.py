@@ -721,6 +721,25 @@ async def test_no_event_is_no_data() -> None:
         await happened(parts, strict=True)
 
 
+@pytest.mark.parametrize(
+    ("listed", "reason"),
+    [
+        (["AAPL"], reasons.ERROR_REASON_NO_DATA),
+        (None, reasons.ERROR_REASON_NO_DATA),
+        (["IBM"], reasons.ERROR_REASON_SYMBOL_UNKNOWN),
+    ],
+)
+async def test_nothing_happens_to_what_does_not_exist(
+    listed: list[str] | None, reason: reasons.ErrorReason.ValueType
+) -> None:
+    """Where none of the symbols is listed that is said, as far as it can be told; one that is makes it NO_DATA."""
+    parts = Parts(listed=listed)
+    assert (await happened(parts)).unavailable.reason == reason
+    # What has happened did, whatever is listed.
+    parts.actions.actions = [split("AAPL", date(2020, 8, 31))]
+    assert len((await happened(parts)).page.corporate_actions) == 1
+
+
 def test_the_parts_of_a_block_stand_behind_each_other() -> None:
     """A position behind a part is the one behind all of it, however it was reached."""
     block = ticks("AAPL", 0, 0, 0, 1, 1, 2, 2, 2, 2)

@@ -156,7 +156,14 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
             StreamServicer(
                 live.streams, policies.stream_defaults(settings), live.last_record, moment
             ),
-            HistoryServicer(history.reader, history.prices, history.actions, history.rules, moment),
+            HistoryServicer(
+                history.reader,
+                history.prices,
+                history.actions,
+                history.rules,
+                moment,
+                questions.assets,
+            ),
         )
         port = serving.bind(settings.listen)
         assets = _asset_keeper(settings, questions, clock)

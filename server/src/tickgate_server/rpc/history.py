@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, bisect_right
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Container, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import date
 from typing import Final, TypeAlias
@@ -40,6 +40,9 @@ DEFAULT_ROWS: Final = 1000
 LARGEST_ROWS: Final = 10_000
 """Rows of a page, if the request does not say, and at most."""
 
+_NAMED: Final = 10
+"""Symbols that a sentence names at most."""
+
 _AT_ONCE: Final = 500
 """Rows that are encoded before others get their turn: some ten milliseconds."""
 
@@ -54,6 +57,7 @@ class HistoryServicer:
         actions: CorporateActionSource,
         rules: HistoryRules,
         moment: Callable[[str], Moment],
+        assets: Callable[[float], Awaitable[Container[str] | None]],
     ) -> None:
         """Ask *source*, *prices* and *actions*.
 
@@ -63,12 +67,14 @@ class HistoryServicer:
             actions: knows what happened to companies.
             rules: what requests are judged by.
             moment: makes the moment of an answer.
+            assets: returns the list of assets before a deadline, or None where it cannot be had in a moment.
         """
         self._source = source
         self._prices = prices
         self._actions = actions
         self._rules = rules
         self._moment = moment
+        self._assets = assets
 
     # --------------------------------------------------------------------------------------- rows
 
@@ -239,6 +245,13 @@ class HistoryServicer:
             return failure.unavailable()
         if found:
             return found
+        listed = await self._assets(call.deadline)
+        if listed is not None and not any(symbol in listed for symbol in wanted.symbols):
+            named = ", ".join(wanted.symbols[:_NAMED])
+            return Unavailable(
+                reason=Reason.SYMBOL_UNKNOWN,
+                message=f"{named}: not in the upstream's list of assets",
+            )
         kinds = "nothing" if wanted.types is None else "nothing of these types"
         return Unavailable(
             reason=Reason.NO_DATA,
