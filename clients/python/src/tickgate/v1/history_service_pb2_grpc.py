@@ -178,8 +178,9 @@ class HistoryServiceServicer(object):
     def ListCorporateActions(self, request, context):
         """Returns splits, dividends, mergers and other events of companies, in order of their days.
 
-        Fails with INVALID_REQUEST. Unavailable with NO_DATA, INVALID_DATA, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR,
-        UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
+        Fails with INVALID_REQUEST. Unavailable with SYMBOL_UNKNOWN when the upstream lists none of the symbols, NO_DATA when nothing
+        happened to them, INVALID_DATA, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT,
+        UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -340,8 +340,9 @@ class HistoryServiceStub(typing.Generic[_HistoryServiceListBarsType, _HistorySer
     ListCorporateActions: _HistoryServiceListCorporateActionsType
     """Returns splits, dividends, mergers and other events of companies, in order of their days.
 
-    Fails with INVALID_REQUEST. Unavailable with NO_DATA, INVALID_DATA, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR,
-    UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
+    Fails with INVALID_REQUEST. Unavailable with SYMBOL_UNKNOWN when the upstream lists none of the symbols, NO_DATA when nothing
+    happened to them, INVALID_DATA, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT,
+    UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
     """
 
 HistoryServiceAsyncStub: typing_extensions.TypeAlias = HistoryServiceStub[
@@ -499,8 +500,9 @@ class HistoryServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[tickgate.v1.history_service_pb2.ListCorporateActionsResponse, collections.abc.Awaitable[tickgate.v1.history_service_pb2.ListCorporateActionsResponse]]:
         """Returns splits, dividends, mergers and other events of companies, in order of their days.
 
-        Fails with INVALID_REQUEST. Unavailable with NO_DATA, INVALID_DATA, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR,
-        UPSTREAM_TIMEOUT, UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
+        Fails with INVALID_REQUEST. Unavailable with SYMBOL_UNKNOWN when the upstream lists none of the symbols, NO_DATA when nothing
+        happened to them, INVALID_DATA, UPSTREAM_RATE_LIMITED, BUDGET_EXHAUSTED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT,
+        UPSTREAM_UNAUTHENTICATED, CIRCUIT_OPEN.
         """
 
 def add_HistoryServiceServicer_to_server(servicer: HistoryServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
