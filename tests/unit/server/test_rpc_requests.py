@@ -466,6 +466,31 @@ def test_a_token_of_another_method_is_refused() -> None:
         decode_token(encode_token(QUERY, AssetPosition(5, 100)), ERRORS, ErrorPosition)
 
 
+@given(NUMBERS, NUMBERS, st.data())
+def test_a_damaged_token_is_refused(list_time: int, offset: int, data: st.DataObject) -> None:
+    """Not a character of a token may be another: it would lead to another page of the same query."""
+    token = encode_token(QUERY, AssetPosition(list_time, offset))
+    place = data.draw(st.integers(0, len(token) - 1))
+    other = data.draw(
+        st.sampled_from("ABCDEFabcdef0123456789-_").filter(lambda one: one != token[place])
+    )
+    with pytest.raises(ValueError, match="not a page token"):
+        decode_token(token[:place] + other + token[place + 1 :], QUERY, AssetPosition)
+
+
+def test_a_position_of_another_token_is_refused() -> None:
+    """The position of one token does not fit into another, of the same query or of a position that looks alike."""
+    one, other = (encode_token(QUERY, AssetPosition(5, offset)) for offset in (100, 200))
+    first, second = (base64.urlsafe_b64decode(token) for token in (one, other))
+    # The position comes last.
+    forged = base64.urlsafe_b64encode(first[:-3] + second[-3:]).decode()
+    assert forged not in (one, other)
+    with pytest.raises(ValueError, match="not a page token"):
+        decode_token(forged, QUERY, AssetPosition)
+    with pytest.raises(ValueError, match="not a page token"):
+        decode_token(one, QUERY, ContractPosition)
+
+
 @pytest.mark.parametrize("seed", ["1", "2", "3"])
 def test_a_token_is_good_for_all_replicas(seed: str) -> None:
     """Another process makes the same token of the same query, in whatever order it holds the reasons."""
@@ -509,7 +534,7 @@ def test_arbitrary_bytes_as_token_are_refused(data: bytes) -> None:
 
 def test_a_token_nested_without_end_is_refused() -> None:
     """A token made to exhaust the decoder is no token."""
-    data = b"\x92\xc4\x00" + b"\x91" * 20_000 + b"\xc0"
+    data = b"\x93\xc4\x00\xc4\x00" + b"\x91" * 20_000 + b"\xc0"
     token: Any = base64.urlsafe_b64encode(data).decode()
     with pytest.raises(ValueError, match="not a page token"):
         decode_token(token, QUERY, AssetPosition)

@@ -68,6 +68,11 @@ class ContractPosition(Struct, frozen=True, array_like=True, forbid_unknown_fiel
 
 class _Token(Struct, array_like=True, forbid_unknown_fields=True):
     query: bytes
+    """Digest of what was asked."""
+
+    seal: bytes
+    """Digest of that and the position together: no position may take the place of another."""
+
     position: msgspec.Raw
 
 
@@ -122,7 +127,8 @@ _encoder = msgspec.msgpack.Encoder(order="deterministic")
 
 def encode_token(query: Struct, position: P) -> str:
     """Return the token of the page that starts at *position* of what *query* finds."""
-    token = _Token(_digest(query), msgspec.Raw(_encoder.encode(position)))
+    asked, place = _digest(_encoder.encode(query)), _encoder.encode(position)
+    token = _Token(asked, _seal(asked, type(position), place), msgspec.Raw(place))
     return base64.urlsafe_b64encode(_encoder.encode(token)).decode()
 
 
@@ -136,21 +142,30 @@ def decode_token(token: str, query: Struct, kind: type[P], name: str = "page tok
         name: what the contract calls the token.
 
     Raises:
-        ValueError: the token is none, or belongs to another query; the message is for the caller.
+        ValueError: the token is none, or damaged, or belongs to another query; the message is for the caller.
     """
+    none = f"not a {name} of this method"
     try:
         raw = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
         found = msgspec.msgpack.decode(raw, type=_Token)
         position = msgspec.msgpack.decode(found.position, type=kind)
     except (UnicodeEncodeError, binascii.Error, msgspec.DecodeError, RecursionError) as error:
-        msg = f"not a {name} of this method"
-        raise ValueError(msg) from error
-    if found.query != _digest(query):
+        raise ValueError(none) from error
+    # The last character of a token has bits that stand for nothing.
+    is_ours = base64.urlsafe_b64encode(raw).decode() == token
+    if not is_ours or found.seal != _seal(found.query, kind, bytes(found.position)):
+        raise ValueError(none)
+    if found.query != _digest(_encoder.encode(query)):
         but_one = " but page_size" if name == "page token" else ""
         msg = f"the {name} belongs to another query: keep all fields{but_one} unchanged"
         raise ValueError(msg)
     return position
 
 
-def _digest(query: Struct) -> bytes:
-    return sha256(_encoder.encode(query)).digest()[:8]
+def _seal(asked: bytes, kind: type[Struct], place: bytes) -> bytes:
+    # With the kind: positions of several look alike.
+    return _digest(_encoder.encode((asked, kind.__name__, place)))
+
+
+def _digest(data: bytes) -> bytes:
+    return sha256(data).digest()[:8]
