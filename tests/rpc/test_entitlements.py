@@ -143,7 +143,7 @@ async def probed(*armed: faults.Fault) -> AsyncIterator[Stack]:
             upstream.faults.add(fault)
 
     async with running(before=arm, probe={"idle": 0.1}) as stack:
-        groups = ("latest", "options", "reference")
+        groups = ("latest", "options", "history", "reference")
         await until(lambda: all(latest_probe(stack, group) for group in groups))
         yield stack
 
@@ -158,12 +158,12 @@ async def test_idle_groups_are_probed() -> None:
     async with probed() as stack:
         status = await stack.status.GetStatus(pb.GetStatusRequest(), timeout=10)
         quotes_asked, codes_asked = stack.asked(QUOTES), stack.asked("/v2/stocks/meta/exchanges")
-        options_asked = stack.asked(OPTIONS)
+        options_asked, history_asked = stack.asked(OPTIONS), stack.asked("/v2/stocks/bars")
 
     probes = {
         group.group: group.probe for group in status.upstreams if group.upstream == "alpaca.data"
     }
-    assert set(probes) == {"latest", "options", "reference"}
+    assert set(probes) == {"latest", "options", "history", "reference"}
     assert (probes["latest"].symbol, probes["latest"].quality_score) == ("AAPL", 100)
     for probe in probes.values():
         assert probe.key_valid
@@ -172,6 +172,7 @@ async def test_idle_groups_are_probed() -> None:
     assert quotes_asked >= 1
     assert codes_asked >= 1
     assert options_asked >= 1
+    assert history_asked >= 1
 
 
 async def test_a_failing_probe_leaves_readiness_alone() -> None:

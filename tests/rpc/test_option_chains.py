@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import grpc
-import msgspec
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict
@@ -58,6 +56,7 @@ from ..support.option_market import (
     trading,
 )
 from ..support.outages import nothing_left, own_tasks
+from ..support.page_tokens import forged, opened
 from ..support.running import FROZEN, Stack, running
 from ..support.waiting import until
 
@@ -522,16 +521,6 @@ async def test_a_page_behind_all_that_is_left_is_empty() -> None:
     assert rest.header.total_size == len(of_date) - 1
 
 
-def opened(token: str) -> Any:
-    """Return what *token* holds: the query, and the position, of which a forger may make another."""
-    return msgspec.msgpack.decode(base64.urlsafe_b64decode(token))
-
-
-def forged(query: bytes, position: Any) -> str:
-    """Return the token of another *position* of the same *query*."""
-    return base64.urlsafe_b64encode(msgspec.msgpack.encode([query, position])).decode()
-
-
 async def test_page_tokens_that_are_none_are_refused() -> None:
     """Garbage, tokens of another method and forged ones are INVALID_ARGUMENT by their field, never a fault of ours."""
     async with trading(THURSDAY) as stack:
@@ -545,9 +534,9 @@ async def test_page_tokens_that_are_none_are_refused() -> None:
             "\N{SNOWMAN}",
             token[:-4],
             contracts.page.next_page_token,
-            forged(query, [7, None]),
-            forged(query, ["AAPL", None]),
-            forged(query, ["", None]),
+            forged(query, "ChainPosition", [7, None]),
+            forged(query, "ChainPosition", ["AAPL", None]),
+            forged(query, "ChainPosition", ["", None]),
         ]
         broken = [await refusal(page(stack, page_size=10, page_token=one)) for one in wrong]
 
@@ -572,7 +561,7 @@ async def test_a_forged_price_is_refused() -> None:
         token = (await page(stack, filter=wanted, page_size=3)).page.next_page_token
         query, (after, price) = opened(token)
         for change in FORGED:
-            wrong = forged(query, [after, price | change])
+            wrong = forged(query, "ChainPosition", [after, price | change])
             broken = await refusal(page(stack, filter=wanted, page_size=3, page_token=wrong))
             assert list(broken) == ["page_token"], change
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -11,7 +10,6 @@ from itertools import product
 from typing import Any
 
 import grpc
-import msgspec
 import pytest
 from google.type.date_pb2 import Date
 from google.type.decimal_pb2 import Decimal as Number
@@ -39,6 +37,7 @@ from ..support.option_market import (
     symbol_of,
     trading,
 )
+from ..support.page_tokens import forged, opened
 from ..support.running import FROZEN, Stack, running
 
 EXPIRIES = ["261002", "261009", "261016", "261023", "261030", "261120", "261218", "270115"]
@@ -469,10 +468,9 @@ async def test_a_token_beyond_the_list_is_refused() -> None:
     """A forged token that leads beyond the list is INVALID_ARGUMENT, never an empty page or a fault."""
     async with trading(THURSDAY) as stack:
         token = (await listing(stack, page_size=10)).page.next_page_token
-        query, (list_time, _) = msgspec.msgpack.decode(base64.urlsafe_b64decode(token))
+        query, (list_time, _) = opened(token)
         for offset in (CONTRACTS, 10**6, 2**63 - 1, 2**64 - 1, -1):
-            forged = msgspec.msgpack.encode([query, [list_time, offset]])
-            wrong = base64.urlsafe_b64encode(forged).decode()
+            wrong = forged(query, "ContractPosition", [list_time, offset])
             assert list(await refusal(listing(stack, page_token=wrong))) == ["page_token"], offset
 
 
