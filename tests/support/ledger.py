@@ -203,6 +203,13 @@ class Follower:
             with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 await self.call.write(pb.SubscribeRequest(**request))
 
+    async def fall_silent(self) -> None:
+        """Say nothing more, also not that something was read."""
+        self.acks = False
+        async with self._writing:
+            # What was being said has been said.
+            return
+
     async def ack(self) -> None:
         """Acknowledge everything that was read, and from now on whatever is."""
         self.acks = True
