@@ -158,13 +158,10 @@ def bars(
         options: What every command takes.
     """
     output.check(options, drawn=plot or png is not None)
-    if png is not None and len(symbols) != 1:
-        raise refused("png", "a picture is of one symbol")
-    if plot:
-        charts.plotter()  # said now, not after minutes
     if png is not None:
+        if len(symbols) != 1:
+            raise refused("png", "a picture is of one symbol")
         _check_file("png", png, charts.PICTURES)
-        charts.painter()
     with options.connect() as gateway, Meter(range_, options) as meter:
         history = gateway.bars(
             symbols,
@@ -174,6 +171,11 @@ def bars(
             progress=meter.tell,
             **range_.arguments(),
         )
+        # What is missing to draw with is said behind what is wrong with the question, and not after minutes.
+        if plot:
+            charts.plotter()
+        if png is not None:
+            charts.painter()
         if plot or png is not None:
             return _chart(history, timeframe, meter, output, plot=plot, png=png)
         return _series(history, meter, tables.bars, output, options)
