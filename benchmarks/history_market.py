@@ -37,6 +37,8 @@ HISTORY: Final[Mapping[str, str]] = {
 
 _HELD_PATIENCE: Final = 60.0
 _CACHED_PATIENCE: Final = 10.0
+_QUIET: Final = 0.3
+"""Seconds without a new key in Redis after which no more come: the gateway pauses 0.02 s between two writes."""
 """Seconds within which what was answered must stand in PostgreSQL and in Redis."""
 
 _TABLES: Final = (
@@ -161,8 +163,9 @@ class HistoryStage:
                 if keys >= least and keys == seen:
                     return keys
                 seen = keys
-                # Another process writes, and gives no sign; no time is measured here.
-                time.sleep(0.3)
+                # The gateway writes behind and gives no sign: many of its pauses without a new key are the end. No time
+                # is measured here.
+                time.sleep(_QUIET)
                 return None
 
             wait_for(settled, _CACHED_PATIENCE, f"Redis holds {seen} keys of {least}")

@@ -77,6 +77,7 @@ def wait_for(started: Program, holds: Callable[[], bool]) -> None:
     while not holds():
         assert started.process.poll() is None, started.lines
         assert time.monotonic() < ends, started.lines
+        # What another process has done gives no sign; no outcome hangs on the pause.
         time.sleep(0.02)
 
 

@@ -17,6 +17,7 @@ from tickgate.v1 import quote_service_pb2_grpc as quotes
 from tickgate.v1 import reference_service_pb2_grpc as reference
 from tickgate.v1 import status_service_pb2_grpc as status
 from tickgate.v1 import stream_service_pb2_grpc as streams
+from tickgate_server.errors import UpstreamUnreachable
 from tickgate_server.fanout.mailbox import Closing
 from tickgate_server.fanout.streams import StreamPolicy
 from tickgate_server.market.chain import Chain
@@ -195,8 +196,8 @@ class OpenMarket:
         return MarketSession.OPEN
 
     async def now(self, deadline: float) -> MarketNow:
-        """Fail: nobody here asks."""
-        raise NotImplementedError
+        """Fail as where the upstream's clock was never read."""
+        raise UpstreamUnreachable("the clock cannot be read")
 
 
 @dataclass

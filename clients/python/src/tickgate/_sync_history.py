@@ -146,6 +146,7 @@ class SyncHistory(Generic[Item]):
                     raise failure from error
             finally:
                 call.cancel()
+            # This client waits in its caller's thread; whoever must not be held up has the asynchronous one.
             time.sleep(pause)
         reader.finish()
 
