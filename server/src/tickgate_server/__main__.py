@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 import structlog
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -27,6 +28,7 @@ from rich.progress import (
 from . import __version__
 from .app import gateway, programs, stores
 from .app.calls_log import log_format
+from .app.health import health_target
 from .app.orders import backfill_order, session_feed, session_length
 from .app.programs import OrderError
 from .errors import StoreDown, StoreUnusable
@@ -34,6 +36,7 @@ from .market.backfill import Backfill
 from .market.provenance import Feed
 from .market.series import SeriesKind
 from .observe.logs import start_logs
+from .rpc.health import ask_health
 from .settings import Settings, SettingsError, load
 
 cli = App(
@@ -161,6 +164,45 @@ def record(
     seconds = session_length(for_)
     start_logs(sys.stderr, log_format(settings), "warning")
     return _finished(_record(settings, chosen, symbols, out, seconds))
+
+
+@cli.command
+def health(
+    config: ConfigFile = None,
+    *,
+    target: str | None = None,
+    service: str = "",
+    ca: Path | None = None,
+    certificate: Path | None = None,
+    key: Path | None = None,
+    timeout: Annotated[float, Parameter(validator=Number(gt=0, lte=3600))] = 5.0,
+) -> int:
+    """Ask a gateway whether it serves: 0 if it does, 1 if not. It is what the container's health check runs.
+
+    Parameters
+    ----------
+    target
+        Host and port; by default where the settings listen, as seen from this machine.
+    service
+        One service, such as tickgate.v1.StreamService; the whole gateway by default.
+    ca
+        PEM file of the authority that a gateway with TLS is checked against.
+    certificate
+        PEM file of a certificate, for a gateway that asks its callers for one.
+    key
+        PEM file of that certificate's private key.
+    timeout
+        Seconds to wait for the answer.
+    """
+    try:
+        target, identity = health_target(lambda: _load(config), target, ca, certificate, key)
+    except SettingsError as error:
+        # Whoever runs health checks knows no other status than 0 and 1.
+        print(f"tickgate-server: the settings cannot be used\n{error}", file=sys.stderr)
+        return 1
+    health = asyncio.run(ask_health(target, service, identity, timeout))
+    print(health.said, file=sys.stdout if health.serves else sys.stderr)
+    return 0 if health.serves else 1
 
 
 @cli.command(name="config")

@@ -1,0 +1,30 @@
+"""Where a health check finds the gateway that the settings describe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from ..rpc.health import Identity
+from ..settings import Settings
+
+_EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - to ask there, not to listen
+"""Who listens on every address is asked on that of the machine itself."""
+
+
+def health_target(
+    settings: Callable[[], Settings],
+    target: str | None,
+    authority: Path | None,
+    certificate: Path | None,
+    key: Path | None,
+) -> tuple[str, Identity | None]:
+    """Return host and port to ask, and how; *settings* are read only where *target* leaves it to them."""
+    pair = None if certificate is None or key is None else (certificate, key)
+    if target is not None:
+        return target, None if authority is None else Identity(authority, pair)
+    chosen = settings()
+    host, _, port = chosen.listen.rpartition(":")
+    target = f"{_EVERYWHERE.get(host, host)}:{port}"
+    return target, None if authority is None else Identity(authority, pair)
