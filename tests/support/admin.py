@@ -17,6 +17,8 @@ from tickgate.v1 import quote_service_pb2_grpc as quotes
 from tickgate.v1 import reference_service_pb2_grpc as reference
 from tickgate.v1 import status_service_pb2_grpc as status
 from tickgate.v1 import stream_service_pb2_grpc as streams
+from tickgate_server.access.door import OpenDoor
+from tickgate_server.access.meters import Meters
 from tickgate_server.errors import UpstreamUnreachable
 from tickgate_server.fanout.mailbox import Closing
 from tickgate_server.fanout.streams import StreamPolicy
@@ -256,6 +258,8 @@ class Parts:
             lambda call, _: self.finished.append(call),
             self.errors.note,
             lambda: self.remaining,
+            OpenDoor(),
+            Meters(self.clock.monotonic),
         )
 
     def admin(self) -> AdminServicer:

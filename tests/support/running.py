@@ -63,7 +63,7 @@ def settings_for(upstream: str, **changed: Any) -> Settings:
         "stream_url": upstream.replace("http", "ws", 1),
     } | changed.pop("alpaca", {})
     log = {"calls": False} | changed.pop("log", {})
-    given: dict[str, Any] = {"listen": "127.0.0.1:0", "drain": 0.0} | changed
+    given: dict[str, Any] = {"listen": "127.0.0.1:0", "http_listen": "off", "drain": 0.0} | changed
     return Settings(**given, alpaca=alpaca, log=log)
 
 

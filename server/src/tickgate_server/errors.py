@@ -2,7 +2,9 @@
 
 GatewayError
 ├── InvalidRequest            the caller asked wrongly
+├── Unauthenticated           nobody knows who calls
 ├── NotPermitted              the caller may not do this
+├── LimitExceeded             the caller, or all callers together, have had what they may have for now
 ├── ShuttingDown              the gateway is stopping
 ├── NotFeedHolder             another process holds the live feed
 ├── TooManyStreams            the process has as many streams as it takes
@@ -57,8 +59,28 @@ class ShuttingDown(GatewayError):
     """The gateway is stopping and takes no more calls."""
 
 
+class Unauthenticated(GatewayError):
+    """Nobody knows who calls. The message tells nothing that the caller does not know already."""
+
+
 class NotPermitted(GatewayError):
     """The caller may not do this."""
+
+
+class LimitExceeded(GatewayError):
+    """A limit of the gateway's own is reached."""
+
+    def __init__(self, limit: str, message: str, retry_delay: float | None = None) -> None:
+        """Say which.
+
+        Args:
+            limit: name of the limit, such as "calls_per_second"; it is counted by it.
+            message: one sentence for the caller, naming the limit and what is allowed.
+            retry_delay: seconds after which there is room again, if waiting helps.
+        """
+        super().__init__(message)
+        self.limit = limit
+        self.retry_delay = retry_delay
 
 
 class NotFeedHolder(GatewayError):

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct, field
 
+from .identity.api_key import ApiKey
 from .market.answer import Answer, Held, Question
 from .market.asset import AssetList, CodeKind, CodeTable
 from .market.backfill import Backfill
@@ -881,6 +882,25 @@ class Encode(Protocol):
 
     def framed(self, body: bytes, kind: UpdateKind, conflated: int) -> bytes:
         """Return one update of a message: *body*, and what differs from follower to follower."""
+        ...
+
+
+class KeyStore(Protocol):
+    """Keeps API keys. Every method raises `StoreDown` when it cannot be had now."""
+
+    async def everything(self) -> Sequence[ApiKey]:
+        """Return all keys, oldest first, those that have expired or were revoked among them."""
+        ...
+
+    async def add(self, key: ApiKey) -> None:
+        """Keep a new key."""
+        ...
+
+    async def revoke(self, key_id: str, time: int) -> ApiKey | None:
+        """Revoke a key as of *time*, nanoseconds of the wall clock, and return it; None when there is none.
+
+        One that was revoked before stays so as of then.
+        """
         ...
 
 

@@ -72,6 +72,7 @@ _SECRETS: Final = {
     "secret_key": "APCA_API_SECRET_KEY",
     "redis_url": "TICKGATE_REDIS_URL",
     "postgres_url": "TICKGATE_POSTGRES_URL",
+    "identity_secret": "TICKGATE_IDENTITY_SECRET",
 }
 """Fields that never show, with their variables; the same name with `_FILE` behind it names a file that holds one."""
 
@@ -678,8 +679,139 @@ class ValidationSettings(_Section):
     """Seconds between a trade and a quote that are still the same instant."""
 
 
+WITHOUT_KEYS: Final = "whoever reaches this port may read everything"
+WITHOUT_TLS: Final = "prices and keys may be read on the way"
+"""What an operator must write to open a gateway to others without identity, or without TLS. Nobody does so by
+mistake."""
+
+
+class IdentitySettings(_Section):
+    """Who may call."""
+
+    keys: Literal["off", "file", "postgres"] = "off"
+    """Where API keys are kept: nowhere, so that nobody is asked for one, in `file`, or in PostgreSQL. They take
+    TICKGATE_IDENTITY_SECRET, under which they are hashed."""
+
+    file: str = ""
+    """File of API keys, which `tickgate-server keys` writes."""
+
+    reload_every: Annotated[float, Field(ge=0.1, le=3600)] = 2.0
+    """Seconds between looks at the keys: new ones are let in, and revoked ones shown out, without a restart."""
+
+    without_keys: Literal["", "whoever reaches this port may read everything"] = ""
+    """A gateway that others can reach takes keys, or certificates of callers, or this sentence: "whoever reaches this
+    port may read everything"."""
+
+    @model_validator(mode="after")
+    def _has_file(self) -> IdentitySettings:
+        if self.keys == "file" and not self.file:
+            msg = 'file: needed where keys = "file"'
+            raise ValueError(msg)
+        return self
+
+
+class TlsSettings(_Section):
+    """TLS for gRPC. Certificates are read again when their files change."""
+
+    certificate: str = ""
+    """File of the gateway's certificate and those between it and its authority, PEM; empty serves without TLS."""
+
+    private_key: str = ""
+    """File of the certificate's private key, PEM."""
+
+    client_authorities: str = ""
+    """File of the authorities whose certificates callers must show, PEM; empty asks callers for none. Without API keys
+    the common name in a caller's certificate is its name."""
+
+    reload_every: Annotated[float, Field(ge=0.1, le=3600)] = 10.0
+    """Seconds between looks at these files."""
+
+    without: Literal["", "prices and keys may be read on the way"] = ""
+    """A live gateway that others can reach takes a certificate, or this sentence: "prices and keys may be read on the
+    way"."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> TlsSettings:
+        if bool(self.certificate) != bool(self.private_key):
+            msg = "certificate and private_key: both or none"
+            raise ValueError(msg)
+        if self.client_authorities and not self.certificate:
+            msg = "client_authorities: needs certificate and private_key"
+            raise ValueError(msg)
+        return self
+
+
+class LimitSettings(_Section):
+    """How much callers may use of one process; 0 is no limit.
+
+    First what each consumer may that has a name, if its key does not say, then what all may together.
+    """
+
+    calls_per_second: Annotated[float, Field(ge=0, le=1_000_000)] = 0.0
+    """Calls a second of one consumer; a second's worth may come at once."""
+
+    symbols_per_batch: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Symbols of one request of one consumer."""
+
+    streams: Annotated[int, Field(ge=0, le=100_000)] = 0
+    """Streams at once of one consumer."""
+
+    symbols_per_stream: Annotated[int, Field(ge=0, le=100_000)] = 0
+    """Symbols of one stream of one consumer."""
+
+    history_points_per_day: Annotated[int, Field(ge=0, le=10**12)] = 0
+    """Bars, trades and quotes of the past within 24 hours of one consumer."""
+
+    calls: Annotated[int, Field(ge=0, le=1_000_000)] = 10_000
+    """Calls under way at once, but for streams."""
+
+    calls_per_connection: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    """Calls and streams under way at once on one connection; the others wait for their turn in the caller's library."""
+
+    metadata_bytes: Annotated[int, Field(ge=4096, le=1_048_576)] = 16_384
+    """Bytes of a call's metadata."""
+
+    connection_age: Seconds = 0.0
+    """Seconds after which a connection is asked to be made anew, so that callers spread over new replicas; a tenth more
+    or less."""
+
+    connection_grace: PositiveSeconds = 60.0
+    """Seconds that calls and streams of such a connection get to finish."""
+
+    memory_mib: Annotated[int, Field(ge=0, le=1_048_576)] = 0
+    """Resident memory of this process in MiB, near which it takes no more streams and nothing of the past, and at which
+    it takes no calls but those about itself."""
+
+
+class AuditSettings(_Section):
+    """The log of who had which data."""
+
+    file: str = ""
+    """File that it is written to; empty writes none."""
+
+    rotate_mib: Annotated[int, Field(ge=1, le=100_000)] = 100
+    """MiB after which a file is packed with gzip and the next begun."""
+
+    keep_days: Annotated[int, Field(ge=1, le=36_500)] = 30
+    """Days that packed files are kept."""
+
+    keep_files: Annotated[int, Field(ge=1, le=100_000)] = 100
+    """Packed files kept at most; the oldest go first."""
+
+
+class TraceSettings(_Section):
+    """Traces, sent by OTLP over gRPC."""
+
+    endpoint: str = ""
+    """Address of the collector, such as "http://127.0.0.1:4317"; http is without TLS, https with it. Empty traces
+    nothing."""
+
+    share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of calls that are traced, beside those whose caller traces them (`traceparent`)."""
+
+
 class LogSettings(_Section):
-    """Logs, written to standard error."""
+    """Logs, written to standard error, or to a file."""
 
     format: Literal["auto", "json", "console"] = "auto"
     """json, console, or auto: console on a terminal and json elsewhere."""
@@ -689,6 +821,18 @@ class LogSettings(_Section):
 
     calls: bool = True
     """Whether each call gets a line."""
+
+    file: str = ""
+    """File that they are written to; empty writes them to standard error."""
+
+    rotate_mib: Annotated[int, Field(ge=1, le=100_000)] = 100
+    """MiB after which the file is packed with gzip and the next begun."""
+
+    keep_days: Annotated[int, Field(ge=1, le=36_500)] = 30
+    """Days that packed files are kept."""
+
+    keep_files: Annotated[int, Field(ge=1, le=100_000)] = 100
+    """Packed files kept at most; the oldest go first."""
 
 
 class Settings(BaseSettings):
@@ -708,6 +852,11 @@ class Settings(BaseSettings):
         "127.0.0.1:50051"
     )
     """Host and port for gRPC; port 0 takes a free one."""
+
+    http_listen: Annotated[
+        str, Field(pattern=r"^((\[[0-9a-fA-F:]+\]|[A-Za-z0-9.\-]+):\d{1,5}|off)$")
+    ] = "127.0.0.1:9464"
+    """Host and port for /metrics, /livez, /readyz and /version; port 0 takes a free one, "off" serves none of them."""
 
     environment: Environment = "sandbox"
     """sandbox, paper or live. A live gateway refuses every address that is not Alpaca's own."""
@@ -729,6 +878,13 @@ class Settings(BaseSettings):
     """Address of PostgreSQL 15 or newer: postgresql://, with sslmode and the like behind a question mark; empty leaves
     it off. From the environment, or from the file that TICKGATE_POSTGRES_URL_FILE names."""
 
+    identity_secret: SecretStr = SecretStr("")
+    """Secret under which API keys are hashed, 32 characters at least. From the environment, or from the file that
+    TICKGATE_IDENTITY_SECRET_FILE names."""
+
+    identity: IdentitySettings = IdentitySettings()
+    tls: TlsSettings = TlsSettings()
+    limits: LimitSettings = LimitSettings()
     alpaca: AlpacaSettings = AlpacaSettings()
     freshness: FreshnessSettings = FreshnessSettings()
     memory: MemorySettings = MemorySettings()
@@ -747,6 +903,8 @@ class Settings(BaseSettings):
     stream: StreamSettings = StreamSettings()
     validation: ValidationSettings = ValidationSettings()
     log: LogSettings = LogSettings()
+    audit: AuditSettings = AuditSettings()
+    traces: TraceSettings = TraceSettings()
 
     @field_validator("key_id", "secret_key")
     @classmethod
@@ -757,10 +915,10 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         return key
 
-    @field_validator("listen")
+    @field_validator("listen", "http_listen")
     @classmethod
     def _is_port(cls, listen: str) -> str:
-        if int(listen.rpartition(":")[2]) > 65535:
+        if listen != "off" and int(listen.rpartition(":")[2]) > 65535:
             msg = "a port is 0 to 65535"
             raise ValueError(msg)
         return listen
@@ -922,7 +1080,7 @@ def _is_section(annotation: Any) -> bool:
 
 _NOT_SETTINGS: Final = frozenset(
     {"MARKET_DATA", "TEST_REDIS_URL", "TEST_POSTGRES_URL", "EMBEDDED_DIR", "TARGET", "CONFIG"}
-    | {"REDIS_URL_FILE", "POSTGRES_URL_FILE"}
+    | {"REDIS_URL_FILE", "POSTGRES_URL_FILE", "IDENTITY_SECRET_FILE", "API_KEY", "API_KEY_FILE"}
 )
 """Variables of the same prefix that are somebody else's: the tests', the client's, the command line's; and those that
 name a file with a secret."""

@@ -11,6 +11,7 @@ import pytest
 from tickgate.v1 import quote_service_pb2 as pb
 from tickgate.v1 import reference_service_pb2 as reference
 from tickgate_server.errors import CircuitOpen, UpstreamBroken
+from tickgate_server.identity.consumer import Scope
 from tickgate_server.market.provenance import Feed, Tier
 from tickgate_server.market.unavailable import Reason, Refusal, TierAttempt, TierOutcome
 from tickgate_server.rpc.call import Call
@@ -36,11 +37,10 @@ async def ask(
     context: FakeContext,
     method: Method[Any] = answering,
     read: Read[Any] = bytes,
-    *,
-    operators_only: bool = False,
+    scope: Scope = Scope.READ,
 ) -> bytes | None:
     """Put a call through a handler, None where it failed."""
-    handler = calls.handler("AdminService/Ask", read, method, operators_only=operators_only)
+    handler = calls.handler("AdminService/Ask", read, method, scope)
     handle: Any = handler.unary_unary
     try:
         answer: bytes = await handle(b"", context)
@@ -56,6 +56,7 @@ async def get(parts: Parts, context: FakeContext, **request: Any) -> pb.GetQuote
         "QuoteService/GetQuotes",
         servicer.reading(pb.GetQuotesRequest.FromString),
         servicer.GetQuotes,
+        Scope.READ,
     )
     handle: Any = handler.unary_unary
     try:
@@ -73,7 +74,7 @@ async def get(parts: Parts, context: FakeContext, **request: Any) -> pb.GetQuote
 async def test_operators_are_on_this_machine(peer: str) -> None:
     """A method for operators refuses a caller from afar with PERMISSION_DENIED, and does not read its request."""
     parts, context = Parts(), FakeContext(peer)
-    assert await ask(parts.calls(), context, read=untouched, operators_only=True) is None
+    assert await ask(parts.calls(), context, read=untouched, scope=Scope.ADMIN) is None
     assert context.code is grpc.StatusCode.PERMISSION_DENIED
     assert "call it from there" in context.message
     assert context.trailers["grpc-retry-pushback-ms"] == "-1"
@@ -84,7 +85,7 @@ async def test_operators_are_on_this_machine(peer: str) -> None:
 @pytest.mark.parametrize("peer", ["ipv4:127.0.0.1:4000", "ipv6:%5B::1%5D:4000", "unix:"])
 async def test_an_operator_is_answered(peer: str) -> None:
     """A method for operators answers callers on this machine."""
-    assert await ask(Parts().calls(), FakeContext(peer), operators_only=True) == b"answer"
+    assert await ask(Parts().calls(), FakeContext(peer), scope=Scope.ADMIN) == b"answer"
 
 
 async def test_everybody_may_ask_the_other_methods() -> None:

@@ -369,7 +369,14 @@ def leaves(model: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
         value = getattr(model, name)
         if isinstance(value, BaseModel):
             yield from leaves(value, f"{prefix}{name}.")
-        elif name not in ("key_id", "secret_key", "redis_url", "postgres_url", "watchlists"):
+        elif name not in (
+            "key_id",
+            "secret_key",
+            "redis_url",
+            "postgres_url",
+            "identity_secret",
+            "watchlists",
+        ):
             yield prefix + name, plain(value)
 
 
@@ -417,7 +424,7 @@ def test_the_environment_example_names_every_setting(monkeypatch: pytest.MonkeyP
         "APCA_API_KEY_ID", "APCA_API_SECRET_KEY", "APCA_API_KEY_ID_FILE",
         "APCA_API_SECRET_KEY_FILE", "TICKGATE_CONFIG", "TICKGATE_REDIS_URL",
         "TICKGATE_REDIS_URL_FILE", "TICKGATE_POSTGRES_URL", "TICKGATE_POSTGRES_URL_FILE",
-        "TICKGATE_WATCHLISTS",
+        "TICKGATE_IDENTITY_SECRET", "TICKGATE_IDENTITY_SECRET_FILE", "TICKGATE_WATCHLISTS",
     }  # fmt: skip
     expected = {
         "TICKGATE_" + path.upper().replace(".", "__"): as_text(value)

@@ -16,6 +16,8 @@ from msgspec import Struct
 from stamina.instrumentation import set_on_retry_hooks
 
 from .. import __version__
+from ..access.door import OpenDoor
+from ..access.meters import Meters
 from ..fanout.mailbox import Closing
 from ..guards.caches import AllCaches
 from ..jobs.asset_list import AssetKeeper
@@ -111,6 +113,8 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
                 parts.enter_context(call_log(settings, about.source, clock)),
                 stores.errors.note,
                 lambda: wire.budget.remaining(Upstream.DATA),
+                OpenDoor(),
+                Meters(clock.monotonic),
             ),
             QuoteServicer(
                 questions.quotes,

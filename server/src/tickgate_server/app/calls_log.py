@@ -36,7 +36,7 @@ def call_log(
             cache_hit=call.given > 0 and call.from_upstream == 0,
             data_source=source.value if call.given else None,
             reason=call.reason,
-            consumer=call.peer,
+            consumer=call.caller,
         )
 
     log = CallLog(sys.stderr, log_format(settings), line_of)

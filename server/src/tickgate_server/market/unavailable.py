@@ -37,6 +37,8 @@ class Reason(Enum):
     NOT_FOUND = auto()
     NOT_HELD = auto()
     OUT_OF_TIME = auto()
+    UNAUTHENTICATED = auto()
+    LIMIT_EXCEEDED = auto()
 
 
 OUTAGES: frozenset[Reason] = frozenset(

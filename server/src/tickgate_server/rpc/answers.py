@@ -26,9 +26,10 @@ def settle(
     tiers = [answer.served_from for answer in answers.values() if isinstance(answer, Answer)]
     call.asked, call.given = len(symbols), len(tiers)
     call.from_upstream = tiers.count(Tier.UPSTREAM)
+    call.symbols, call.tiers, call.feed = symbols, tiers, feed
     if call.given == call.asked:
         return
-    call.feed, call.strict = feed, strict
+    call.strict = strict
     call.missing = [
         (symbol, why) for symbol in symbols if isinstance(why := answers[symbol], Unavailable)
     ]
@@ -47,6 +48,8 @@ def miss(
         StrictRefusal: it is.
     """
     call.asked, call.given, call.reason = 1, 0, why.reason.name
+    if symbol:
+        call.symbols = (symbol,)
     call.feed, call.strict, call.missing = feed, strict, ((symbol, why),)
     if strict:
         raise StrictRefusal(why, symbol)

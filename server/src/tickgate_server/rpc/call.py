@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from ..market.provenance import Feed
+from ..identity.consumer import ANYBODY, Consumer
+from ..market.provenance import Feed, Tier
 from ..market.unavailable import Reason, Unavailable
 from ..ports import ErrorEntry
 from .status import Failure
@@ -31,6 +32,7 @@ class Call(Struct):
     bounded: bool = True
     """Whether the caller set the deadline; otherwise it is the gateway's, which a stream of history does not heed."""
 
+    consumer: Consumer = ANYBODY
     code: str = "OK"
     reason: str | None = None
     asked: int = 0
@@ -42,13 +44,25 @@ class Call(Struct):
     from_upstream: int = 0
     """Values that cost an upstream request, here or shared."""
 
+    symbols: Sequence[str] = ()
+    """What was asked for, as far as it is symbols."""
+
+    tiers: Sequence[Tier] = ()
+    """Where each given value came from, as far as it came from tiers."""
+
     missing: Sequence[tuple[str, Unavailable]] = ()
     """Symbols without a value, and why; a symbol is empty where none was asked for."""
 
     feed: Feed | None = None
-    """Feed that was asked. Only told of calls that miss values, as is `strict`."""
+    """Feed that was asked."""
 
     strict: bool = False
+    """Whether one missing value fails it. Only told of calls that miss values."""
+
+    @property
+    def caller(self) -> str:
+        """Who calls, as logs say it: the consumer's name, or the address of somebody who has none."""
+        return self.consumer.name or self.peer
 
 
 def missing_entries(call: Call, time: int) -> list[ErrorEntry]:
@@ -63,7 +77,7 @@ def missing_entries(call: Call, time: int) -> list[ErrorEntry]:
 
 def failure_entry(call: Call, failure: Failure, time: int) -> ErrorEntry:
     """Return what the error log keeps of *call*, which failed before any value was asked for."""
-    context = {"origin": "call", "endpoint": call.method, "consumer": call.peer}
+    context = {"origin": "call", "endpoint": call.method, "consumer": call.caller}
     return ErrorEntry(time, call.request_id, failure.reason, failure.message, context)
 
 
@@ -85,7 +99,7 @@ def _context(call: Call, missing: _Missing) -> dict[str, Any]:
     context: dict[str, Any] = {
         "origin": "call",
         "endpoint": call.method,
-        "consumer": call.peer,
+        "consumer": call.caller,
         "strict": call.strict,
     }
     if symbol:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from itertools import count
 from typing import Any, Final, TypeVar
@@ -17,13 +17,16 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError, Message
 
-from ..errors import GatewayError, InvalidRequest, NotPermitted, ShuttingDown
+from ..access.door import Door
+from ..access.meters import Meters
+from ..errors import GatewayError, InvalidRequest, ShuttingDown
+from ..identity.consumer import ANYBODY, Scope
+from ..identity.current import CALLER
 from ..market.unavailable import Unavailable
 from ..observe.counters import Counters
 from ..ports import Clock, ErrorEntry
 from . import status
 from .call import Call, failure_entry, missing_entries
-from .peers import is_loopback
 from .requests import LONGEST_REQUEST_ID, REQUEST_ID_RULE
 
 _log = structlog.get_logger(__name__)
@@ -36,6 +39,9 @@ _QUIET: Final = 0.1
 
 REQUEST_ID: Final = "x-request-id"
 """Metadata key of the caller's id of a call, and trailer that returns it."""
+
+AUTHORIZATION: Final = "authorization"
+"""Metadata key of what tells who calls."""
 
 REMAINING: Final = "x-upstream-remaining"
 """Trailer that tells how many requests for market data the gateway would admit now."""
@@ -70,6 +76,9 @@ Note = Callable[[ErrorEntry], None]
 """Told of every refusal and failure. Never waits and never fails."""
 
 
+_Metadata = Iterable[tuple[str, str | bytes]]
+
+
 class Calls:
     """Wraps servicers' methods for gRPC, and counts what is under way."""
 
@@ -80,6 +89,8 @@ class Calls:
         on_call: OnCall,
         note: Note,
         remaining: Callable[[], int],
+        door: Door,
+        meters: Meters,
     ) -> None:
         """Wrap methods.
 
@@ -89,12 +100,16 @@ class Calls:
             on_call: told of every finished call.
             note: told of each reason for which a call failed or missed a value.
             remaining: tells how many requests for market data would be admitted now; asked for every call.
+            door: tells who calls.
+            meters: count what each consumer has had.
         """
         self._clock = clock
         self._counters = counters
         self._on_call = on_call
         self._note = note
         self._remaining = remaining
+        self._door = door
+        self._meters = meters
         self._remaining_told = 0
         self._remaining_trailer = (REMAINING, "0")
         self._closing = False
@@ -118,23 +133,26 @@ class Calls:
             await asyncio.sleep(_QUIET)
 
     def handler(
-        self, name: str, read: Read[Q], method: Method[Q], *, operators_only: bool = False
+        self, name: str, read: Read[Q], method: Method[Q], scope: Scope
     ) -> grpc.RpcMethodHandler[bytes, bytes]:
         """Return the gRPC handler of *method*: known as *name* in logs, and given what *read* makes of a request.
 
-        With *operators_only* it answers callers on this machine alone, and nobody else's request is read.
+        Nobody's request is read who may not use *scope*.
         """
-        admit = _admit_operator if operators_only else _admit
 
         async def handle(body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-            call = self._begin(name, context)
+            metadata = context.invocation_metadata() or ()
+            call = self._begin(name, metadata, context)
             self._arrivals += 1
             self._counters.calls_in_flight += 1
             try:
-                answer = await self._answer(body, call, admit, read, method)
+                self._admit(call, scope, metadata, context)
+                answer: bytes | status.Failure = await method(read(body), call)
             except asyncio.CancelledError:
                 call.code = "CANCELLED"
                 raise
+            except Exception as error:  # noqa: BLE001 - the last line: no exception's text may reach a caller
+                answer = self._failed(call, error)
             finally:
                 self._counters.calls_in_flight -= 1
                 self._on_call(call, self._clock.monotonic() - call.started)
@@ -144,7 +162,7 @@ class Calls:
                 self._note(failure_entry(call, answer, self._clock.wall()))
             if isinstance(answer, status.Failure):
                 await self._abort(context, call, answer)
-            context.set_trailing_metadata(((REQUEST_ID, call.request_id), self._budget()))
+            context.set_trailing_metadata(self._trailers(call))
             return answer  # type: ignore[return-value]  # a failure has aborted the call above
 
         return grpc.unary_unary_rpc_method_handler(handle)
@@ -154,6 +172,7 @@ class Calls:
         name: str,
         read: Read[Q] | None,
         method: StreamMethod[Any],
+        scope: Scope,
         *,
         ends: bool,
         resumable: bool = False,
@@ -164,20 +183,27 @@ class Calls:
             name: how it is known in logs.
             read: makes what the method asks for of its only request; None hands it the stream of requests.
             method: yields encoded messages, or raises a `GatewayError`.
+            scope: what a caller must be allowed to use.
             ends: whether it comes to an end by itself, which a stopping gateway waits for.
             resumable: whether it may be cut behind any message, since the caller can go on from there elsewhere. That
                 may be long, so a stopping gateway cuts it and says so.
         """
 
         async def handle(given: Any, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
-            call = self._begin(name, context)
+            metadata = context.invocation_metadata() or ()
+            call = self._begin(name, metadata, context)
             self._arrivals += ends
             self._counters.calls_in_flight += ends
+            failure: status.Failure | None = None
             try:
-                failure = await self._stream(given, context, call, read, method, resumable)
+                self._admit(call, scope, metadata, context)
+                messages = method(given if read is None else read(given), call)
+                await self._write_all(messages, context, resumable=resumable)
             except asyncio.CancelledError:
                 call.code = "CANCELLED"
                 raise
+            except Exception as error:  # noqa: BLE001 - the last line, as above
+                failure = self._failed(call, error)
             finally:
                 self._counters.calls_in_flight -= ends
                 self._on_call(call, self._clock.monotonic() - call.started)
@@ -187,77 +213,82 @@ class Calls:
                 self._note(failure_entry(call, failure, self._clock.wall()))
             if failure is not None:
                 await self._abort(context, call, failure)
-            context.set_trailing_metadata(((REQUEST_ID, call.request_id), self._budget()))
+            context.set_trailing_metadata(self._trailers(call))
 
         if read is None:
             return grpc.stream_stream_rpc_method_handler(handle)
         return grpc.unary_stream_rpc_method_handler(handle)
 
-    async def _stream(
+    async def _write_all(
         self,
-        given: Any,
+        messages: AsyncGenerator[bytes, None],
         context: grpc.aio.ServicerContext[bytes, bytes],
-        call: Call,
-        read: Read[Q] | None,
-        method: StreamMethod[Any],
-        resumable: bool,  # noqa: FBT001 - named where it is given from outside
-    ) -> status.Failure | None:
-        try:
-            self._refuse_when_closing()
-            _admit(call)
-            async with aclosing(method(given if read is None else read(given), call)) as messages:
-                async for message in messages:
-                    await _write(context, message)
-                    if resumable:
-                        self._refuse_when_closing()
-        except StrictRefusal as refusal:
-            failure = status.of_unavailable(refusal.why, refusal.symbol, call.request_id)
-        except GatewayError as error:
-            failure = status.of_error(error, call.request_id)
-        except Exception:  # noqa: BLE001 - the last line: no exception's text may reach a caller
-            _log.exception("call_failed", request_id=call.request_id, endpoint=call.method)
-            # What it would have missed is not why it failed.
-            call.missing = ()
-            failure = status.of_error(None, call.request_id)
-        else:
-            return None
-        call.code, call.reason = failure.code.name, failure.reason
-        return failure
+        *,
+        resumable: bool,
+    ) -> None:
+        async with aclosing(messages):
+            async for message in messages:
+                await _write(context, message)
+                if resumable:
+                    self._refuse_when_closing()
 
-    def _begin(self, name: str, context: grpc.aio.ServicerContext[bytes, bytes]) -> Call:
+    def _begin(
+        self, name: str, metadata: _Metadata, context: grpc.aio.ServicerContext[bytes, bytes]
+    ) -> Call:
         now = self._clock.monotonic()
         # None without a deadline, which the stubs do not know.
         remaining: float | None = context.time_remaining()
-        given_id = next(
-            (value for key, value in context.invocation_metadata() or () if key == REQUEST_ID), ""
-        )
         return Call(
             method=name,
-            request_id=str(given_id) or f"{self._prefix}-{next(self._ids):x}",
+            request_id=_given(metadata, REQUEST_ID) or f"{self._prefix}-{next(self._ids):x}",
             deadline=now + (DEFAULT_DEADLINE if remaining is None else remaining),
             peer=context.peer(),
             started=now,
             bounded=remaining is not None,
         )
 
-    async def _answer(
-        self, body: bytes, call: Call, admit: _Admit, read: Read[Q], method: Method[Q]
-    ) -> bytes | status.Failure:
-        try:
-            self._refuse_when_closing()
-            admit(call)
-            return await method(read(body), call)
-        except StrictRefusal as refusal:
-            failure = status.of_unavailable(refusal.why, refusal.symbol, call.request_id)
-        except GatewayError as error:
-            failure = status.of_error(error, call.request_id)
-        except Exception:  # noqa: BLE001 - the last line: no exception's text may reach a caller
-            _log.exception("call_failed", request_id=call.request_id, endpoint=call.method)
-            # What it would have missed is not why it failed.
-            call.missing = ()
-            failure = status.of_error(None, call.request_id)
+    def _admit(
+        self,
+        call: Call,
+        scope: Scope,
+        metadata: _Metadata,
+        context: grpc.aio.ServicerContext[bytes, bytes],
+    ) -> None:
+        self._refuse_when_closing()
+        if len(call.request_id) > LONGEST_REQUEST_ID:
+            call.request_id = call.request_id[:LONGEST_REQUEST_ID]
+            raise InvalidRequest([(REQUEST_ID, REQUEST_ID_RULE)])
+        certificate = _common_name(context) if self._door.wants_certificate else ""
+        consumer = self._door.admit(_given(metadata, AUTHORIZATION), certificate, call.peer, scope)
+        if consumer is not ANYBODY:
+            call.consumer = consumer
+            # gRPC answers each call in a task, and so in a context, of its own.
+            CALLER.set(consumer)
+        self._meters.admit(consumer)
+
+    def _failed(self, call: Call, error: Exception) -> status.Failure:
+        match error:
+            case StrictRefusal():
+                failure = status.of_unavailable(error.why, error.symbol, call.request_id)
+            case GatewayError():
+                failure = status.of_error(error, call.request_id)
+            case _:
+                _log.error(
+                    "call_failed",
+                    request_id=call.request_id,
+                    endpoint=call.method,
+                    exc_info=error,
+                )
+                # What it would have missed is not why it failed.
+                call.missing = ()
+                failure = status.of_error(None, call.request_id)
         call.code, call.reason = failure.code.name, failure.reason
         return failure
+
+    def _trailers(self, call: Call) -> Sequence[tuple[str, str]]:
+        common = ((REQUEST_ID, call.request_id), self._budget())
+        limited = self._meters.trailers(call.consumer)
+        return (*common, *limited) if limited else common
 
     async def _abort(
         self,
@@ -266,8 +297,7 @@ class Calls:
         failure: status.Failure,
     ) -> None:
         trailers: list[tuple[str, str | bytes]] = [
-            (REQUEST_ID, call.request_id),
-            self._budget(),
+            *self._trailers(call),
             ("grpc-status-details-bin", failure.status.SerializeToString()),
         ]
         if failure.pushback is not None:
@@ -317,21 +347,15 @@ async def _write(context: grpc.aio.ServicerContext[bytes, bytes], message: bytes
         raise asyncio.CancelledError from error
 
 
-_Admit = Callable[[Call], None]
+def _given(metadata: _Metadata, key: str) -> str:
+    """Return what the caller says under *key*, the first where it says several; empty without any."""
+    for name, value in metadata:
+        if name == key:
+            return str(value)
+    return ""
 
 
-def _admit(call: Call) -> None:
-    if len(call.request_id) > LONGEST_REQUEST_ID:
-        call.request_id = call.request_id[:LONGEST_REQUEST_ID]
-        raise InvalidRequest([(REQUEST_ID, REQUEST_ID_RULE)])
-
-
-def _admit_operator(call: Call) -> None:
-    _admit(call)
-    if not is_loopback(call.peer):
-        service, _, _ = call.method.partition("/")
-        msg = (
-            f"{service} answers callers on the gateway's own machine only: call it from there,"
-            " at a loopback address such as 127.0.0.1"
-        )
-        raise NotPermitted(msg)
+def _common_name(context: grpc.aio.ServicerContext[bytes, bytes]) -> str:
+    """Return the common name in the certificate that the caller has shown, which TLS has checked; empty without one."""
+    names = context.auth_context().get("x509_common_name", ())
+    return next((name.decode(errors="replace") for name in names), "")

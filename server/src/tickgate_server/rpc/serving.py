@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from tickgate.v1 import (
     stream_service_pb2,
 )
 
+from ..identity.consumer import Scope
 from .admin import AdminServicer
 from .calls import Calls, Read, decoder
 from .gateway_status import StatusServicer
@@ -47,6 +48,18 @@ SERVICES: Final[tuple[ServiceDescriptor, ...]] = tuple(
     )
 )
 """The services of the contract."""
+
+SCOPES: Final[Mapping[str, Scope]] = {
+    "QuoteService": Scope.READ,
+    "OptionService": Scope.READ,
+    "HistoryService": Scope.HISTORY,
+    "ReferenceService": Scope.READ,
+    "StatusService": Scope.READ,
+    "AdminService": Scope.ADMIN,
+    STREAMS: Scope.STREAM,
+}
+"""What a caller must be allowed to use, by service. Health and reflection are everybody's: they tell nothing of a
+market."""
 
 _STREAMS_NAME: Final = stream_service_pb2.DESCRIPTOR.services_by_name[STREAMS].full_name
 
@@ -163,7 +176,7 @@ def _handler(
             f"{descriptor.name}/{method.name}",
             read,
             getattr(servicer, method.name),
-            operators_only=isinstance(servicer, AdminServicer),
+            SCOPES[descriptor.name],
         )
     return grpc.method_handlers_generic_handler(descriptor.full_name, handlers)
 
@@ -182,5 +195,10 @@ def _streaming(
     ends = not isinstance(servicer, StreamServicer)
     resumable = isinstance(servicer, HistoryServicer)
     return calls.streaming(
-        name, read, getattr(servicer, method.name), ends=ends, resumable=resumable
+        name,
+        read,
+        getattr(servicer, method.name),
+        SCOPES[descriptor.name],
+        ends=ends,
+        resumable=resumable,
     )

@@ -21,6 +21,7 @@ from tickgate.v1 import unavailable_pb2 as pb
 from ..errors import (
     GatewayError,
     InvalidRequest,
+    LimitExceeded,
     NotFeedHolder,
     NotFound,
     NotPermitted,
@@ -28,6 +29,7 @@ from ..errors import (
     ShuttingDown,
     StoreDown,
     TooManyStreams,
+    Unauthenticated,
 )
 from ..fanout.mailbox import Closing
 from ..market.unavailable import Reason, Unavailable
@@ -49,7 +51,12 @@ _LONGEST_DELAY: Final = 24 * 3600.0
 """Seconds of a delay that a failed call names: nobody waits longer in one place."""
 
 _QUOTAS: Final = frozenset(
-    {Reason.UPSTREAM_RATE_LIMITED, Reason.BUDGET_EXHAUSTED, Reason.SUBSCRIPTION_LIMIT}
+    {
+        Reason.UPSTREAM_RATE_LIMITED,
+        Reason.BUDGET_EXHAUSTED,
+        Reason.SUBSCRIPTION_LIMIT,
+        Reason.LIMIT_EXCEEDED,
+    }
 )
 """Reasons that are about a quota."""
 
@@ -171,6 +178,17 @@ FACES: Final[Mapping[Reason, Face]] = {
     Reason.NOT_HELD: Face(
         _Code.NOT_FOUND, _NO_VALUE, "Allow more tiers, or ask for what was known later."
     ),
+    Reason.UNAUTHENTICATED: Face(
+        _Code.UNAUTHENTICATED,
+        _SERVICE,
+        "Send an API key that is valid; the gateway's operator makes them.",
+    ),
+    Reason.LIMIT_EXCEEDED: Face(
+        _Code.RESOURCE_EXHAUSTED,
+        _LIMITED,
+        "Wait for `retry_delay` where there is one, ask for less at once, or have the limit raised.",
+        retry=True,
+    ),
 }
 
 
@@ -237,6 +255,15 @@ def of_unavailable(why: Unavailable, symbol: str, request_id: str) -> Failure:
     return failure
 
 
+_PLAIN: Final[Mapping[type, Reason]] = {
+    NotFeedHolder: Reason.NOT_FEED_HOLDER,
+    NotFound: Reason.NOT_FOUND,
+    NotSupported: Reason.NOT_SUPPORTED,
+    Unauthenticated: Reason.UNAUTHENTICATED,
+}
+"""Errors whose own words are what the caller is told, and all there is to tell."""
+
+
 def of_error(error: GatewayError | None, request_id: str) -> Failure:
     """Return the failure that *error* is; None stands for a fault of the gateway itself."""
     metadata = {"request_id": request_id}
@@ -248,24 +275,25 @@ def of_error(error: GatewayError | None, request_id: str) -> Failure:
         case ShuttingDown():
             message = "the gateway is stopping; ask another replica, or again when it is back"
             return _of_reason(Reason.SHUTTING_DOWN, message, metadata)
-        case NotFeedHolder():
-            return _of_reason(Reason.NOT_FEED_HOLDER, str(error), metadata)
         case TooManyStreams():
             failure = _of_reason(Reason.SUBSCRIPTION_LIMIT, str(error), metadata)
             failure.status.details.append(_quota_failure("stream.streams", str(error)))
+            return failure
+        case LimitExceeded(limit=limit, retry_delay=delay):
+            metadata["limit"] = limit
+            failure = _of_reason(Reason.LIMIT_EXCEEDED, str(error), metadata, delay)
+            failure.status.details.append(_quota_failure(limit, str(error)))
             return failure
         case StoreDown():
             # Why, the log says: it names addresses, which are nobody else's business.
             message = "the gateway's store cannot be had now"
             return _of_reason(Reason.STORE_UNAVAILABLE, message, metadata)
-        case NotFound():
-            return _of_reason(Reason.NOT_FOUND, str(error), metadata)
-        case NotSupported():
-            return _of_reason(Reason.NOT_SUPPORTED, str(error), metadata)
         case StreamClosed(closing=closing):
             return _of_reason(closing.reason, closing.message, metadata, closing.retry_delay)
         case NotPermitted():
             return _failure(_Code.PERMISSION_DENIED, str(error), "PERMISSION_DENIED", metadata)
+    if type(error) in _PLAIN:
+        return _of_reason(_PLAIN[type(error)], str(error), metadata)
     message = f"tickgate failed to answer; its log holds request id {request_id}"
     return _failure(_Code.INTERNAL, message, "INTERNAL", metadata)
 

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class AdminServiceStub(object):
-    """AdminService is for operators. It answers callers on the gateway's own machine (loopback) only; everybody else gets
-    PERMISSION_DENIED.
+    """AdminService is for operators. With API keys it answers whoever has the scope `admin`, from anywhere; without them, callers
+    on the gateway's own machine (loopback) only. Everybody else gets PERMISSION_DENIED.
     """
 
     def __init__(self, channel):
@@ -89,8 +89,8 @@ class AdminServiceStub(object):
 
 
 class AdminServiceServicer(object):
-    """AdminService is for operators. It answers callers on the gateway's own machine (loopback) only; everybody else gets
-    PERMISSION_DENIED.
+    """AdminService is for operators. With API keys it answers whoever has the scope `admin`, from anywhere; without them, callers
+    on the gateway's own machine (loopback) only. Everybody else gets PERMISSION_DENIED.
     """
 
     def InvalidateCache(self, request, context):
@@ -233,8 +233,8 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService(object):
-    """AdminService is for operators. It answers callers on the gateway's own machine (loopback) only; everybody else gets
-    PERMISSION_DENIED.
+    """AdminService is for operators. With API keys it answers whoever has the scope `admin`, from anywhere; without them, callers
+    on the gateway's own machine (loopback) only. Everybody else gets PERMISSION_DENIED.
     """
 
     @staticmethod

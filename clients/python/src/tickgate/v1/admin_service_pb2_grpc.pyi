@@ -186,8 +186,8 @@ _AdminServiceCancelBackfillType = typing_extensions.TypeVar(
 )
 
 class AdminServiceStub(typing.Generic[_AdminServiceInvalidateCacheType, _AdminServiceListErrorsType, _AdminServicePutWatchlistType, _AdminServiceGetWatchlistType, _AdminServiceListWatchlistsType, _AdminServiceDeleteWatchlistType, _AdminServiceStartBackfillType, _AdminServiceGetBackfillType, _AdminServiceListBackfillsType, _AdminServiceCancelBackfillType]):
-    """AdminService is for operators. It answers callers on the gateway's own machine (loopback) only; everybody else gets
-    PERMISSION_DENIED.
+    """AdminService is for operators. With API keys it answers whoever has the scope `admin`, from anywhere; without them, callers
+    on the gateway's own machine (loopback) only. Everybody else gets PERMISSION_DENIED.
     """
 
     @typing.overload
@@ -365,8 +365,8 @@ AdminServiceAsyncStub: typing_extensions.TypeAlias = AdminServiceStub[
 ]
 
 class AdminServiceServicer(metaclass=abc.ABCMeta):
-    """AdminService is for operators. It answers callers on the gateway's own machine (loopback) only; everybody else gets
-    PERMISSION_DENIED.
+    """AdminService is for operators. With API keys it answers whoever has the scope `admin`, from anywhere; without them, callers
+    on the gateway's own machine (loopback) only. Everybody else gets PERMISSION_DENIED.
     """
 
     @abc.abstractmethod

@@ -110,8 +110,9 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 19
     """A fault of tickgate itself. Status INTERNAL, never inside an OK answer. Report it with the request id."""
     ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 20
-    """The caller may not use this method: AdminService answers callers on the gateway's own machine only, until it knows
-    who calls. Status PERMISSION_DENIED, never inside an OK answer. Do not retry.
+    """The caller may not use this method: its API key lacks the scope that the service takes, which the message names. Where
+    the gateway asks for no keys, AdminService answers callers on its own machine only. Status PERMISSION_DENIED, never
+    inside an OK answer. Do not retry.
     """
     ERROR_REASON_SUBSCRIPTION_LIMIT: _ErrorReason.ValueType  # 21
     """A limit on what may be followed at once is reached: the upstream's symbols of a plan, or the gateway's own symbols of
@@ -137,6 +138,17 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """The call's deadline came before all of a series of the past was told: what there was to tell took longer, and no tier
     is known to lack it. Status DEADLINE_EXCEEDED. Go on behind what came, with the cursor, and allow more time. Where the
     upstream was waited for it is UPSTREAM_TIMEOUT.
+    """
+    ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 27
+    """The gateway does not know who calls: no API key in the metadata (`authorization: Bearer tg_…`), or none that is valid
+    here. That a key has expired or was revoked is told to whoever sends the whole of it. Status UNAUTHENTICATED, never
+    inside an OK answer. Do not retry; get a key from the gateway's operator.
+    """
+    ERROR_REASON_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 28
+    """A limit of the gateway's own is reached: calls a second, symbols of a batch, streams, symbols of a stream or values of
+    the past a day of this consumer, or what the process takes from all of them together. QuotaFailure names which. Status
+    RESOURCE_EXHAUSTED, with the delay where waiting helps; on a stream, the reason of a REJECTED symbol. The trailers
+    `x-ratelimit-limit`, `x-ratelimit-remaining` and `x-ratelimit-reset` tell on every answer how much is left.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -208,8 +220,9 @@ ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 18
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 19
 """A fault of tickgate itself. Status INTERNAL, never inside an OK answer. Report it with the request id."""
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 20
-"""The caller may not use this method: AdminService answers callers on the gateway's own machine only, until it knows
-who calls. Status PERMISSION_DENIED, never inside an OK answer. Do not retry.
+"""The caller may not use this method: its API key lacks the scope that the service takes, which the message names. Where
+the gateway asks for no keys, AdminService answers callers on its own machine only. Status PERMISSION_DENIED, never
+inside an OK answer. Do not retry.
 """
 ERROR_REASON_SUBSCRIPTION_LIMIT: ErrorReason.ValueType  # 21
 """A limit on what may be followed at once is reached: the upstream's symbols of a plan, or the gateway's own symbols of
@@ -235,5 +248,16 @@ ERROR_REASON_OUT_OF_TIME: ErrorReason.ValueType  # 26
 """The call's deadline came before all of a series of the past was told: what there was to tell took longer, and no tier
 is known to lack it. Status DEADLINE_EXCEEDED. Go on behind what came, with the cursor, and allow more time. Where the
 upstream was waited for it is UPSTREAM_TIMEOUT.
+"""
+ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 27
+"""The gateway does not know who calls: no API key in the metadata (`authorization: Bearer tg_…`), or none that is valid
+here. That a key has expired or was revoked is told to whoever sends the whole of it. Status UNAUTHENTICATED, never
+inside an OK answer. Do not retry; get a key from the gateway's operator.
+"""
+ERROR_REASON_LIMIT_EXCEEDED: ErrorReason.ValueType  # 28
+"""A limit of the gateway's own is reached: calls a second, symbols of a batch, streams, symbols of a stream or values of
+the past a day of this consumer, or what the process takes from all of them together. QuotaFailure names which. Status
+RESOURCE_EXHAUSTED, with the delay where waiting helps; on a stream, the reason of a REJECTED symbol. The trailers
+`x-ratelimit-limit`, `x-ratelimit-remaining` and `x-ratelimit-reset` tell on every answer how much is left.
 """
 Global___ErrorReason: typing_extensions.TypeAlias = ErrorReason

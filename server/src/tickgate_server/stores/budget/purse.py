@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ...access.bucket import Bucket
 from ...observe.counters import BudgetCounts
 from ...ports import Priority, Upstream
-from .bucket import Bucket
 from .line import Line
 
 _ROUNDING = 1e-6

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickgate_server.rpc.peers import is_loopback
+from tickgate_server.access.peers import is_loopback
 
 PORTS = st.integers(0, 65535)
 

@@ -1,4 +1,4 @@
-"""A bucket of requests, and how much of it is left."""
+"""A bucket of what may be had in a time, and how much of it is left."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Who calls, and what they may: values without I/O."""
