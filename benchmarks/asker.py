@@ -20,10 +20,13 @@ from typing import Final
 import grpc
 import msgspec
 
+from . import consumer
 from .processes import cpu_seconds
 
 _DEADLINE: Final = 30.0
 """Seconds that a call may take. Nobody here means to measure who gives up."""
+
+_METADATA: Final = consumer.metadata()
 
 _TIMER_GRAIN: Final = 0.002
 """Seconds by which a timer may be late. More than that is this program's own lateness, for which a real caller would
@@ -132,11 +135,11 @@ class Asker:
 
 
 async def _one(call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes], body: bytes) -> bytes:
-    return await call(body, timeout=_DEADLINE)
+    return await call(body, timeout=_DEADLINE, metadata=_METADATA)
 
 
 async def _whole(call: grpc.aio.UnaryStreamMultiCallable[bytes, bytes], body: bytes) -> bytes:
-    messages = [message async for message in call(body, timeout=_DEADLINE)]
+    messages = [message async for message in call(body, timeout=_DEADLINE, metadata=_METADATA)]
     return b"".join(len(message).to_bytes(4, "big") + message for message in messages)
 
 

@@ -20,6 +20,7 @@ import msgspec
 
 from tickgate.v1 import option_service_pb2 as pb
 
+from . import consumer
 from .chain_reader import PATH, PATIENCE, Ask, Row, digest, rows_of_messages
 
 _OPTIONS: Final = (("grpc.use_local_subchannel_pool", 1),)
@@ -53,7 +54,7 @@ async def ask_all(
     async def ask(call: grpc.aio.UnaryStreamMultiCallable[bytes, bytes]) -> None:
         since = time.perf_counter()
         parts: list[bytes] = []
-        async for part in call(body, timeout=PATIENCE):
+        async for part in call(body, timeout=PATIENCE, metadata=consumer.metadata()):
             if not parts:
                 firsts.append(time.perf_counter() - since)
             parts.append(part)

@@ -19,6 +19,7 @@ import grpc
 from tickgate.v1 import admin_service_pb2 as admin_pb2
 from tickgate.v1 import option_service_pb2 as pb
 
+from . import consumer
 from .chain_reader import PATH, PATIENCE, Fetched, Header, digest, rows_of_raw
 from .evidence import ask
 from .load import Question
@@ -160,7 +161,9 @@ def gather(gateway: Process, request: pb.StreamOptionChainRequest) -> list[bytes
     with grpc.insecure_channel(f"127.0.0.1:{gateway.port}") as channel:
         call: Callable[..., Iterator[bytes]] = channel.unary_stream(PATH)
         try:
-            return list(call(request.SerializeToString(), timeout=PATIENCE))
+            return list(
+                call(request.SerializeToString(), timeout=PATIENCE, metadata=consumer.metadata())
+            )
         except grpc.RpcError as error:
             msg = f"{gateway.name} sends no chain: {error}"
             raise BrokenMeasurement(msg) from error

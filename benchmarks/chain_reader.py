@@ -19,6 +19,8 @@ from typing import Any, Final
 import grpc
 import msgspec
 
+from . import consumer
+
 PATIENCE: Final = 60.0
 """Seconds that a chain may take."""
 
@@ -134,7 +136,7 @@ class _Messages:
             self._request.max_age.FromNanoseconds(round(ask.max_age * 1e9))
         parts: list[Any] = []
         start = time.perf_counter()
-        for part in self._call(self._request, timeout=PATIENCE):
+        for part in self._call(self._request, timeout=PATIENCE, metadata=consumer.metadata()):
             if not parts:
                 self.first = time.perf_counter() - start
             parts.append(part)

@@ -13,6 +13,7 @@ import msgspec
 from tickgate.v1 import provenance_pb2, status_service_pb2
 from tickgate.v1 import quote_service_pb2 as pb
 
+from . import consumer
 from .load import Question
 from .processes import BrokenMeasurement, Process
 
@@ -40,7 +41,11 @@ def ask(server: Process, question: Question) -> bytes:
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         call: Callable[..., bytes] = channel.unary_unary(question.path)
         try:
-            return call(question.request.SerializeToString(), timeout=_CALL_PATIENCE)
+            return call(
+                question.request.SerializeToString(),
+                timeout=_CALL_PATIENCE,
+                metadata=consumer.metadata(),
+            )
         except grpc.RpcError as error:
             msg = f"{server.name} does not answer {question.path}: {error}"
             raise BrokenMeasurement(msg) from error

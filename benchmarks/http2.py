@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from . import consumer
+
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
@@ -34,7 +36,7 @@ def settings(**values: int) -> bytes:
 
 
 def call_headers(address: str, path: str) -> bytes:
-    """Return the headers of a gRPC call of the method at *path*."""
+    """Return the headers of a gRPC call of the method at *path*, in which names and values are short."""
     return b"".join(
         b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
         for name, value in (
@@ -44,6 +46,7 @@ def call_headers(address: str, path: str) -> bytes:
             (b":authority", address.encode()),
             (b"te", b"trailers"),
             (b"content-type", b"application/grpc"),
+            *((name.encode(), value.encode()) for name, value in consumer.metadata()),
         )
     )
 

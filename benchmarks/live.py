@@ -25,7 +25,7 @@ from .feeder import Play, Played
 from .processes import BrokenMeasurement, Cores, Process, on_core, running, wait_for
 from .reader import Heard, Plan
 from .sandbox import MARKET_TIME, Sandbox
-from .stage import running_gateway
+from .stage import GATEWAY, running_gateway
 
 PATIENCE: Final = 120.0
 """Seconds after which a step that hangs is broken off."""
@@ -191,7 +191,9 @@ def live_stage(
     folder: Path,
     cores: Cores,
     *,
-    command: Sequence[str] = ("-m", "tickgate_server", "serve"),
+    command: Sequence[str] = GATEWAY,
+    settings: Mapping[str, str] | None = None,
+    everything: bool = True,
 ) -> Iterator[LiveStage]:
     """Run an upstream of *symbols* and a gateway before it, called *name*, for as long as the block does."""
     with (
@@ -212,7 +214,9 @@ def live_stage(
             settings={
                 **_FOLLOWING,
                 "TICKGATE_ALPACA__STREAM_URL": f"ws://127.0.0.1:{feeder.port}",
+                **(settings or {}),
             },
+            everything=everything,
         ) as gateway,
     ):
         ahead = parse_rfc3339(sandbox.market_time()) - time.time_ns()

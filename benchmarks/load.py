@@ -11,6 +11,7 @@ from typing import Final
 
 from google.protobuf.message import Message
 
+from . import consumer
 from .h2load import H2load
 from .processes import BrokenMeasurement, on_core
 
@@ -41,6 +42,34 @@ class Question:
         """The request as it stands in an HTTP/2 body: not compressed, its length, itself."""
         message = self.request.SerializeToString()
         return b"\0" + len(message).to_bytes(4, "big") + message
+
+    def arguments(self, folder: Path) -> tuple[str, ...]:
+        """Return h2load's arguments; the request goes to a file in *folder*."""
+        body = folder / "body"
+        body.write_bytes(self.body)
+        headers = (("content-type", "application/grpc"), ("te", "trailers"), *consumer.metadata())
+        return (f"-d{body}", *(part for pair in headers for part in ("-H", ": ".join(pair))))
+
+    def spread(self, pressure: Pressure) -> tuple[int, int]:
+        """Return connections, and calls at once on each."""
+        return pressure.connections, pressure.streams
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """One GET by HTTP/1.1."""
+
+    path: str
+    values: int = 1
+    """Values that it asks for."""
+
+    def arguments(self, folder: Path) -> tuple[str, ...]:
+        """Return h2load's arguments."""
+        return ("--h1",)
+
+    def spread(self, pressure: Pressure) -> tuple[int, int]:
+        """Return a connection for each call that is under way, for HTTP/1.1 has one at a time."""
+        return pressure.connections * (1 if pressure.rate else pressure.streams), 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,20 +131,19 @@ class Load:
         self._core = core
         self._folder = folder
 
-    def run(self, port: int, question: Question, calls: int, pressure: Pressure) -> Run:
+    def run(self, port: int, question: Question | Fetch, calls: int, pressure: Pressure) -> Run:
         """Ask *question* so many times.
 
         Raises:
             BrokenMeasurement: a call was not answered with HTTP 200 and a message. Whether the message is the right
                 one is for the caller to know: a gRPC failure is an HTTP 200, too.
         """
-        body, log = self._folder / "body", self._folder / "times"
-        body.write_bytes(question.body)
+        log = self._folder / "times"
         log.unlink(missing_ok=True)
+        connections, streams = question.spread(pressure)
         command = [
-            *(self._program.program, "-t1", f"-n{calls}", f"-c{min(calls, pressure.connections)}"),
-            *(f"-m{pressure.streams}", f"--log-file={log}", f"-d{body}"),
-            *("-H", "content-type: application/grpc", "-H", "te: trailers"),
+            *(self._program.program, "-t1", f"-n{calls}", f"-c{min(calls, connections)}"),
+            *(f"-m{streams}", f"--log-file={log}", *question.arguments(self._folder)),
             *pressure.pace,
             f"http://127.0.0.1:{port}{question.path}",
         ]

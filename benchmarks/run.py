@@ -14,6 +14,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +24,7 @@ from . import (
     chains,
     circuit,
     decoding,
+    everything,
     guards,
     history,
     history_memory,
@@ -33,8 +35,10 @@ from . import (
     tiers,
     unary,
 )
+from .consumer import everything_on
 from .h2load import NoLoadGenerator, find
 from .load import Load
+from .peers import compare
 from .processes import BrokenMeasurement, Cores
 from .report import Table, machine
 from .rounds import Effort
@@ -67,6 +71,9 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = (
     unary.cached_quote,
     unary.cached_batch,
     unary.unhurried,
+    compare.peers,
+    everything.everything,
+    everything.everything_streams,
     unary.uncached,
     tiers.tiers,
     guards.added,
@@ -110,8 +117,8 @@ only if the numbers of the updates show, for each follower and symbol, that ever
 or conflated."""
 
 
-def measure(only: Collection[str], effort: Effort) -> list[Table]:
-    """Run the benchmarks and print each table as soon as it is there."""
+def measure(only: Collection[str], effort: Effort, *, off: bool = False) -> list[Table]:
+    """Run the benchmarks and print each table as soon as it is there; *off* leaves gateways as bare as they start."""
     if sys.platform != "linux":
         sys.exit(
             "The benchmarks read other processes' CPU clocks and keep servers on one core: they need Linux."
@@ -120,7 +127,10 @@ def measure(only: Collection[str], effort: Effort) -> list[Table]:
     cores = Cores.divide()
     with TemporaryDirectory(prefix="tickgate-bench-") as folder:
         load = Load(find(CACHE), cores.others, Path(folder))
-        with stage(load, Path(folder), cores) as running:
+        with (
+            nullcontext() if off else everything_on(Path(folder), cores),
+            stage(load, Path(folder), cores) as running,
+        ):
             for benchmark in BENCHMARKS:
                 if benchmark.__name__ in only:
                     tables.append(benchmark(running, effort))
@@ -180,9 +190,17 @@ def main() -> int:
         help=f"run some and write no page: {', '.join(_GROUPS)}, or {', '.join(names)}",
     )
     parser.add_argument("--merge", action="store_true", help="write what --only found to the page")
+    parser.add_argument(
+        "--off",
+        action="store_true",
+        help="without keys, limits, traces and audit; goes with --only",
+    )
     arguments = parser.parse_args()
     if arguments.merge and not arguments.only:
         parser.error("--merge goes with --only")
+
+    if arguments.off and (arguments.merge or not arguments.only):
+        parser.error("--off goes with --only, and is not merged")
 
     effort = Effort(
         max(1, arguments.rounds), max(0.1, arguments.seconds), max(0.1, arguments.minutes)
@@ -192,7 +210,7 @@ def main() -> int:
         if name in only:
             only |= {benchmark.__name__ for benchmark in group}
     try:
-        tables = measure(only, effort)
+        tables = measure(only, effort, off=arguments.off)
     except (BrokenMeasurement, NoLoadGenerator) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from . import consumer
 from .evidence import CallLog, ask
 from .load import PREFIX, Load, Pressure, Question, Run
 from .processes import BrokenMeasurement, Cores, Process, running
@@ -72,10 +73,14 @@ class Stage:
         return _ask(self.load, self.gateway, question, calls, pressure)
 
     @contextmanager
-    def beside(self, name: str, settings: Mapping[str, str]) -> Iterator[Stage]:
+    def beside(
+        self, name: str, settings: Mapping[str, str], *, everything: bool = True
+    ) -> Iterator[Stage]:
         """Run another gateway before the same sandbox, and stand on its stage. It has *settings* instead of `KEPT`."""
         with running_gateway(
-            name, self.sandbox, self.folder, self.cores, settings=settings
+            *(name, self.sandbox, self.folder, self.cores),
+            settings=settings,
+            everything=everything,
         ) as gateway:
             yield replace(self, gateway=gateway)
 
@@ -162,8 +167,13 @@ def running_gateway(
     *,
     command: Sequence[str] = GATEWAY,
     settings: Mapping[str, str] = KEPT,
+    everything: bool = True,
 ) -> Iterator[Process]:
-    """Run a gateway before *sandbox*, its settings the defaults but for `UNBOUND` and *settings*."""
+    """Run a gateway before *sandbox*, its settings the defaults but for `UNBOUND` and *settings*.
+
+    Inside `consumer.everything_on` it has *everything* on: keys, limits, metrics, traces, logs and an audit log.
+    """
+    on = consumer.settings_of(name, folder) if everything else {}
     places = {
         "TICKGATE_LISTEN": "127.0.0.1:0",
         "TICKGATE_ALPACA__DATA_URL": sandbox.url,
@@ -175,6 +185,6 @@ def running_gateway(
         ready=r'"listen":"127\.0\.0\.1:(\d+)"',
         folder=folder,
         core=cores.server,
-        environment={**places, **UNBOUND, **settings},
+        environment={**places, **UNBOUND, **on, **settings},
     ) as process:
         yield process

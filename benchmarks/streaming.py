@@ -28,7 +28,7 @@ from .slow_reader import Read
 from .stage import Stage
 from .ticks import UNIVERSE
 
-_THOUSAND: Final = UNIVERSE[:1000]
+THOUSAND: Final = UNIVERSE[:1000]
 _MOST_ROUNDS: Final = 3
 _WARM_UP: Final = 1.0
 """Seconds of each round that nobody counts: the gateway learns how quickly its followers read."""
@@ -36,7 +36,7 @@ _WARM_UP: Final = 1.0
 _IN_FRAME: Final = 100
 """Quotes of a frame, as in recordings of a busy market."""
 
-_BUSY: Final = 20_000
+BUSY_RATE: Final = 20_000
 _CALM: Final = 5_000
 """Quotes that the upstream sends in a second."""
 
@@ -67,13 +67,13 @@ class Following:
     def chance(cls, followers: int, rate: float, in_frame: int = _IN_FRAME) -> Following:
         """Let each of so many followers follow 200 of 1,000 symbols, other ones than the next."""
         chosen = random.Random(followers)
-        followed = [chosen.sample(_THOUSAND, 200) for _ in range(followers)]
-        return cls(_THOUSAND, followed, rate, in_frame)
+        followed = [chosen.sample(THOUSAND, 200) for _ in range(followers)]
+        return cls(THOUSAND, followed, rate, in_frame)
 
     @classmethod
     def same(cls, followers: int, rate: float) -> Following:
         """Let all of so many followers follow the same 200 symbols."""
-        symbols = _THOUSAND[:200]
+        symbols = THOUSAND[:200]
         return cls(symbols, [symbols] * followers, rate)
 
 
@@ -133,8 +133,8 @@ class Compared:
 def fan_out(stage: Stage, effort: Effort) -> Table:
     """Measure a hundred followers at 20,000 updates a second."""
     loads = {
-        "other 200 of 1,000 symbols": Following.chance(100, _BUSY),
-        "the same 200 symbols": Following.same(100, _BUSY),
+        "other 200 of 1,000 symbols": Following.chance(100, BUSY_RATE),
+        "the same 200 symbols": Following.same(100, BUSY_RATE),
     }
     rows, shares = [], []
     with _standing(stage, "fan-out") as live:
@@ -154,7 +154,7 @@ def fan_out(stage: Stage, effort: Effort) -> Table:
                         micros(_mid(rounds, lambda one: one.cost)),
                     )
                 )
-            ratios = (compared.ratio(_age(place)) for place in (0, 1))
+            ratios = (compared.ratio(age_of(place)) for place in (0, 1))
             cost = compared.ratio(lambda one: one.cpu)
             rows.append(("gateway / bare", "", "", "", "", *ratios, cost, ""))
     return Table(
@@ -187,7 +187,7 @@ def followers(stage: Stage, effort: Effort) -> Table:
     rows, shares = [], []
     with _standing(stage, "followers") as live:
         for number in (1, 10, 100, _CROWD):
-            compared = _compare(live, Following.chance(number, _BUSY), effort)
+            compared = _compare(live, Following.chance(number, BUSY_RATE), effort)
             gateway, bare = compared.sides
             shares += [one.heard.cpu / one.heard.seconds for one in gateway]
             rows.append(
@@ -230,7 +230,7 @@ def frame_to_reader(stage: Stage, effort: Effort) -> Table:
                         f"{_mid(rounds, lambda one: one.cpu / one.seconds):.2f}",
                     )
                 )
-            ratios = (compared.ratio(_age(place)) for place in (0, 1, 2))
+            ratios = (compared.ratio(age_of(place)) for place in (0, 1, 2))
             rows.append(("gateway / bare", *ratios, "", compared.ratio(lambda one: one.cpu)))
     return Table(
         title="From upstream frame to reader, 50 followers, 5,000 updates/s",
@@ -248,7 +248,7 @@ def frame_to_reader(stage: Stage, effort: Effort) -> Table:
 
 def slow_readers(stage: Stage, effort: Effort) -> Table:
     """Measure how old what slow readers read is, with our client."""
-    symbols = _THOUSAND[:_SLOW_SYMBOLS]
+    symbols = THOUSAND[:_SLOW_SYMBOLS]
     seconds = _SLOW_SECONDS if effort.seconds >= 1 else 10 * effort.seconds
     with _standing(stage, "slow") as live, ExitStack() as open_:
         readers = [
@@ -339,7 +339,7 @@ def footprint(stage: Stage, effort: Effort) -> Table:
 
 @contextmanager
 def _standing(stage: Stage, name: str) -> Iterator[LiveStage]:
-    with live_stage(name, _THOUSAND, stage.folder, stage.cores) as live:
+    with live_stage(name, THOUSAND, stage.folder, stage.cores) as live:
         yield live
 
 
@@ -409,12 +409,13 @@ def _mid(rounds: Sequence[Fanned], read: Reads) -> float:
     return median(map(read, rounds))
 
 
-def _age(place: int) -> Reads:
+def age_of(place: int) -> Reads:
+    """Return what reads an age of a round: 0 is p50, 1 is p99."""
     return lambda one: one.heard.ages[place]
 
 
 def _ages(rounds: Sequence[Fanned], *places: int) -> tuple[str, ...]:
-    return tuple(millis(_mid(rounds, _age(place))) for place in places)
+    return tuple(millis(_mid(rounds, age_of(place))) for place in places)
 
 
 def _rates(rounds: Sequence[Fanned]) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ FRESH: Final = Question(
 )
 
 BUSY: Final = Pressure(connections=4, streams=4)
-_UNHURRIED: Final = Pressure(connections=100, streams=10, rate=10)
+UNHURRIED: Final = Pressure(connections=100, streams=10, rate=10)
 _ALONE: Final = Pressure(connections=1, streams=1)
 _CROWD: Final = Pressure(connections=10, streams=100)
 _CROWD_CALLS: Final = 1000
@@ -76,7 +76,7 @@ def cached_batch(stage: Stage, effort: Effort) -> Table:
     """Compare a cached GetQuotes of 200 symbols with as many single calls."""
     expect_quotes(stage.gateway, ONE)
     with _against_bare(stage, MANY) as contestants:
-        single: dict[str, Contestant] = {"gateway, GetQuote": partial(_cached, stage, ONE)}
+        single: dict[str, Contestant] = {"gateway, GetQuote": partial(cached, stage, ONE)}
         scores = take_turns(contestants | single, effort, BUSY)
     many, bare, one = scores.values()
     named = (
@@ -114,7 +114,7 @@ def cached_batch(stage: Stage, effort: Effort) -> Table:
 def unhurried(stage: Stage, effort: Effort) -> Table:
     """Measure what a caller waits for a cached GetQuote at the load that a firm has."""
     with _against_bare(stage, ONE) as contestants:
-        scores = take_turns(contestants, Effort(1, effort.seconds * 2), _UNHURRIED)
+        scores = take_turns(contestants, Effort(1, effort.seconds * 2), UNHURRIED)
     return Table(
         title="Cached GetQuote at 1,000 calls/s",
         head=("", "calls/s", "p50 ms", "p95 ms", "p99 ms", "server CPU µs/call"),
@@ -128,7 +128,7 @@ def unhurried(stage: Stage, effort: Effort) -> Table:
             for name, score in scores.items()
         ],
         notes=[
-            _circumstances(scores[_GATEWAY], _UNHURRIED),
+            _circumstances(scores[_GATEWAY], UNHURRIED),
             "Targets of the replaced systems: p95 20 ms, p99 50 ms.",
         ],
     )
@@ -231,12 +231,17 @@ def _against_bare(stage: Stage, question: Question) -> Iterator[dict[str, Contes
     # Warms memory too: the bare server is to give the answer that memory gives.
     expect_quotes(stage.gateway, question)
     with stage.bare(question) as bare:
-        yield {_GATEWAY: partial(_cached, stage, question), _BARE: bare.ask}
+        yield {_GATEWAY: partial(cached, stage, question), _BARE: bare.ask}
         expect_quotes(bare.process, question)
     expect_quotes(stage.gateway, question)
 
 
-def _cached(stage: Stage, question: Question, calls: int, pressure: Pressure) -> Round:
+def cached(stage: Stage, question: Question, calls: int, pressure: Pressure) -> Round:
+    """Ask the gateway, and see that memory answers.
+
+    Raises:
+        BrokenMeasurement: it does not.
+    """
     done = stage.ask_gateway(question, calls, pressure)
     if done.upstream:
         msg = (
