@@ -27,4 +27,12 @@ def health_target(
     chosen = settings()
     host, _, port = chosen.listen.rpartition(":")
     target = f"{_EVERYWHERE.get(host, host)}:{port}"
-    return target, None if authority is None else Identity(authority, pair)
+    if authority is not None:
+        return target, Identity(authority, pair)
+    tls = chosen.tls
+    if not tls.certificate:
+        return target, None
+    own = (Path(tls.certificate), Path(tls.private_key))
+    # Where callers must show a certificate, the gateway's own does if one of their authorities has signed it.
+    shown = pair or (own if tls.client_authorities else None)
+    return target, Identity(own[0], shown, own=True)
