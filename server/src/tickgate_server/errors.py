@@ -11,6 +11,7 @@ GatewayError
 ├── NotFound                  what the request names does not exist here
 ├── NotSupported              this gateway lacks what the request takes
 ├── StoreDown                 the store cannot be had now
+│   └── KeysUnread            nor have the API keys been read before
 ├── StoreUnusable             Redis or PostgreSQL is there, or is said to be, and must not be used
 └── UpstreamFailure           the upstream gave no answer that can be used
     ├── UpstreamTimeout       none before the deadline
@@ -33,6 +34,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from .identity.consumer import ANYBODY, Consumer
 from .market.unavailable import Reason, Refusal, Unavailable
 
 
@@ -62,9 +64,19 @@ class ShuttingDown(GatewayError):
 class Unauthenticated(GatewayError):
     """Nobody knows who calls. The message tells nothing that the caller does not know already."""
 
+    def __init__(self, message: str, consumer: Consumer = ANYBODY) -> None:
+        """Say why; *consumer* is whose key it was, where it was one."""
+        super().__init__(message)
+        self.consumer = consumer
+
 
 class NotPermitted(GatewayError):
     """The caller may not do this."""
+
+    def __init__(self, message: str, consumer: Consumer = ANYBODY) -> None:
+        """Say why; *consumer* is who it is, where that is known."""
+        super().__init__(message)
+        self.consumer = consumer
 
 
 class LimitExceeded(GatewayError):
@@ -101,6 +113,10 @@ class NotSupported(GatewayError):
 
 class StoreDown(GatewayError):
     """The store cannot be had now. The message says why, without a secret."""
+
+
+class KeysUnread(StoreDown):
+    """The API keys cannot be had now, and never were: nobody can be told from anybody."""
 
 
 class StoreUnusable(GatewayError):

@@ -27,6 +27,15 @@ class Door(Protocol):
         Raises:
             Unauthenticated: nobody knows who that is.
             NotPermitted: they may not use it.
+            KeysUnread: it cannot be told yet.
+        """
+        ...
+
+    def check(self, consumer: Consumer) -> None:
+        """Look whether *consumer*, who was let in, may stay; asked before each message of what takes long.
+
+        Raises:
+            Unauthenticated: the key has been revoked or has expired.
         """
         ...
 
@@ -45,3 +54,6 @@ class OpenDoor:
             )
             raise NotPermitted(msg)
         return ANYBODY
+
+    def check(self, consumer: Consumer) -> None:
+        """Let everybody stay."""

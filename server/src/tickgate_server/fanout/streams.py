@@ -10,6 +10,8 @@ import structlog
 from msgspec import Struct
 
 from ..errors import InvalidRequest, NotFeedHolder, ShuttingDown, TooManyStreams
+from ..identity.consumer import Consumer
+from ..identity.current import CALLER
 from ..market.live import FeedState
 from ..market.occ import is_occ_symbol, parse_occ
 from ..market.provenance import OPTION_FEEDS, Feed
@@ -180,6 +182,14 @@ class Streams:
         for follower in tuple(self._followers):
             follower.close(closing)
 
+    def dismiss(self, closing_of: Callable[[Consumer], Closing | None]) -> None:
+        """Show out every follower for whom *closing_of* has a last word, at once: their mail is no longer theirs."""
+        for follower in tuple(self._followers):
+            closing = closing_of(follower.consumer)
+            if closing is not None:
+                follower.close(closing)
+                follower.mailbox.hurry()
+
     async def drain(self, grace: float) -> None:
         """Wait until everybody has gone, for *grace* seconds.
 
@@ -247,6 +257,9 @@ class Follower:
     def __init__(self, streams: Streams, mailbox: Mailbox) -> None:
         """Begin without a subscription."""
         self.mailbox = mailbox
+        self.consumer = CALLER.get()
+        """Whose stream it is."""
+
         self._streams = streams
         self._lives: dict[Box, LiveHub] = {}
         self._gone = False

@@ -232,6 +232,19 @@ class ErrorLogCounts(Struct):
     schema_version: str = ""
 
 
+class KeyCounts(Struct):
+    """The API keys, as this gateway knows them."""
+
+    store: TierState = "off"
+    """Whether the newest look at them found them. Those of an earlier look are good until then."""
+
+    keys: int = 0
+    """Keys that are valid now."""
+
+    failures: int = 0
+    """Looks that did not find them, or found what cannot be read."""
+
+
 class Counters:
     """All counters of one gateway."""
 
@@ -258,7 +271,13 @@ class Counters:
         self.error_log = ErrorLogCounts()
         self.store = StoreCounts()
         self.ingestion = IngestionCounts()
+        self.keys = KeyCounts()
+        self.certificate_expires: int | None = None
+        """When the gateway's certificate expires, nanoseconds of the wall clock; None without TLS."""
+
         self.calls_in_flight = 0
+        self.unready = "the gateway is starting"
+        """Why it cannot be asked, in a sentence; empty while it can."""
 
     def upstream(self, upstream: str, group: str) -> UpstreamCounts:
         """Return the counters of *group* at *upstream*, which exist from the first time they are asked for."""

@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError, Message
 
 from ..access.door import Door
 from ..access.meters import Meters
-from ..errors import GatewayError, InvalidRequest, ShuttingDown
+from ..errors import GatewayError, InvalidRequest, NotPermitted, ShuttingDown, Unauthenticated
 from ..identity.consumer import ANYBODY, Scope
 from ..identity.current import CALLER
 from ..market.unavailable import Unavailable
@@ -198,7 +198,7 @@ class Calls:
             try:
                 self._admit(call, scope, metadata, context)
                 messages = method(given if read is None else read(given), call)
-                await self._write_all(messages, context, resumable=resumable)
+                await self._write_all(messages, call, context, ends=ends, resumable=resumable)
             except asyncio.CancelledError:
                 call.code = "CANCELLED"
                 raise
@@ -222,12 +222,17 @@ class Calls:
     async def _write_all(
         self,
         messages: AsyncGenerator[bytes, None],
+        call: Call,
         context: grpc.aio.ServicerContext[bytes, bytes],
         *,
+        ends: bool,
         resumable: bool,
     ) -> None:
         async with aclosing(messages):
             async for message in messages:
+                if ends:
+                    # Followers, who may wait long for a message, are shown out with a last word instead.
+                    self._door.check(call.consumer)
                 await _write(context, message)
                 if resumable:
                     self._refuse_when_closing()
@@ -259,7 +264,14 @@ class Calls:
             call.request_id = call.request_id[:LONGEST_REQUEST_ID]
             raise InvalidRequest([(REQUEST_ID, REQUEST_ID_RULE)])
         certificate = _common_name(context) if self._door.wants_certificate else ""
-        consumer = self._door.admit(_given(metadata, AUTHORIZATION), certificate, call.peer, scope)
+        try:
+            consumer = self._door.admit(
+                _given(metadata, AUTHORIZATION), certificate, call.peer, scope
+            )
+        except (NotPermitted, Unauthenticated) as refusal:
+            # Logs name whose key it was.
+            call.consumer = refusal.consumer
+            raise
         if consumer is not ANYBODY:
             call.consumer = consumer
             # gRPC answers each call in a task, and so in a context, of its own.
@@ -286,6 +298,9 @@ class Calls:
         return failure
 
     def _trailers(self, call: Call) -> Sequence[tuple[str, str]]:
+        if call.code == grpc.StatusCode.UNAUTHENTICATED.name:
+            # How the gateway is doing is not for whoever may not ask it anything.
+            return ((REQUEST_ID, call.request_id),)
         common = ((REQUEST_ID, call.request_id), self._budget())
         limited = self._meters.trailers(call.consumer)
         return (*common, *limited) if limited else common

@@ -21,6 +21,7 @@ from tickgate.v1 import unavailable_pb2 as pb
 from ..errors import (
     GatewayError,
     InvalidRequest,
+    KeysUnread,
     LimitExceeded,
     NotFeedHolder,
     NotFound,
@@ -284,6 +285,9 @@ def of_error(error: GatewayError | None, request_id: str) -> Failure:
             failure = _of_reason(Reason.LIMIT_EXCEEDED, str(error), metadata, delay)
             failure.status.details.append(_quota_failure(limit, str(error)))
             return failure
+        case KeysUnread():
+            message = "the gateway cannot read its API keys yet, and lets nobody in before it has"
+            return _of_reason(Reason.STORE_UNAVAILABLE, message, metadata)
         case StoreDown():
             # Why, the log says: it names addresses, which are nobody else's business.
             message = "the gateway's store cannot be had now"
