@@ -130,12 +130,13 @@ def gateway_program(
     redis_url: str = "",
     postgres_url: str = "",
 ) -> Iterator[Program]:
-    """Run `tickgate-server serve` before *upstream*, on a free port unless told otherwise.
+    """Run `tickgate-server serve` before *upstream*, on a free port unless told otherwise, its side port too.
 
     Without *redis_url* or *postgres_url* it runs without Redis or PostgreSQL.
     """
     settings = {
         "TICKGATE_LISTEN": listen,
+        "TICKGATE_HTTP_LISTEN": "127.0.0.1:0",
         "TICKGATE_ALPACA__DATA_URL": f"http://{upstream}",
         "TICKGATE_ALPACA__TRADING_URL": f"http://{upstream}",
         "TICKGATE_ALPACA__STREAM_URL": f"ws://{upstream}",

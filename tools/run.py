@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 import threading
+from typing import Final
 
 from rich.console import Console
 from rich.text import Text
@@ -13,6 +14,9 @@ from rich.text import Text
 from . import hints
 from .embedded import ServerFailed, postgres_server, redis_server
 from .programs import ProgramFailed, gateway_program, sandbox_program
+
+_SIDE_PORT: Final = "127.0.0.1:9464"
+"""Where a gateway tells its metrics unless told otherwise."""
 
 
 def main() -> int:
@@ -30,7 +34,7 @@ def main() -> int:
             redis_server() as redis,
             postgres_server() as postgres,
             gateway_program(
-                *(sandbox.address, None, hints.GATEWAY),
+                *(sandbox.address, {"TICKGATE_HTTP_LISTEN": _SIDE_PORT}, hints.GATEWAY),
                 redis_url=redis.url,
                 postgres_url=postgres.url,
             ) as gateway,
@@ -40,6 +44,7 @@ def main() -> int:
                 ("redis", redis.url),
                 ("postgres", postgres.url),
                 ("gateway", gateway.address),
+                ("metrics", f"http://{_SIDE_PORT}/metrics"),
             ):
                 console.print(Text(f"{name:<8}  {address}"), soft_wrap=True)
             console.print("\nin another terminal")

@@ -48,6 +48,7 @@ def settings_of(upstream: str, url: str = "", **more: str) -> dict[str, str]:
         "TICKGATE_ALPACA__STREAM_URL": f"ws://{upstream}",
         "TICKGATE_POSTGRES_URL": url,
         "TICKGATE_LOG__FORMAT": "json",
+        "TICKGATE_HTTP_LISTEN": "127.0.0.1:0",
     } | more
 
 

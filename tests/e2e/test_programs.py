@@ -103,13 +103,15 @@ def test_wrong_settings_stop_the_start(environment: dict[str, str], said: str) -
 
 
 def test_taken_port_is_said_plainly() -> None:
-    """When the port is taken the program says so in one sentence and exits 1."""
+    """When a port is taken, be it gRPC's or the side port, the program says so in one sentence and exits 1."""
     with sandbox_program(*OPEN) as sandbox:
-        done = server("serve", TICKGATE_LISTEN=sandbox.address)
+        other = {"TICKGATE_LISTEN": "127.0.0.1:0", "TICKGATE_HTTP_LISTEN": "127.0.0.1:0"}
+        for taken in other:
+            done = server("serve", **(other | {taken: sandbox.address}))
 
-    assert done.returncode == 1
-    assert f"cannot listen on {sandbox.address}" in done.stderr
-    assert "Traceback" not in done.stderr
+            assert done.returncode == 1
+            assert f"cannot listen on {sandbox.address}" in done.stderr
+            assert "Traceback" not in done.stderr
 
 
 def test_sigterm_loses_nothing_under_load() -> None:

@@ -270,9 +270,12 @@ def _stop_on_signals() -> asyncio.Event:
 
 async def _ingest(settings: Settings) -> int:
     stop = _stop_on_signals()
-    async with programs.ingestion(settings):
+    async with programs.ingestion(settings) as http_port:
         _log.info(
-            "ingesting", environment=settings.environment, feed=settings.alpaca.stock_feed.value
+            "ingesting",
+            environment=settings.environment,
+            feed=settings.alpaca.stock_feed.value,
+            http_listen=_side_port(settings, http_port),
         )
         await stop.wait()
         _log.info("draining")
@@ -368,6 +371,7 @@ async def _serve(settings: Settings) -> None:
         _log.info(
             "serving",
             listen=f"{host}:{running.port}",
+            http_listen=_side_port(settings, running.http_port),
             environment=settings.environment,
             data_url=settings.data_url,
             stock_feed=settings.alpaca.stock_feed.value,
@@ -375,6 +379,11 @@ async def _serve(settings: Settings) -> None:
         await stop.wait()
         _log.info("draining", seconds=settings.drain)
     _log.info("stopped")
+
+
+def _side_port(settings: Settings, port: int | None) -> str:
+    host = settings.http_listen.rpartition(":")[0]
+    return "off" if port is None else f"{host}:{port}"
 
 
 async def _migrate(settings: Settings, mode: Literal["auto", "check"]) -> str:

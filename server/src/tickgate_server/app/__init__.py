@@ -26,6 +26,7 @@ from ..market.provenance import Tier
 from ..market.unavailable import Reason
 from ..market.value_kind import ValueKind
 from ..observe.counters import Counters
+from ..observe.metrics import Metrics
 from ..ports import Upstream
 from ..rpc.admin import AdminServicer, Keeping
 from ..rpc.calls import Calls
@@ -44,6 +45,7 @@ from .history import History
 from .jobs import Ingestion
 from .live import Live
 from .questions import Questions
+from .side_port import open_side_port
 from .stores import open_stores
 from .tasks import running_jobs
 from .wire import open_wire
@@ -52,12 +54,17 @@ _FAREWELL: Final = Closing(
     Reason.SHUTTING_DOWN, "the gateway is stopping; connect again, to another replica", 1.0
 )
 
+_LEAVING: Final = "the gateway is stopping: it finishes what is under way and takes nothing new"
+
 
 class Gateway(Struct, frozen=True):
     """A running gateway."""
 
     port: int
     """Port that gRPC listens on."""
+
+    http_port: int | None
+    """The side port; None where the settings want none."""
 
     counters: Counters
     clock: MarketClock
@@ -70,7 +77,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
     """Run a gateway for as long as the block does.
 
     Raises:
-        OSError: the listen address cannot be used.
+        OSError: an address to listen on cannot be used.
         StoreUnusable: Redis or PostgreSQL is there and must not be used. One that is away is no reason not to start.
     """
     start_time = time.time_ns()
@@ -79,6 +86,10 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
     counters = Counters()
     clock = MarketClock(follows_upstream=settings.environment == "sandbox")
     async with AsyncExitStack() as parts:
+        # First and last, so that whoever looks sees why it is not ready.
+        http_port = await parts.enter_async_context(
+            open_side_port(settings, counters, Metrics(counters), start_time)
+        )
         followers = await parts.enter_async_context(AsyncExitStack())
         stores = await parts.enter_async_context(open_stores(settings, counters, clock))
         wire = await parts.enter_async_context(open_wire(settings, counters, clock, stores))
@@ -185,9 +196,11 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
         await serving.start()
         if not settings.stream.enabled:
             await serving.tell_streams(serving=False)
+        counters.unready = ""
         try:
-            yield Gateway(port, counters, clock, keeper)
+            yield Gateway(port, http_port, counters, clock, keeper)
         finally:
+            counters.unready = _LEAVING
             await serving.leave()
             live.streams.close(_FAREWELL)
             # The upstream's place is free for whoever comes next before anything else ends.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from ..market.provenance import Feed
 from ..market.series import SeriesKey
 from ..market.session import MarketSession
 from ..observe.counters import Counters, FeedCounts
+from ..observe.metrics import Metrics
 from ..settings import Settings
 from ..upstream.alpaca.rest import unknown_symbol
 from ..upstream.alpaca.stream.feed import AlpacaFeed
@@ -33,6 +35,7 @@ from .history import History
 from .jobs import Ingestion, fetcher
 from .live import Live
 from .questions import Questions
+from .side_port import open_side_port
 from .stores import Stores, open_stores
 from .tasks import running_jobs
 from .wire import open_wire
@@ -60,10 +63,10 @@ class Base(Struct, frozen=True):
 
 
 @asynccontextmanager
-async def _base(settings: Settings) -> AsyncIterator[Base]:
+async def _base(settings: Settings, counters: Counters | None = None) -> AsyncIterator[Base]:
     # A repetition is counted; its default hook would log each, thousands in an outage.
     set_on_retry_hooks(())
-    counters = Counters()
+    counters = counters or Counters()
     clock = MarketClock(follows_upstream=settings.environment == "sandbox")
     async with (
         open_stores(settings, counters, clock) as stores,
@@ -78,14 +81,19 @@ async def _base(settings: Settings) -> AsyncIterator[Base]:
 
 
 @asynccontextmanager
-async def ingestion(settings: Settings) -> AsyncIterator[Base]:
-    """Record, refresh and backfill for as long as the block does; nothing is served.
+async def ingestion(settings: Settings) -> AsyncIterator[int | None]:
+    """Record, refresh and backfill for as long as the block does; give the side port, over which alone it is served.
 
     Raises:
+        OSError: the address of the side port cannot be used.
         StoreUnusable: Redis or PostgreSQL is there and must not be used.
     """
+    counters = Counters()
     async with AsyncExitStack() as parts:
-        base = await parts.enter_async_context(_base(settings))
+        port = await parts.enter_async_context(
+            open_side_port(settings, counters, Metrics(counters), time.time_ns())
+        )
+        base = await parts.enter_async_context(_base(settings, counters))
         questions, clock = base.questions, base.clock
         live = Live(settings, base.counters, clock, questions, lambda job: following(job()))
         ingesting = Ingestion(
@@ -113,7 +121,11 @@ async def ingestion(settings: Settings) -> AsyncIterator[Base]:
         )
         for each in (keeper.run, assets.run, *ingesting.jobs()):
             start(each())
-        yield base
+        counters.unready = ""
+        try:
+            yield port
+        finally:
+            counters.unready = "the program is stopping"
 
 
 class OrderError(Exception):
