@@ -176,6 +176,7 @@ def running_gateway(
     on = consumer.settings_of(name, folder) if everything else {}
     places = {
         "TICKGATE_LISTEN": "127.0.0.1:0",
+        "TICKGATE_HTTP_LISTEN": "127.0.0.1:0",
         "TICKGATE_ALPACA__DATA_URL": sandbox.url,
         "TICKGATE_ALPACA__TRADING_URL": sandbox.url,
     }
