@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 REASONS = [name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()[1:]]
 ABOUT_THE_CALL = {
     *("INVALID_REQUEST", "SHUTTING_DOWN", "INTERNAL", "PERMISSION_DENIED", "NOT_FEED_HOLDER"),
-    "NOT_FOUND",
+    *("NOT_FOUND", "UNAUTHENTICATED"),
 }
 """Reasons that never stand inside an answer."""
 

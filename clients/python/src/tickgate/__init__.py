@@ -55,6 +55,7 @@ from ._errors import (
     GatewayUnreachable,
     InvalidData,
     InvalidRequest,
+    LimitExceeded,
     LowQuality,
     NoData,
     NotEntitled,
@@ -70,6 +71,7 @@ from ._errors import (
     SubscriptionLimit,
     TickgateError,
     TooStale,
+    Unauthenticated,
     UnknownContract,
     UnknownSymbol,
     UpstreamUnavailable,
@@ -124,6 +126,7 @@ from ._models import (
     Quote,
     QuoteQuality,
     QuoteSide,
+    RateLimit,
     Reconnected,
     Refusal,
     RefusalCount,
@@ -150,6 +153,7 @@ from ._models import (
     Watchlist,
 )
 from ._occ import Occ
+from ._security import Tls
 from ._subscription import Subscription
 from ._sync import SyncClient, connect_sync
 from ._sync_history import SyncHistory
@@ -212,6 +216,7 @@ __all__ = [
     "InvalidData",
     "InvalidRequest",
     "Invalidation",
+    "LimitExceeded",
     "Loss",
     "LossCause",
     "LowQuality",
@@ -251,6 +256,7 @@ __all__ = [
     "QuoteFlag",
     "QuoteQuality",
     "QuoteSide",
+    "RateLimit",
     "RateLimited",
     "Reason",
     "Reconnected",
@@ -282,12 +288,14 @@ __all__ = [
     "TierOutcome",
     "TierState",
     "TierStatus",
+    "Tls",
     "TooStale",
     "Trade",
     "TradeCancellation",
     "TradeCorrection",
     "TradingDay",
     "TradingStatus",
+    "Unauthenticated",
     "Unavailable",
     "UnknownContract",
     "UnknownSymbol",

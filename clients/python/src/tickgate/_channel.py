@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from ._gateways import Target, understood
+from ._models import RateLimit
+from ._rules import refused
+from ._security import Tls, check_names, credentials_of, key_metadata, name_options
+from ._time import nanoseconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    import grpc
 
     Trailers = Iterable[tuple[str, str | bytes]]
     """What ends a call, in the form of either gRPC API."""
@@ -63,18 +72,111 @@ SERVICE_CONFIG: dict[str, Any] = {
     "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
 }
 
-OWN_CONNECTION = ("grpc.use_local_subchannel_pool", 1)
-"""Option of a channel that shares no connection with others of the same target."""
+BALANCED = SERVICE_CONFIG | {
+    # Each call goes to the next gateway; so does the second attempt of one that has met a stopping gateway.
+    "loadBalancingConfig": [{"round_robin": {}}],
+    # The whole gateway's health, which it has until it stops, whatever becomes of one of its services. gRPC watches it
+    # on each connection and sends nothing to who is NOT_SERVING. Who has no health service is taken for healthy.
+    "healthCheckConfig": {"serviceName": ""},
+}
+"""What is said of a target that may be several gateways."""
+
+_CONNECTING = (
+    # A gateway that comes back is met within two seconds. By itself gRPC waits up to two minutes, and another may
+    # stop meanwhile because this one is there again.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+    # A name is looked up again when one of its gateways has gone; by itself gRPC does so every 30 s at most.
+    ("grpc.dns_min_time_between_resolutions_ms", 2000),
+)
+
+_ALONE = (
+    # A channel that shares no connection with others of the same target.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+_IN_TURN = (
+    # Milliseconds that making a connection may take where there are others to turn to; 20 s elsewhere.
+    ("grpc.min_reconnect_backoff_ms", 3000),
+)
 
 
-def channel_options(extra: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    """Options of a channel; *extra* come last, so that they win."""
-    return [("grpc.service_config", json.dumps(SERVICE_CONFIG)), *extra]
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a gateway is reached, and as whom."""
+
+    target: Target
+    credentials: grpc.ChannelCredentials | None
+    """None for plain text."""
+    identity: tuple[tuple[str, str], ...]
+    """Metadata that tells who calls."""
+    _tls: bool | Tls
+    _options: tuple[tuple[str, Any], ...]
+
+    def __repr__(self) -> str:
+        # The identity is a secret.
+        return f"Way({self.target!r})"
+
+    def options(self) -> list[tuple[str, Any]]:
+        """Options of the channel to all gateways; the caller's own come last, so that they win."""
+        config = BALANCED if self.target.balanced else SERVICE_CONFIG
+        return self._channel(self.target.spelled, config)
+
+    def options_alone(self, address: str, *, has_others: bool) -> list[tuple[str, Any]]:
+        """Options of a channel to the gateway at *address*."""
+        more = _ALONE + _IN_TURN if has_others else _ALONE
+        return [*more, *self._channel(address, SERVICE_CONFIG)]
+
+    def _channel(self, address: str, config: dict[str, Any]) -> list[tuple[str, Any]]:
+        return [
+            ("grpc.service_config", json.dumps(config)),
+            *_CONNECTING,
+            *name_options(self.target, self._tls, address),
+            *self._options,
+        ]
+
+
+def way_to(
+    target: str | Iterable[str],
+    *,
+    tls: bool | Tls,
+    credentials: grpc.ChannelCredentials | None,
+    api_key: str | None,
+    insecure_key: bool,
+    options: Sequence[tuple[str, Any]],
+) -> Way:
+    """How to reach *target*.
+
+    Raises:
+        InvalidRequest: it cannot be, or a key would be sent where it can be read.
+    """
+    place = understood(target)
+    if tls and credentials is not None:
+        raise refused("tls", "tls and credentials say the same: give one of them")
+    check_names(place, tls)
+    credentials = credentials or credentials_of(tls)
+    encrypted = credentials is not None
+    identity = key_metadata(api_key, place, encrypted=encrypted, insecure_key=insecure_key)
+    return Way(place, credentials, identity, tls, tuple(options))
 
 
 def common_metadata(metadata: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
     """Metadata as gRPC takes it; keys in lower case, which it insists on."""
     return tuple((key.lower(), value) for key, value in (metadata or {}).items())
+
+
+def sent_with(
+    metadata: Mapping[str, str] | None, identity: tuple[tuple[str, str], ...]
+) -> dict[str, str]:
+    """What every call is sent with.
+
+    Raises:
+        InvalidRequest: both say who calls.
+    """
+    given = dict(common_metadata(metadata))
+    if identity and "authorization" in given:
+        raise refused("api_key", "metadata holds an authorization as well: give one of them")
+    return given | dict(identity)
 
 
 def upstream_remaining(trailers: Trailers | None) -> int | None:
@@ -85,6 +187,21 @@ def upstream_remaining(trailers: Trailers | None) -> int | None:
             text = str(value)
             return int(text) if text.isdecimal() else None
     return None
+
+
+def rate_limit(trailers: Trailers | None) -> RateLimit | None:
+    """What the gateway says is left to this caller, None where it says nothing."""
+    prefix = "x-ratelimit-"
+    said = {key: str(value) for key, value in trailers or () if key.startswith(prefix)}
+    try:
+        return RateLimit(
+            limit=int(said[f"{prefix}limit"]),
+            remaining=int(said[f"{prefix}remaining"]),
+            reset_ns=nanoseconds(float(said[f"{prefix}reset"])),
+        )
+    except (KeyError, ValueError, OverflowError):
+        # Whatever stands in between may have changed it, and no call fails for that.
+        return None
 
 
 def retry_pushback(trailers: Trailers | None) -> float | None:

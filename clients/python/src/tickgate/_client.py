@@ -7,7 +7,7 @@ its answer, so this module is all that the twins do not share.
 from __future__ import annotations
 
 import asyncio
-from contextlib import nullcontext
+from contextlib import AsyncExitStack, nullcontext
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 import grpc
@@ -19,21 +19,27 @@ from . import _questions as questions
 from ._channel import (
     DEFAULT_TARGET,
     DEFAULT_TIMEOUT,
-    OWN_CONNECTION,
-    channel_options,
     common_metadata,
+    rate_limit,
+    sent_with,
     upstream_remaining,
+    way_to,
 )
+from ._errors import GatewayUnreachable
+from ._gateways import Gateways
 from ._history import History
 from ._rules import check_length
-from ._subscription import Subscription
+from ._security import Tls
+from ._subscription import Subscription, look_up
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
     from datetime import timedelta
     from types import TracebackType
 
     from ._channel import Trailers
+    from ._models import RateLimit
     from ._past import Past
     from ._plans import Plan
     from ._questions import Page, Question
@@ -115,6 +121,7 @@ class Client:
         timeout: float | timedelta = DEFAULT_TIMEOUT,
         metadata: Mapping[str, str] | None = None,
         new_channel: Callable[[], grpc.aio.Channel] | None = None,
+        gateways: Gateways[AbstractAsyncContextManager[grpc.aio.Channel]] | None = None,
     ) -> None:
         """Use a channel of your own making, which from now on belongs to the client.
 
@@ -124,13 +131,17 @@ class Client:
             metadata: As for `connect`.
             new_channel: Makes a channel for one attempt to follow, which is closed with it. Without
                 it those share *channel*, and a connection that has died unnoticed holds them up.
+            gateways: Instead of *new_channel*: several gateways, each alone. Made by `connect`.
         """
         check_length("timeout", timeout)
         self._channel = channel
         self._timeout = timeout
         self._metadata = common_metadata(metadata)
-        self._new_channel = new_channel
+        self._gateways = gateways or Gateways(
+            ("",), lambda *_: new_channel() if new_channel else nullcontext(channel)
+        )
         self._upstream_remaining: int | None = None
+        self._rate_limit: RateLimit | None = None
         self._subscriptions: set[Subscription[Any]] = set()
 
     quote = _asks(questions.quote)
@@ -183,6 +194,14 @@ class Client:
         """
         return self._upstream_remaining
 
+    @property
+    def rate_limit(self) -> RateLimit | None:
+        """What the gateway allows this caller and what of it is left, by its latest answer.
+
+        None before the first that says so, as where calls are not limited.
+        """
+        return self._rate_limit
+
     async def close(self) -> None:
         """Close the connection and cancel what is under way."""
         for subscription in tuple(self._subscriptions):
@@ -203,7 +222,7 @@ class Client:
     def _follow(self, plan: Plan[Item]) -> Subscription[Item]:
         return Subscription(
             plan,
-            connect=self._new_channel or (lambda: nullcontext(self._channel)),
+            gateways=self._gateways,
             metadata=self._metadata,
             timeout=plan.deadline(self._timeout),
             siblings=self._subscriptions,
@@ -212,8 +231,10 @@ class Client:
     def _history(self, what: Past[Item]) -> History[Item]:
         return History(what, channel=self._channel, metadata=self._metadata, note=self._note)
 
-    async def _ask(self, question: Question[Value]) -> Value:
-        method = self._channel.unary_unary(
+    async def _ask(
+        self, question: Question[Value], channel: grpc.aio.Channel | None = None
+    ) -> Value:
+        method = (channel or self._channel).unary_unary(
             question.path,
             request_serializer=type(question.request).SerializeToString,
             response_deserializer=question.reply.FromString,
@@ -255,50 +276,92 @@ class Client:
         remaining = upstream_remaining(trailers)
         if remaining is not None:
             self._upstream_remaining = remaining
+        self._rate_limit = rate_limit(trailers) or self._rate_limit
 
     async def _walk(self, first: Question[Page[Item]]) -> AsyncIterator[Item]:
         question: Question[Page[Item]] | None = first
-        while question is not None:
-            page = await self._ask(question)
-            for item in page.items:
-                yield item
-            question = questions.following(question, page)
+        gateways = self._gateways
+        await look_up(gateways)
+        address, untried = gateways.current, len(gateways)
+        async with AsyncExitStack() as held:
+            # Where there are several, all pages are asked of one: another may know another list.
+            channel = self._channel
+            if untried > 1:
+                channel = await held.enter_async_context(gateways.reach(address))
+            while question is not None:
+                try:
+                    page = await self._ask(question, channel)
+                except GatewayUnreachable:
+                    untried -= 1
+                    if untried < 1:
+                        raise
+                    gateways.leave(address)
+                    address = gateways.current
+                    channel = await held.enter_async_context(gateways.reach(address))
+                    continue
+                untried = len(gateways)
+                for item in page.items:
+                    yield item
+                question = questions.following(question, page)
 
 
 def connect(
-    target: str = DEFAULT_TARGET,
+    target: str | Iterable[str] = DEFAULT_TARGET,
     *,
     timeout: float | timedelta = DEFAULT_TIMEOUT,
+    api_key: str | None = None,
+    tls: bool | Tls = False,
+    insecure_key: bool = False,
     credentials: grpc.ChannelCredentials | None = None,
     metadata: Mapping[str, str] | None = None,
     options: Sequence[tuple[str, Any]] = (),
 ) -> Client:
-    """Make a client of the gateway at *target*. Call it where an event loop is running.
+    """Make a client of the gateway at *target*, or of several. Call it where an event loop is running.
 
     The connection is made with the first call and made again when it is lost.
 
     Args:
-        target: Address of the gateway, as gRPC spells it: "host:port", "dns:///name:port".
+        target: Address of the gateway, as gRPC spells it: "host:port", "dns:///name:port". Several gateways are
+            their IP addresses, "10.0.0.1:50051,10.0.0.2:50051" or a list of them, or a name that stands for all.
+            Calls go to each in turn, but to none that is stopping. What is followed is asked of one after the other
+            until one holds the feed.
         timeout: Deadline of a call that names none, in seconds or as a timedelta. A second attempt,
             if there is one, has only the rest of it.
-        credentials: TLS, such as `grpc.ssl_channel_credentials()`; without it the connection is
-            plain text.
-        metadata: Sent with every call, such as `{"authorization": "Bearer …"}`.
+        api_key: Who calls: the key that the gateway's operator has given, sent with every call. Refused where it
+            could be read on its way: without TLS to another machine.
+        tls: Encrypt, and believe only who has a certificate for the name in the target: True, or a `Tls` that says
+            more.
+        insecure_key: Send the key without TLS all the same, since something else protects the connection.
+        credentials: Instead of *tls*, credentials of gRPC's own.
+        metadata: Sent with every call.
         options: Channel arguments of gRPC, on top of and above the client's own.
 
     Returns:
         The client: `async with tickgate.connect() as gateway: …`
-    """
 
-    def channel(*more: tuple[str, Any]) -> grpc.aio.Channel:
-        arguments = [*channel_options(options), *more]
-        if credentials is None:
-            return grpc.aio.insecure_channel(target, options=arguments)
-        return grpc.aio.secure_channel(target, credentials, options=arguments)
+    Raises:
+        InvalidRequest: an argument cannot be meant so, a file cannot be read, or the key would be readable on its way.
+    """
+    way = way_to(
+        target,
+        tls=tls,
+        credentials=credentials,
+        api_key=api_key,
+        insecure_key=insecure_key,
+        options=options,
+    )
+
+    def channel(address: str, arguments: list[tuple[str, Any]]) -> grpc.aio.Channel:
+        if way.credentials is None:
+            return grpc.aio.insecure_channel(address, options=arguments)
+        return grpc.aio.secure_channel(address, way.credentials, options=arguments)
+
+    def reach(address: str, has_others: bool) -> grpc.aio.Channel:  # noqa: FBT001 - a callback
+        return channel(address, way.options_alone(address, has_others=has_others))
 
     return Client(
-        channel(),
+        channel(way.target.spelled, way.options()),
         timeout=timeout,
-        metadata=metadata,
-        new_channel=lambda: channel(OWN_CONNECTION),
+        metadata=sent_with(metadata, way.identity),
+        gateways=Gateways(way.target.addresses, reach, name=way.target.name),
     )

@@ -263,6 +263,10 @@ class Reason(StrEnum):
     """The call's deadline came before all of a series of the past was told."""
     NOT_FOUND = "NOT_FOUND"
     """What the request names does not exist here: a watchlist, a backfill."""
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    """The gateway does not know who calls."""
+    LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
+    """A limit of the gateway's own is reached, for this caller or for all together."""
     UNRECOGNIZED = "UNRECOGNIZED"
     """A reason that this client does not know; the message still says what happened."""
 

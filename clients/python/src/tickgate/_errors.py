@@ -2,6 +2,7 @@
 
 TickgateError
 ├── InvalidRequest             you asked wrongly: correct the request
+├── Unauthenticated            the gateway does not know you: get a valid API key
 ├── NotPermitted               you may not: ask where and as whom it is allowed
 ├── NotFound                   nothing has that name: list what there is
 ├── DataUnavailableError       the question is right and there is no value now
@@ -17,7 +18,8 @@ TickgateError
 │   ├── InvalidData            read `refusal`; wait for the next update
 │   ├── NotEntitled            ask another feed
 │   ├── RateLimited            wait for `retry_delay`
-│   │   └── BudgetExhausted    the same: the gateway's own count is spent
+│   │   ├── BudgetExhausted    the same: the gateway's own count is spent
+│   │   └── LimitExceeded      the same, or ask for less: a limit of the gateway's own is reached
 │   ├── SubscriptionLimit      follow less, or wait until somebody follows less
 │   ├── NotSupported           do not ask again
 │   ├── StoreUnavailable       ask again: only the gateway's store could answer
@@ -92,6 +94,10 @@ class InvalidRequest(TickgateError):
         super().__init__(message, request_id=request_id)
         self.violations = violations
         """Each field that breaks a rule."""
+
+
+class Unauthenticated(TickgateError):
+    """The gateway does not know who calls: no API key, or none that is valid there. Do not retry."""
 
 
 class NotPermitted(TickgateError):
@@ -205,6 +211,10 @@ class BudgetExhausted(RateLimited):
     """The gateway has spent its own budget of upstream requests, and made none for this call."""
 
 
+class LimitExceeded(RateLimited):
+    """A limit of the gateway's own is reached; the message names it. Ask for less where `retry_delay` is None."""
+
+
 class SubscriptionLimit(DataUnavailableError):
     """A limit on what may be followed at once is reached; the message names it."""
 
@@ -284,6 +294,8 @@ ERROR_OF: dict[Reason, type[TickgateError]] = {
     Reason.NOT_FOUND: NotFound,
     Reason.NOT_HELD: NotHeld,
     Reason.OUT_OF_TIME: OutOfTime,
+    Reason.UNAUTHENTICATED: Unauthenticated,
+    Reason.LIMIT_EXCEEDED: LimitExceeded,
     Reason.UNRECOGNIZED: DataUnavailableError,
 }
 """What each reason of the contract is raised as."""
@@ -335,7 +347,7 @@ def translated(error: grpc.RpcError, *, symbol: str | None, request_id: str) -> 
             violations=violations(_detail(status, error_details_pb2.BadRequest)),
             request_id=request_id,
         )
-    if issubclass(kind, GatewayUnreachable | NotPermitted | NotFound):
+    if issubclass(kind, GatewayUnreachable | Unauthenticated | NotPermitted | NotFound):
         return kind(message, request_id=request_id)
     category = info.metadata.get("category")
     # A reason of the future is about data if it belongs to a family of such reasons.

@@ -27,6 +27,7 @@ from ._errors import (
     NotPermitted,
     SubscriptionLimit,
     TickgateError,
+    Unauthenticated,
     rejected_error,
     violations,
 )
@@ -59,7 +60,11 @@ WINDOW = 64
 """Messages that the gateway keeps unacknowledged at most. Then it is silent, heartbeats included."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
-"""Seconds before the second attempt, and before any later one; each doubles the pause."""
+"""Seconds before the second attempt, and before any later one; each doubles the pause. Where there are several
+gateways it is rounds of attempts that are counted."""
+
+HOP = 0.05
+"""Seconds at most before an attempt at a gateway that has not been tried yet: a crowd does not come all at once."""
 
 CALM = 60.0
 """Seconds that a connection has to last before its loss is met with the first pause again."""
@@ -156,6 +161,10 @@ class Follower(Generic[Item]):
         self._epoch = ""
         self._stream = _Stream(heard=clock(), over=True)
         self._attempts = 0
+        self._held_elsewhere = False
+        """Whether a replica has said that another holds the feed."""
+        self._refused = 0
+        """Attempts since a gateway last accepted."""
         self._lost: float | None = None
 
     # ------------------------------------------------------------------------ connecting, losing
@@ -200,12 +209,15 @@ class Follower(Generic[Item]):
         """Whether the gateway has said its last word on the stream."""
         return self._stream.closing is not None or self.failure is not None
 
-    def lose(self, error: TickgateError | None, pushback: float | None = None) -> float | None:
+    def lose(
+        self, error: TickgateError | None, pushback: float | None = None, *, gateways: int = 1
+    ) -> float | None:
         """Note that the stream has ended.
 
         Args:
             error: Why. None where the gateway ended it without a word.
             pushback: Seconds after which the gateway wants to be asked again, negative for never.
+            gateways: How many there are. The next attempt is at the next of them.
 
         Returns:
             Seconds until the next attempt. None where there is none: `failure` says why.
@@ -222,34 +234,44 @@ class Follower(Generic[Item]):
         if stream.begun is not None and self._clock() - stream.begun >= CALM:
             self._attempts = 0
         self._attempts += 1
-        if self.failure is not None or not self._mendable(error, pushback):
+        self._refused = 1 if stream.begun is not None else self._refused + 1
+        if self.failure is not None or not self._mendable(error, pushback, gateways):
             self.failure = self.failure or error
             return None
-        pause = self._pause(error, pushback)
+        pause = self._pause(error, pushback, gateways)
         if self.opened:
             self._note_loss(error, pause)
         return pause
 
-    def _mendable(self, error: TickgateError, pushback: float | None) -> bool:
+    def _mendable(self, error: TickgateError, pushback: float | None, gateways: int) -> bool:
         """Whether another attempt may succeed."""
         if not self.opened:
             # Whoever enters waits for an answer. Nobody there is said at once, like for any call:
-            # after one more attempt. Where this replica is the wrong one the next may be right, and
-            # where the reason is lost the next attempt is told it.
-            reached = isinstance(error, NotFeedHolder | _Crossed)
-            return reached or (isinstance(error, GatewayUnreachable) and self._attempts < 2)
+            # after one more attempt than there are gateways. Where this replica is the wrong one the
+            # next may be right, and where the reason is lost the next attempt is told it.
+            self._held_elsewhere |= isinstance(error, NotFeedHolder)
+            reached = self._held_elsewhere or isinstance(error, _Crossed)
+            return isinstance(error, GatewayUnreachable) and (reached or self._attempts <= gateways)
         if isinstance(error, GatewayUnreachable | SubscriptionLimit):
             # The contract says to come again, whatever the status says to gRPC's own retries.
             return True
-        if isinstance(error, InvalidRequest | NotPermitted) or (pushback or 0) < 0:
+        if (
+            isinstance(error, InvalidRequest | NotPermitted | Unauthenticated)
+            or (pushback or 0) < 0
+        ):
             return False
         return not (isinstance(error, GatewayError) and error.code in FINAL) and not (
             isinstance(error, DataUnavailableError) and not _passing(error)
         )
 
-    def _pause(self, error: TickgateError, pushback: float | None) -> float:
+    def _pause(self, error: TickgateError, pushback: float | None, gateways: int) -> float:
         """Seconds until the next attempt: what the gateway asks for at least, spread at random."""
-        step = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._attempts - 1, 16))
+        rounds = (self._attempts - 1) // gateways
+        untried = self._refused % gateways > 0
+        if untried and (rounds < 2 or self._refused > 1):
+            # It has asked for no delay. But gateways that accept and end at once are soon given pauses as well.
+            return HOP * self._chance()
+        step = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(rounds, 16))
         said = getattr(error, "retry_delay", None)
         asked = max(pushback or 0.0, said.total_seconds() if said else 0.0)
         return max(step * (0.5 + 0.5 * self._chance()), asked * (1.0 + 0.5 * self._chance()))
@@ -368,7 +390,7 @@ class Follower(Generic[Item]):
 
     def _farewell(self, closing: pb.StreamClosing) -> tuple[TickgateError, float]:
         kind = ERROR_OF[convert.REASON.member(closing.reason)]
-        if not issubclass(kind, GatewayUnreachable):
+        if not issubclass(kind, GatewayUnreachable | Unauthenticated | NotPermitted):
             kind = GatewayUnreachable  # whatever the reason of tomorrow, this gateway is leaving
         error = kind(closing.message, request_id=self.plan.request_id)
         return error, closing.retry_delay.ToNanoseconds() / 1e9

@@ -1534,6 +1534,21 @@ class FeedEntitlement:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimit:
+    """What the gateway allows this caller, by the trailers of an answer."""
+
+    limit: int
+    """Calls a second."""
+    remaining: int
+    """Calls that would be taken now."""
+    reset_ns: int
+    """Time until all of them would be."""
+
+    reset = rounded_length()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestLimit:
     """A limit on requests to an upstream."""
 

@@ -6,7 +6,9 @@ What is sent and handed on is decided once, in `_follower`. Here it is carried a
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import grpc
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from ._errors import TickgateError
     from ._follower import Change
+    from ._gateways import Gateways
     from ._models import Counts, Disconnected, Reconnected, SymbolStatus, Update
     from ._occ import Occ
     from ._plans import Plan
@@ -47,13 +50,13 @@ class Subscription(Generic[Item]):
         self,
         plan: Plan[Item],
         *,
-        connect: Callable[[], AbstractAsyncContextManager[grpc.aio.Channel]],
+        gateways: Gateways[AbstractAsyncContextManager[grpc.aio.Channel]],
         metadata: tuple[tuple[str, str], ...],
         timeout: float,
         siblings: set[Subscription[Any]],
     ) -> None:
         self._plan = plan
-        self._connect = connect
+        self._gateways = gateways
         self._metadata = metadata
         self._timeout = timeout
         self._siblings = siblings
@@ -257,9 +260,13 @@ class Subscription(Generic[Item]):
     async def _run(self) -> None:
         """Keep a stream open."""
         try:
+            gateways = self._gateways
             while True:
-                error, pushback = await self._stream()
-                pause = self._follower.lose(error, pushback)
+                await look_up(gateways)
+                address = gateways.current
+                error, pushback = await self._stream(address)
+                gateways.leave(address)
+                pause = self._follower.lose(error, pushback, gateways=len(gateways))
                 self._notify()
                 if pause is None:
                     return
@@ -267,13 +274,13 @@ class Subscription(Generic[Item]):
         finally:
             self._notify()
 
-    async def _stream(self) -> tuple[TickgateError | None, float | None]:
-        """Carry one stream to its end; return why it ended, and the gateway's pushback."""
+    async def _stream(self, address: str) -> tuple[TickgateError | None, float | None]:
+        """Carry one stream of the gateway there to its end; return why it ended, and the gateway's pushback."""
         plan, follower = self._plan, self._follower
         outgoing: asyncio.Queue[pb.SubscribeRequest | None] = asyncio.Queue()
         self._outgoing = outgoing
         outgoing.put_nowait(follower.connect())
-        async with self._connect() as channel:
+        async with self._gateways.reach(address) as channel:
             method = channel.stream_stream(
                 PATH,
                 request_serializer=pb.SubscribeRequest.SerializeToString,
@@ -319,6 +326,15 @@ class Subscription(Generic[Item]):
     def _ring(self) -> None:
         self._timer = None
         self._flush()
+
+
+async def look_up(gateways: Gateways[Any]) -> None:
+    """Find out which gateways there are behind a name."""
+    if gateways.name is not None:
+        loop = asyncio.get_running_loop()
+        # Of a name that is not known, gRPC says it in its own words.
+        with suppress(OSError):
+            gateways.found(await loop.getaddrinfo(*gateways.name, type=socket.SOCK_STREAM))
 
 
 def _has_lost_its_status(error: grpc.aio.AioRpcError) -> bool:

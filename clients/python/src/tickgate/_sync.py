@@ -6,7 +6,7 @@ its answer, so this module is all that the twins do not share.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 import grpc
@@ -17,21 +17,27 @@ from . import _questions as questions
 from ._channel import (
     DEFAULT_TARGET,
     DEFAULT_TIMEOUT,
-    OWN_CONNECTION,
-    channel_options,
     common_metadata,
+    rate_limit,
+    sent_with,
     upstream_remaining,
+    way_to,
 )
+from ._errors import GatewayUnreachable
+from ._gateways import Gateways
 from ._rules import check_length
+from ._security import Tls
 from ._sync_history import SyncHistory
-from ._sync_subscription import SyncSubscription
+from ._sync_subscription import SyncSubscription, look_up
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from datetime import timedelta
     from types import TracebackType
 
     from ._channel import Trailers
+    from ._models import RateLimit
     from ._past import Past
     from ._plans import Plan
     from ._questions import Page, Question
@@ -115,6 +121,7 @@ class SyncClient:
         timeout: float | timedelta = DEFAULT_TIMEOUT,
         metadata: Mapping[str, str] | None = None,
         new_channel: Callable[[], grpc.Channel] | None = None,
+        gateways: Gateways[AbstractContextManager[grpc.Channel]] | None = None,
     ) -> None:
         """Use a channel of your own making, which from now on belongs to the client.
 
@@ -123,13 +130,17 @@ class SyncClient:
             timeout: As for `connect_sync`.
             metadata: As for `connect_sync`.
             new_channel: As for `Client`.
+            gateways: As for `Client`.
         """
         check_length("timeout", timeout)
         self._channel = channel
         self._timeout = timeout
         self._metadata = common_metadata(metadata)
-        self._new_channel = new_channel
+        self._gateways = gateways or Gateways(
+            ("",), lambda *_: new_channel() if new_channel else nullcontext(channel)
+        )
         self._upstream_remaining: int | None = None
+        self._rate_limit: RateLimit | None = None
         self._subscriptions: set[SyncSubscription[Any]] = set()
 
     quote = _asks(questions.quote)
@@ -182,6 +193,14 @@ class SyncClient:
         """
         return self._upstream_remaining
 
+    @property
+    def rate_limit(self) -> RateLimit | None:
+        """What the gateway allows this caller and what of it is left, by its latest answer.
+
+        None before the first that says so, as where calls are not limited.
+        """
+        return self._rate_limit
+
     def close(self) -> None:
         """Close the connection and cancel what is under way."""
         for subscription in tuple(self._subscriptions):
@@ -202,7 +221,7 @@ class SyncClient:
     def _follow(self, plan: Plan[Item]) -> SyncSubscription[Item]:
         return SyncSubscription(
             plan,
-            connect=self._new_channel or (lambda: nullcontext(self._channel)),
+            gateways=self._gateways,
             metadata=self._metadata,
             timeout=plan.deadline(self._timeout),
             siblings=self._subscriptions,
@@ -211,8 +230,8 @@ class SyncClient:
     def _history(self, what: Past[Item]) -> SyncHistory[Item]:
         return SyncHistory(what, channel=self._channel, metadata=self._metadata, note=self._note)
 
-    def _ask(self, question: Question[Value]) -> Value:
-        method = self._channel.unary_unary(
+    def _ask(self, question: Question[Value], channel: grpc.Channel | None = None) -> Value:
+        method = (channel or self._channel).unary_unary(
             question.path,
             request_serializer=type(question.request).SerializeToString,
             response_deserializer=question.reply.FromString,
@@ -253,45 +272,83 @@ class SyncClient:
         remaining = upstream_remaining(trailers)
         if remaining is not None:
             self._upstream_remaining = remaining
+        self._rate_limit = rate_limit(trailers) or self._rate_limit
 
     def _walk(self, first: Question[Page[Item]]) -> Iterator[Item]:
         question: Question[Page[Item]] | None = first
-        while question is not None:
-            page = self._ask(question)
-            yield from page.items
-            question = questions.following(question, page)
+        gateways = self._gateways
+        look_up(gateways)
+        address, untried = gateways.current, len(gateways)
+        with ExitStack() as held:
+            # Where there are several, all pages are asked of one: another may know another list.
+            channel = self._channel
+            if untried > 1:
+                channel = held.enter_context(gateways.reach(address))
+            while question is not None:
+                try:
+                    page = self._ask(question, channel)
+                except GatewayUnreachable:
+                    untried -= 1
+                    if untried < 1:
+                        raise
+                    gateways.leave(address)
+                    address = gateways.current
+                    channel = held.enter_context(gateways.reach(address))
+                    continue
+                untried = len(gateways)
+                yield from page.items
+                question = questions.following(question, page)
 
 
 def connect_sync(
-    target: str = DEFAULT_TARGET,
+    target: str | Iterable[str] = DEFAULT_TARGET,
     *,
     timeout: float | timedelta = DEFAULT_TIMEOUT,
+    api_key: str | None = None,
+    tls: bool | Tls = False,
+    insecure_key: bool = False,
     credentials: grpc.ChannelCredentials | None = None,
     metadata: Mapping[str, str] | None = None,
     options: Sequence[tuple[str, Any]] = (),
 ) -> SyncClient:
-    """Make a client of the gateway at *target* for code without an event loop.
+    """Make a client of the gateway at *target*, or of several, for code without an event loop.
 
     Args:
         target: As for `connect`.
         timeout: As for `connect`.
+        api_key: As for `connect`.
+        tls: As for `connect`.
+        insecure_key: As for `connect`.
         credentials: As for `connect`.
         metadata: As for `connect`.
         options: As for `connect`.
 
     Returns:
         The client: `with tickgate.connect_sync() as gateway: …`
-    """
 
-    def channel(*more: tuple[str, Any]) -> grpc.Channel:
-        arguments = [*channel_options(options), *more]
-        if credentials is None:
-            return grpc.insecure_channel(target, options=arguments)
-        return grpc.secure_channel(target, credentials, options=arguments)
+    Raises:
+        InvalidRequest: as for `connect`.
+    """
+    way = way_to(
+        target,
+        tls=tls,
+        credentials=credentials,
+        api_key=api_key,
+        insecure_key=insecure_key,
+        options=options,
+    )
+
+    def channel(address: str, arguments: list[tuple[str, Any]]) -> grpc.Channel:
+        if way.credentials is None:
+            return grpc.insecure_channel(address, options=arguments)
+        return grpc.secure_channel(address, way.credentials, options=arguments)
+
+    def reach(address: str, has_others: bool) -> grpc.Channel:  # noqa: FBT001 - a callback
+        return channel(address, way.options_alone(address, has_others=has_others))
 
     return SyncClient(
-        channel(),
+        channel(way.target.spelled, way.options()),
         timeout=timeout,
-        metadata=metadata,
-        new_channel=lambda: channel(OWN_CONNECTION),
+        metadata=sent_with(metadata, way.identity),
+        gateways=Gateways(way.target.addresses, reach, name=way.target.name),
     )

@@ -6,8 +6,10 @@ ours reads the stream and makes it again, one of gRPC's sends what is due.
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import grpc
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from ._errors import TickgateError
     from ._follower import Change
+    from ._gateways import Gateways
     from ._models import Counts, Disconnected, Reconnected, SymbolStatus, Update
     from ._occ import Occ
     from ._plans import Plan
@@ -51,13 +54,13 @@ class SyncSubscription(Generic[Item]):
         self,
         plan: Plan[Item],
         *,
-        connect: Callable[[], AbstractContextManager[grpc.Channel]],
+        gateways: Gateways[AbstractContextManager[grpc.Channel]],
         metadata: tuple[tuple[str, str], ...],
         timeout: float,
         siblings: set[SyncSubscription[Any]],
     ) -> None:
         self._plan = plan
-        self._connect = connect
+        self._gateways = gateways
         self._metadata = metadata
         self._timeout = timeout
         self._siblings = siblings
@@ -247,12 +250,16 @@ class SyncSubscription(Generic[Item]):
     def _run(self) -> None:
         """Keep a stream open, in a thread of its own."""
         try:
+            gateways = self._gateways
             while not self._closed.is_set():
-                error, pushback = self._stream()
+                look_up(gateways)
+                address = gateways.current
+                error, pushback = self._stream(address)
+                gateways.leave(address)
                 with self._lock:
                     if self._closed.is_set():
                         return
-                    pause = self._follower.lose(error, pushback)
+                    pause = self._follower.lose(error, pushback, gateways=len(gateways))
                     self._news.notify_all()
                 if pause is None or self._closed.wait(pause):
                     return
@@ -264,10 +271,10 @@ class SyncSubscription(Generic[Item]):
             with self._lock:
                 self._news.notify_all()
 
-    def _stream(self) -> tuple[TickgateError | None, float | None]:
-        """Carry one stream to its end; return why it ended, and the gateway's pushback."""
+    def _stream(self, address: str) -> tuple[TickgateError | None, float | None]:
+        """Carry one stream of the gateway there to its end; return why it ended, and the gateway's pushback."""
         plan, call = self._plan, _Call()
-        with self._connect() as channel:
+        with self._gateways.reach(address) as channel:
             method = channel.stream_stream(
                 PATH,
                 request_serializer=pb.SubscribeRequest.SerializeToString,
@@ -328,3 +335,11 @@ class SyncSubscription(Generic[Item]):
             call.rpc.cancel()
             return None
         return silent_in if due_in is None else min(silent_in, due_in)
+
+
+def look_up(gateways: Gateways[Any]) -> None:
+    """Find out which gateways there are behind a name."""
+    if gateways.name is not None:
+        # Of a name that is not known, gRPC says it in its own words.
+        with suppress(OSError):
+            gateways.found(socket.getaddrinfo(*gateways.name, type=socket.SOCK_STREAM))

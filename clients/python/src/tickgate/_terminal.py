@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from cyclopts import Parameter, validators
@@ -13,6 +14,8 @@ from rich.console import Console
 
 from ._channel import DEFAULT_TARGET, DEFAULT_TIMEOUT
 from ._models import Unavailable
+from ._rules import refused
+from ._security import Tls
 from ._sync import SyncClient, connect_sync
 from ._time import rfc3339
 
@@ -37,12 +40,33 @@ Limit = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=MOST_REC
 class Options:
     """What every command takes."""
 
-    address: Annotated[str, Parameter(env_var="TICKGATE_TARGET")] = DEFAULT_TARGET
-    """Address of the gateway."""
+    address: Annotated[
+        str, Parameter(name=["--target", "--address"], env_var="TICKGATE_TARGET")
+    ] = DEFAULT_TARGET
+    """Address of the gateway. Several are IP addresses with a comma between them, or a name for all."""
     timeout: float = DEFAULT_TIMEOUT
     """Seconds that a call may take."""
     json: Annotated[bool, Parameter(negative="")] = False
     """One JSON object per line instead of a table; prices as text, times to the nanosecond."""
+
+    api_key: Annotated[str | None, Parameter(env_var="TICKGATE_API_KEY")] = field(
+        default=None, repr=False
+    )
+    """Who you are. Other users of the machine see what stands on a command line: rather set TICKGATE_API_KEY."""
+    api_key_file: Annotated[Path | None, Parameter(env_var="TICKGATE_API_KEY_FILE")] = None
+    """File that holds the API key and nothing else."""
+    insecure_key: Annotated[bool, Parameter(negative="")] = False
+    """Send the API key to another machine without TLS, since something else protects the connection."""
+    tls: Annotated[bool, Parameter(negative="")] = False
+    """Encrypt. Implied by the four below."""
+    ca: Path | None = None
+    """PEM file of whom to believe about who is a gateway."""
+    certificate: Path | None = None
+    """PEM file of your own certificate."""
+    key: Path | None = field(default=None, repr=False)
+    """PEM file of its private key."""
+    server_name: str | None = None
+    """Name that the gateway's certificate must be good for, where the address has another or none."""
 
     @property
     def patience(self) -> float | None:
@@ -50,8 +74,35 @@ class Options:
         return None if self.timeout == DEFAULT_TIMEOUT else self.timeout
 
     def connect(self) -> SyncClient:
-        """Make a client."""
-        return connect_sync(self.address, timeout=self.timeout)
+        """Make a client.
+
+        Raises:
+            InvalidRequest: the options cannot be meant so.
+        """
+        return connect_sync(
+            self.address,
+            timeout=self.timeout,
+            api_key=self._key(),
+            tls=self._tls(),
+            insecure_key=self.insecure_key,
+        )
+
+    def _key(self) -> str | None:
+        if self.api_key_file is None:
+            return self.api_key
+        if self.api_key is not None:
+            raise refused("api-key", "a key and a file of one are both given: give one of them")
+        try:
+            return self.api_key_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            rule = f"{self.api_key_file} cannot be read"
+            raise refused("api-key-file", rule) from None
+
+    def _tls(self) -> bool | Tls:
+        parts = Tls(
+            ca=self.ca, certificate=self.certificate, key=self.key, server_name=self.server_name
+        )
+        return self.tls if parts == Tls() else parts
 
 
 DEFAULTS = Options()
