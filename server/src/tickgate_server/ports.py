@@ -886,7 +886,10 @@ class Encode(Protocol):
 
 
 class KeyStore(Protocol):
-    """Keeps API keys. Every method raises `StoreDown` when it cannot be had now."""
+    """Keeps API keys.
+
+    Every method raises `StoreDown` when it cannot be had now, and `StoreUnusable` when what is there are no keys.
+    """
 
     async def everything(self) -> Sequence[ApiKey]:
         """Return all keys, oldest first, those that have expired or were revoked among them."""

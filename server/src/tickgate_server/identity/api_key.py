@@ -22,6 +22,13 @@ _TOKEN: Final = re.compile(
 )
 
 
+KEY_NAME: Final = r"\A[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z"
+"""Form of a consumer's name: it stands in logs as it is."""
+
+KEY_ID: Final = rf"\A[A-Za-z0-9]{{{_ID_LENGTH}}}\Z"
+DIGEST: Final = r"\A[0-9a-f]{64}\Z"
+
+
 class ApiKey(Struct, frozen=True):
     """What is kept of an API key. The token itself is not."""
 
