@@ -67,7 +67,7 @@ def tls_front(target_port: int, *, postgres: bool = False) -> Iterator[TlsFront]
         target_port: port of the loopback where the server speaks without TLS.
         postgres: let clients ask for TLS first, as PostgreSQL's do.
     """
-    folder = _certificate_of_this_process()
+    folder = certificate_of_this_process()
     certificate = folder / "certificate.pem"
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, folder / "key.pem")
@@ -137,8 +137,8 @@ def _relay(client: ssl.SSLSocket, target: socket.socket) -> None:
 
 
 @cache
-def _certificate_of_this_process() -> Path:
-    """Return a folder with a certificate and its key, made for this process and removed with it."""
+def certificate_of_this_process() -> Path:
+    """Return a folder with certificate.pem and key.pem, good for localhost, made for this process and removed with it."""
     program = shutil.which("openssl")
     if program is None:
         pytest.skip("no openssl here to make a certificate with")
