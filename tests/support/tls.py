@@ -138,7 +138,7 @@ def _relay(client: ssl.SSLSocket, target: socket.socket) -> None:
 
 @cache
 def certificate_of_this_process() -> Path:
-    """Return a folder with certificate.pem and key.pem, good for localhost, made for this process and removed with it."""
+    """Return a folder with certificate.pem and key.pem for localhost, made for this process and removed with it."""
     program = shutil.which("openssl")
     if program is None:
         pytest.skip("no openssl here to make a certificate with")
