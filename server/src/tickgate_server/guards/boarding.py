@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from msgspec import Struct
 
 from ..errors import UpstreamFailure, UpstreamTimeout
+from ..observe.spans import current
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
@@ -47,6 +48,9 @@ class Flight(Generic[K, T]):
 
     def __init__(self, keys: list[K]) -> None:
         self.keys = keys
+        self.leader = current()
+        """What the first asker was doing, where that is traced: the call is a part of it."""
+
         self.askers = 0
         self.wanted_until = -math.inf
         """When the last of those who have asked so far will have left, seconds of the monotonic clock."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import RateLimited
+from ..observe.spans import span
 from ..ports import Budget, Quota, Reply, Request, Requests
 
 
@@ -20,9 +21,10 @@ class BudgetedRequests:
         Raises:
             UpstreamFailure: BudgetExhausted when that would be too late, or what the wrapped requests raise.
         """
-        left = await self._budget.spend(
-            request.upstream, request.priority, request.cost, request.worth_waiting_until
-        )
+        with span("budget"):
+            left = await self._budget.spend(
+                request.upstream, request.priority, request.cost, request.worth_waiting_until
+            )
         try:
             reply = await self._requests.send(request)
         except RateLimited as limited:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from ..errors import Crowded
 from ..observe.counters import UpstreamCounts
+from ..observe.spans import span
 from ..ports import Clock, Priority, Reply, Request, Requests
 
 
@@ -41,7 +42,8 @@ class BulkheadRequests:
         if self._free:
             self._free -= 1
         else:
-            await self._wait(request)
+            with span("place"):
+                await self._wait(request)
         try:
             return await self._requests.send(request)
         finally:

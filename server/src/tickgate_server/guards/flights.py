@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, 
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from ..errors import UpstreamFailure
+from ..observe.spans import current
 from .boarding import Boarding, Flight, Line
 
 K = TypeVar("K", bound=Hashable)
@@ -68,6 +69,7 @@ class Flights(Generic[K, T]):
             line: single keys of the same line may travel together.
         """
         boarded = self._board(keys, start, line)
+        _note_joined(boarded)
         now = self._now()
         wait = max(0.0, deadline - now)
         patience = wait - min(wait * _REPLY_SHARE, _REPLY_MOST)
@@ -169,3 +171,13 @@ class Flights(Generic[K, T]):
         for key in flight.keys:
             if self._by_key.get(key) is flight:
                 del self._by_key[key]
+
+
+def _note_joined(boarded: Iterable[Flight[K, T]]) -> None:
+    """Note in the trace of who asks now that calls are shared which another asker has begun."""
+    doing = current()
+    if doing is None:
+        return
+    for flight in boarded:
+        if flight.leader is not doing:
+            doing.join(flight.leader)

@@ -20,7 +20,15 @@ Kind = Literal["internal", "client"]
 """Whether a span is work of the gateway's own, or a question to somebody else."""
 
 
-class Span(Protocol):
+class Telling(Protocol):
+    """Takes what is told of a span; of a call that is not traced nobody keeps it."""
+
+    def tell(self, **told: Told) -> None:
+        """Tell more of it."""
+        ...
+
+
+class Span(Telling, Protocol):
     """A part of a traced call, under way."""
 
     @property
@@ -30,10 +38,6 @@ class Span(Protocol):
 
     def begin(self, name: str, kind: Kind, told: dict[str, Told]) -> Span | None:
         """Begin a part of this part; None when the call is over, or has as many parts as are kept."""
-        ...
-
-    def tell(self, **told: Told) -> None:
-        """Tell more of it."""
         ...
 
     def join(self, leader: Span | None) -> None:

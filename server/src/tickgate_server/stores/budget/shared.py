@@ -74,7 +74,7 @@ class SharedBuckets:
             RedisDown: Redis cannot be had; whether they were taken is not known.
         """
         limiter = self._limiter(size, floor)
-        result = await self._link.ask(lambda: limiter.limit(self._key(name), cost))
+        result = await self._link.ask(lambda: limiter.limit(self._key(name), cost), "EVALSHA")
         return Look(not result.limited, _level(size, result.state.reset_after))
 
     async def level(self, name: str, size: Size) -> float:
@@ -108,7 +108,7 @@ class SharedBuckets:
             RedisDown: Redis cannot be had.
         """
         key = f"{_PREFIX}:{GCRARateLimiter.KEY_SCHEMA_VERSION}:gcra:{self._key(name)}"
-        await self._link.ask(lambda: self._link.client.delete(key))
+        await self._link.ask(lambda: self._link.client.delete(key), "DEL")
 
     def _key(self, name: str) -> str:
         return f"{self._account}:{name}"

@@ -97,7 +97,11 @@ class RedisHistoryCache:
             for first in range(0, len(slots), _BATCH):
                 some = slots[first : first + _BATCH]
                 names = [self._name(key, slot) for slot in some]
-                entries = await self._link.ask(lambda: self._link.client.mget(names))  # noqa: B023 - is awaited here
+                entries = await self._link.ask(
+                    lambda: self._link.client.mget(names),  # noqa: B023 - is awaited here
+                    "MGET",
+                    len(names),
+                )
                 for slot, name, entry in zip(some, names, entries, strict=True):
                     blocks = self._read(key, name, entry)
                     if blocks is not None:
@@ -146,7 +150,7 @@ class RedisHistoryCache:
                 await pipeline.execute()
 
         try:
-            await self._link.ask(send)
+            await self._link.ask(send, "SET", len(entries))
         except RedisDown:
             # The link has counted it. Whoever reads these slots next puts them again.
             return

@@ -113,7 +113,9 @@ class RedisHotCache(Generic[V]):
             return {}
         names = [self._name(key) for key in keys]
         try:
-            entries = await self._link.ask(lambda: self._link.client.mget(names))
+            entries = await self._link.ask(
+                lambda: self._link.client.mget(names), "MGET", len(names)
+            )
         except RedisDown:
             return None
         found: dict[Key, Held[V]] = {}
@@ -174,7 +176,9 @@ class RedisHotCache(Generic[V]):
         bounds = (ttl, self._times.since(), self._times.horizon())
         try:
             await self._link.ask(
-                lambda: self._write_newest(keys=list(entries), args=[*bounds, *entries.values()])
+                lambda: self._write_newest(keys=list(entries), args=[*bounds, *entries.values()]),
+                "EVALSHA",
+                len(entries),
             )
         except RedisDown:
             # The link has counted it. A cache need not try again: the next answer brings the next value.
@@ -202,7 +206,7 @@ class RedisHotCache(Generic[V]):
         search = partial(self._link.client.scan, match=f"{self._head}*{self._tail}*", count=_SWEEP)
         gone = cursor = 0
         while True:
-            cursor, names = await self._link.ask(partial(search, cursor))
+            cursor, names = await self._link.ask(partial(search, cursor), "SCAN", 0)
             ours = [n for n in names if isinstance(n, bytes) and n.startswith(prefixes)]
             gone += await self._unlink(ours)
             if not cursor:
@@ -211,7 +215,9 @@ class RedisHotCache(Generic[V]):
     async def _unlink(self, names: Sequence[bytes]) -> int:
         if not names:
             return 0
-        gone: int = await self._link.ask(lambda: self._link.client.unlink(*names))
+        gone: int = await self._link.ask(
+            lambda: self._link.client.unlink(*names), "UNLINK", len(names)
+        )
         return gone
 
     def _name(self, key: Key) -> bytes:

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from ...errors import StoreUnusable
 from ...observe.counters import TierCounts, TierState
+from ...observe.spans import span
 from ...ports import Clock
 from .address import CLUSTER, client_for
 
@@ -74,12 +75,23 @@ class RedisLink:
         """Whether the last command was answered."""
         return self._counts.state == "up"
 
-    async def ask(self, command: Callable[[], Awaitable[T]]) -> T:
+    async def ask(
+        self, command: Callable[[], Awaitable[T]], name: str = "command", keys: int = 1
+    ) -> T:
         """Return what *command* returns.
+
+        Args:
+            command: asks Redis.
+            name: what it asks, as Redis calls that.
+            keys: how many keys it is about.
 
         Raises:
             RedisDown: Redis is down, did not answer in time, or refused the command.
         """
+        with span(name, "client", database="redis", operation=name, keys=keys):
+            return await self._ask(command)
+
+    async def _ask(self, command: Callable[[], Awaitable[T]]) -> T:
         async with self._places:
             if not self.up:
                 raise RedisDown
