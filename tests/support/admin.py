@@ -19,6 +19,7 @@ from tickgate.v1 import status_service_pb2_grpc as status
 from tickgate.v1 import stream_service_pb2_grpc as streams
 from tickgate_server.access.door import OpenDoor
 from tickgate_server.access.meters import Meters
+from tickgate_server.access.pressure import Pressure
 from tickgate_server.errors import UpstreamUnreachable
 from tickgate_server.fanout.mailbox import Closing
 from tickgate_server.fanout.streams import StreamPolicy
@@ -229,6 +230,9 @@ class Parts:
     """When a record last arrived, by feed."""
 
     remaining: int = 190
+    calls_at_once: int = 0
+    """Calls under way that it answers; 0 is no limit."""
+
     finished: list[Call] = field(default_factory=list)
     """Calls that have ended."""
 
@@ -238,6 +242,7 @@ class Parts:
         self.trades: FakeLatest[Trade] = FakeLatest(self.clock)
         self.options: FakeLatest[OptionQuote] = FakeLatest(self.clock)
         self.prices = FakePrices(self.clock)
+        self.meters = Meters(self.clock.monotonic)
         self.backfills = FakeBackfills(self.clock)
         self.live = HandFeeds(
             self.clock, self.counters, self.quotes, self.trades, self.policy, self.symbol_limit
@@ -259,7 +264,8 @@ class Parts:
             self.errors.note,
             lambda: self.remaining,
             OpenDoor(),
-            Meters(self.clock.monotonic),
+            self.meters,
+            Pressure(self.calls_at_once, 0, self.counters),
         )
 
     def admin(self) -> AdminServicer:
@@ -280,6 +286,8 @@ class Parts:
             self.rules(),
             self.moment,
             self._assets,
+            self.meters,
+            self.counters,
         )
 
     async def _assets(self, deadline: float) -> Collection[str] | None:

@@ -28,6 +28,10 @@ class Bucket:
         # min() would take as long as all the rest, and this is read in every call.
         return level if level < self.limit else self.limit  # noqa: FURB136
 
+    def full(self, now: float) -> bool:
+        """Return whether nothing is missing at *now*."""
+        return self.level(now) >= self.limit
+
     def set(self, level: float, now: float) -> None:
         """Hold *level* from *now* on."""
         self._level = level

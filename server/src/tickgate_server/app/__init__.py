@@ -18,6 +18,7 @@ from stamina.instrumentation import set_on_retry_hooks
 from .. import __version__
 from ..access.door import OpenDoor
 from ..access.meters import Meters
+from ..access.pressure import Pressure
 from ..fanout.mailbox import Closing
 from ..guards.caches import AllCaches
 from ..jobs.asset_list import AssetKeeper
@@ -117,6 +118,8 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
             plan=settings.alpaca.plan,
             start_time=start_time,
         )
+        meters = Meters(clock.monotonic)
+        pressure = Pressure(settings.limits.calls, settings.limits.memory_mib, counters)
         serving = Serving(
             Calls(
                 clock,
@@ -125,7 +128,8 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
                 stores.errors.note,
                 lambda: wire.budget.remaining(Upstream.DATA),
                 OpenDoor(),
-                Meters(clock.monotonic),
+                meters,
+                pressure,
             ),
             QuoteServicer(
                 questions.quotes,
@@ -178,12 +182,16 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
                 history.rules,
                 moment,
                 questions.assets,
+                meters,
+                counters,
             ),
+            policies.connection_limits(settings),
         )
         port = serving.bind(settings.listen)
         assets = _asset_keeper(settings, questions, clock)
         start = await parts.enter_async_context(running_jobs())
         following = await followers.enter_async_context(running_jobs())
+        live.streams.on_refusal = counters.refuse_limit
         live.streams.on_holding = lambda holding: start(serving.tell_streams(serving=holding))
         for job in (*stores.jobs, *questions.jobs):
             start(job())
@@ -191,7 +199,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
             following(job())
         patience = settings.reference.start_patience
         await asyncio.gather(keeper.try_refresh(patience), assets.try_load(patience))
-        for job in (keeper.run, assets.run, *ingestion.jobs()):
+        for job in (keeper.run, assets.run, pressure.run, *ingestion.jobs()):
             start(job())
         await serving.start()
         if not settings.stream.enabled:

@@ -26,6 +26,7 @@ from ..market.session import MarketSession
 from ..market.time import NANOS
 from ..market.value_kind import ValueKind
 from ..ports import Priority, Upstream
+from ..rpc.serving import ConnectionLimits
 from ..rpc.streams import StreamDefaults
 from ..settings import Settings
 from ..stores.budget.budget import Allowance, BudgetPolicy
@@ -70,6 +71,17 @@ def redis_limits(settings: Settings) -> LinkLimits:
     """Return the bounds of the link to Redis."""
     redis = settings.redis
     return LinkLimits(redis.timeout, redis.check_every, redis.connections)
+
+
+def connection_limits(settings: Settings) -> ConnectionLimits:
+    """Return what is taken on one connection."""
+    limits = settings.limits
+    return ConnectionLimits(
+        calls=limits.calls_per_connection,
+        metadata_bytes=limits.metadata_bytes,
+        age=limits.connection_age,
+        grace=limits.connection_grace,
+    )
 
 
 def budget(settings: Settings) -> BudgetPolicy:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from contextvars import Context
 from typing import Any, TypeAlias
 
 Start: TypeAlias = Callable[[Coroutine[Any, Any, None]], None]
@@ -18,7 +19,8 @@ async def running_jobs() -> AsyncIterator[Start]:
         jobs: set[asyncio.Task[None]] = set()
 
         def start(job: Coroutine[Any, Any, None]) -> None:
-            task = tasks.create_task(job)
+            # Some begin when somebody calls; what they do from then on is not done for him.
+            task = tasks.create_task(job, context=Context())
             jobs.add(task)
             # Some are over in a moment, and there are ever more of them.
             task.add_done_callback(jobs.discard)

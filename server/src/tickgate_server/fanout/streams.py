@@ -117,6 +117,9 @@ class Streams:
         self.on_holding: Callable[[bool], None] = lambda _: None
         """Told whether this process holds the default feed, or might."""
 
+        self.on_refusal: Callable[[str], None] = lambda _: None
+        """Told the name of a consumer's limit for each symbol that is refused for it."""
+
         self._hub_of = hub_of
         self._beat = beat
         self._encode = encode
@@ -406,16 +409,23 @@ class Follower:
         return Unavailable(reason=Reason.INVALID_REQUEST, message=message)
 
     def _beyond_limit(self, box: Box, symbols: Sequence[str]) -> dict[str, Unavailable]:
-        most = self._streams.policy.symbols
+        most, its = self._streams.policy.symbols, self.consumer.limits.symbols_per_stream
+        reason, said = (
+            Reason.SUBSCRIPTION_LIMIT,
+            f"a stream follows {most} symbols at most (stream.symbols)",
+        )
+        if its is not None and its < most:
+            most, reason = its, Reason.LIMIT_EXCEEDED
+            said = f"{self.consumer.name} may follow {most} symbols on a stream here (symbols_per_stream)"
         there = sum(len(_symbols(each)) for each in self.mailbox.boxes.values())
         followed = _symbols(box)
         new = [symbol for symbol in symbols if symbol not in followed]
+        beyond = new[max(0, most - there) :]
+        if reason is Reason.LIMIT_EXCEEDED:
+            for _ in beyond:
+                self._streams.on_refusal("symbols_per_stream")
         return {
-            symbol: Unavailable(
-                reason=Reason.SUBSCRIPTION_LIMIT,
-                message=f"{symbol}: a stream follows {most} symbols at most (stream.symbols)",
-            )
-            for symbol in new[max(0, most - there) :]
+            symbol: Unavailable(reason=reason, message=f"{symbol}: {said}") for symbol in beyond
         }
 
 

@@ -276,6 +276,15 @@ class Counters:
         """When the gateway's certificate expires, nanoseconds of the wall clock; None without TLS."""
 
         self.calls_in_flight = 0
+        self.limit_refusals: dict[str, int] = {}
+        """Calls, symbols of streams and series that were refused for a limit of the gateway's own, by its name."""
+
+        self.memory_level = 0
+        """0 while there is enough, 1 while nothing heavy is begun, 2 while only what is essential is answered."""
+
+        self.memory_alarms = 0
+        """Times that the memory became short, or shorter."""
+
         self.unready = "the gateway is starting"
         """Why it cannot be asked, in a sentence; empty while it can."""
 
@@ -290,6 +299,10 @@ class Counters:
     def feed(self, feed: str) -> FeedCounts:
         """Return the counters of *feed*, which exist from the first time they are asked for."""
         return self.feeds.setdefault(feed, FeedCounts())
+
+    def refuse_limit(self, limit: str) -> None:
+        """Count a refusal for the limit called *limit*."""
+        self.limit_refusals[limit] = self.limit_refusals.get(limit, 0) + 1
 
     def tier(self, tier: str) -> TierCounts:
         """Return the counters of *tier*, which exist from the first time they are asked for."""

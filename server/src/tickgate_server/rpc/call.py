@@ -7,9 +7,11 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from ..errors import LimitExceeded
 from ..identity.consumer import ANYBODY, Consumer
 from ..market.provenance import Feed, Tier
 from ..market.unavailable import Reason, Unavailable
+from ..observe.spans import Span
 from ..ports import ErrorEntry
 from .status import Failure
 
@@ -59,6 +61,20 @@ class Call(Struct):
     strict: bool = False
     """Whether one missing value fails it. Only told of calls that miss values."""
 
+    span: Span | None = None
+    """All of it in its trace; None where it is not traced."""
+
+    def check_batch(self, symbols: int) -> None:
+        """Refuse to ask for so many *symbols* at once, where the consumer may not.
+
+        Raises:
+            LimitExceeded: it may not.
+        """
+        most = self.consumer.limits.symbols_per_batch
+        if most is not None and symbols > most:
+            msg = f"{self.consumer.name} may name {most} symbols in one request here, and names {symbols}"
+            raise LimitExceeded("symbols_per_batch", msg)
+
     @property
     def caller(self) -> str:
         """Who calls, as logs say it: the consumer's name, or the address of somebody who has none."""
@@ -79,6 +95,28 @@ def failure_entry(call: Call, failure: Failure, time: int) -> ErrorEntry:
     """Return what the error log keeps of *call*, which failed before any value was asked for."""
     context = {"origin": "call", "endpoint": call.method, "consumer": call.caller}
     return ErrorEntry(time, call.request_id, failure.reason, failure.message, context)
+
+
+def end_span(call: Call, span: Span) -> None:
+    """End *span*, which is all of *call*, and tell in it what became of the call: never which symbols it was about."""
+    span.tell(
+        request_id=call.request_id,
+        code=call.code,
+        symbols=len(call.symbols),
+        values_asked=call.asked,
+        values_given=call.given,
+        tiers=tuple(dict.fromkeys(tier.value for tier in call.tiers)),
+    )
+    if call.feed is not None:
+        span.tell(feed=call.feed.value)
+    if call.consumer.name:
+        span.tell(consumer=call.consumer.name)
+    if call.reason is not None:
+        # Of a call that was answered it is why the first missing value is missing.
+        span.tell(reason=call.reason)
+    if call.code != "OK":
+        span.fail(call.reason or call.code)
+    span.end()
 
 
 _Missing = Sequence[tuple[str, Unavailable]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from itertools import count
 from typing import Any, Final, TypeVar
 
@@ -19,14 +19,23 @@ from google.protobuf.message import DecodeError, Message
 
 from ..access.door import Door
 from ..access.meters import Meters
-from ..errors import GatewayError, InvalidRequest, NotPermitted, ShuttingDown, Unauthenticated
+from ..access.pressure import Load, Pressure
+from ..errors import (
+    GatewayError,
+    InvalidRequest,
+    LimitExceeded,
+    NotPermitted,
+    ShuttingDown,
+    Unauthenticated,
+)
 from ..identity.consumer import ANYBODY, Scope
 from ..identity.current import CALLER
 from ..market.unavailable import Unavailable
 from ..observe.counters import Counters
+from ..observe.spans import Tracer, enter
 from ..ports import Clock, ErrorEntry
 from . import status
-from .call import Call, failure_entry, missing_entries
+from .call import Call, end_span, failure_entry, missing_entries
 from .requests import LONGEST_REQUEST_ID, REQUEST_ID_RULE
 
 _log = structlog.get_logger(__name__)
@@ -42,6 +51,9 @@ REQUEST_ID: Final = "x-request-id"
 
 AUTHORIZATION: Final = "authorization"
 """Metadata key of what tells who calls."""
+
+TRACEPARENT: Final = "traceparent"
+"""Metadata key of the caller's own trace (W3C Trace Context)."""
 
 REMAINING: Final = "x-upstream-remaining"
 """Trailer that tells how many requests for market data the gateway would admit now."""
@@ -72,6 +84,9 @@ StreamMethod = Callable[[Q, Call], AsyncGenerator[bytes, None]]
 OnCall = Callable[[Call, float], None]
 """Told of every finished call, with the seconds it took."""
 
+OnStream = Callable[[Call], None]
+"""Told of every call whose answer is a stream, when the first message of it has been sent."""
+
 Note = Callable[[ErrorEntry], None]
 """Told of every refusal and failure. Never waits and never fails."""
 
@@ -91,6 +106,9 @@ class Calls:
         remaining: Callable[[], int],
         door: Door,
         meters: Meters,
+        pressure: Pressure,
+        tracer: Tracer | None = None,
+        on_stream: OnStream | None = None,
     ) -> None:
         """Wrap methods.
 
@@ -102,6 +120,9 @@ class Calls:
             remaining: tells how many requests for market data would be admitted now; asked for every call.
             door: tells who calls.
             meters: count what each consumer has had.
+            pressure: refuses what this process should not take on now.
+            tracer: decides which calls are traced; None traces none.
+            on_stream: told of every stream that has begun.
         """
         self._clock = clock
         self._counters = counters
@@ -110,6 +131,9 @@ class Calls:
         self._remaining = remaining
         self._door = door
         self._meters = meters
+        self._tracer = tracer
+        self._on_stream = on_stream
+        self._pressure = pressure
         self._remaining_told = 0
         self._remaining_trailer = (REMAINING, "0")
         self._closing = False
@@ -133,11 +157,16 @@ class Calls:
             await asyncio.sleep(_QUIET)
 
     def handler(
-        self, name: str, read: Read[Q], method: Method[Q], scope: Scope
+        self,
+        name: str,
+        read: Read[Q],
+        method: Method[Q],
+        scope: Scope,
+        load: Load = Load.LIGHT,
     ) -> grpc.RpcMethodHandler[bytes, bytes]:
         """Return the gRPC handler of *method*: known as *name* in logs, and given what *read* makes of a request.
 
-        Nobody's request is read who may not use *scope*.
+        Nobody's request is read who may not use *scope*, or while *load* is too much.
         """
 
         async def handle(body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
@@ -146,7 +175,7 @@ class Calls:
             self._arrivals += 1
             self._counters.calls_in_flight += 1
             try:
-                self._admit(call, scope, metadata, context)
+                self._admit(call, scope, load, metadata, context)
                 answer: bytes | status.Failure = await method(read(body), call)
             except asyncio.CancelledError:
                 call.code = "CANCELLED"
@@ -155,7 +184,7 @@ class Calls:
                 answer = self._failed(call, error)
             finally:
                 self._counters.calls_in_flight -= 1
-                self._on_call(call, self._clock.monotonic() - call.started)
+                self._ended(call)
             if call.missing:
                 self._note_missing(call)
             elif isinstance(answer, status.Failure):
@@ -173,6 +202,7 @@ class Calls:
         read: Read[Q] | None,
         method: StreamMethod[Any],
         scope: Scope,
+        load: Load = Load.HEAVY,
         *,
         ends: bool,
         resumable: bool = False,
@@ -184,7 +214,9 @@ class Calls:
             read: makes what the method asks for of its only request; None hands it the stream of requests.
             method: yields encoded messages, or raises a `GatewayError`.
             scope: what a caller must be allowed to use.
-            ends: whether it comes to an end by itself, which a stopping gateway waits for.
+            load: what it takes of this process.
+            ends: whether it comes to an end by itself, which a stopping gateway waits for; of others each consumer has
+                only so many.
             resumable: whether it may be cut behind any message, since the caller can go on from there elsewhere. That
                 may be long, so a stopping gateway cuts it and says so.
         """
@@ -196,9 +228,10 @@ class Calls:
             self._counters.calls_in_flight += ends
             failure: status.Failure | None = None
             try:
-                self._admit(call, scope, metadata, context)
-                messages = method(given if read is None else read(given), call)
-                await self._write_all(messages, call, context, ends=ends, resumable=resumable)
+                self._admit(call, scope, load, metadata, context)
+                with nullcontext() if ends else self._meters.stream(call.consumer):
+                    messages = method(given if read is None else read(given), call)
+                    await self._write_all(messages, call, context, ends=ends, resumable=resumable)
             except asyncio.CancelledError:
                 call.code = "CANCELLED"
                 raise
@@ -206,7 +239,7 @@ class Calls:
                 failure = self._failed(call, error)
             finally:
                 self._counters.calls_in_flight -= ends
-                self._on_call(call, self._clock.monotonic() - call.started)
+                self._ended(call)
             if call.missing:
                 self._note_missing(call)
             elif failure is not None:
@@ -228,12 +261,17 @@ class Calls:
         ends: bool,
         resumable: bool,
     ) -> None:
+        begun = self._on_stream
         async with aclosing(messages):
             async for message in messages:
                 if ends:
                     # Followers, who may wait long for a message, are shown out with a last word instead.
                     self._door.check(call.consumer)
                 await _write(context, message)
+                if begun is not None:
+                    # By now the call knows what it is about.
+                    begun(call)
+                    begun = None
                 if resumable:
                     self._refuse_when_closing()
 
@@ -243,7 +281,7 @@ class Calls:
         now = self._clock.monotonic()
         # None without a deadline, which the stubs do not know.
         remaining: float | None = context.time_remaining()
-        return Call(
+        call = Call(
             method=name,
             request_id=_given(metadata, REQUEST_ID) or f"{self._prefix}-{next(self._ids):x}",
             deadline=now + (DEFAULT_DEADLINE if remaining is None else remaining),
@@ -251,11 +289,23 @@ class Calls:
             started=now,
             bounded=remaining is not None,
         )
+        if self._tracer is not None:
+            call.span = self._tracer.begin(name, _given(metadata, TRACEPARENT))
+            if call.span is not None:
+                # As with the consumer: the context is this call's own.
+                enter(call.span)
+        return call
+
+    def _ended(self, call: Call) -> None:
+        self._on_call(call, self._clock.monotonic() - call.started)
+        if call.span is not None:
+            end_span(call, call.span)
 
     def _admit(
         self,
         call: Call,
         scope: Scope,
+        load: Load,
         metadata: _Metadata,
         context: grpc.aio.ServicerContext[bytes, bytes],
     ) -> None:
@@ -276,6 +326,8 @@ class Calls:
             call.consumer = consumer
             # gRPC answers each call in a task, and so in a context, of its own.
             CALLER.set(consumer)
+        # What nobody gets now is not counted as had.
+        self._pressure.check(load)
         self._meters.admit(consumer)
 
     def _failed(self, call: Call, error: Exception) -> status.Failure:
@@ -283,6 +335,8 @@ class Calls:
             case StrictRefusal():
                 failure = status.of_unavailable(error.why, error.symbol, call.request_id)
             case GatewayError():
+                if isinstance(error, LimitExceeded):
+                    self._counters.refuse_limit(error.limit)
                 failure = status.of_error(error, call.request_id)
             case _:
                 _log.error(

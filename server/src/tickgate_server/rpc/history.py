@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, bisect_right
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Container, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Container,
+    Iterator,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager
 from datetime import date
 from typing import Final, TypeAlias
@@ -12,12 +20,21 @@ from typing import Final, TypeAlias
 from tickgate.v1 import history_pb2
 from tickgate.v1 import history_service_pb2 as pb
 
-from ..errors import InvalidRequest, UpstreamFailure
+from ..access.meters import Meters
+from ..errors import InvalidRequest, LimitExceeded, UpstreamFailure
 from ..history.waiting import closing
 from ..market.corporate_action import CorporateAction
 from ..market.series import SeriesKind
 from ..market.unavailable import Reason, Unavailable
-from ..ports import CorporateActionSource, HistorySource, PriceAtSource, SeriesBroken, SeriesEvent
+from ..observe.counters import Counters
+from ..ports import (
+    CorporateActionSource,
+    HistorySource,
+    PriceAtSource,
+    SeriesBroken,
+    SeriesChunk,
+    SeriesEvent,
+)
 from . import convert
 from . import convert_history as to
 from .answers import miss, settle
@@ -58,6 +75,8 @@ class HistoryServicer:
         rules: HistoryRules,
         moment: Callable[[str], Moment],
         assets: Callable[[float], Awaitable[Container[str] | None]],
+        meters: Meters,
+        counters: Counters,
     ) -> None:
         """Ask *source*, *prices* and *actions*.
 
@@ -68,6 +87,8 @@ class HistoryServicer:
             rules: what requests are judged by.
             moment: makes the moment of an answer.
             assets: returns the list of assets before a deadline, or None where it cannot be had in a moment.
+            meters: count what each consumer is given.
+            counters: say how often that was too much.
         """
         self._source = source
         self._prices = prices
@@ -75,6 +96,8 @@ class HistoryServicer:
         self._rules = rules
         self._moment = moment
         self._assets = assets
+        self._meters = meters
+        self._counters = counters
 
     # --------------------------------------------------------------------------------------- rows
 
@@ -95,6 +118,7 @@ class HistoryServicer:
         asked = reader.listed(kind, request)
         size = reader.page_size(request.page_size, default=DEFAULT_ROWS, largest=LARGEST_ROWS)
         reader.done()
+        self._admit(call, len(asked.question.symbols))
         page, tally = Page(SHAPES[kind], asked, size), Tally()
         # One row more than the page holds tells whether there is another page.
         rows = min(size + 1, _AT_ONCE)
@@ -108,6 +132,7 @@ class HistoryServicer:
         if asked.strict and page.lacking:
             symbol, why = page.lacking[0]
             raise StrictRefusal(why, symbol)
+        self._meters.charge_points(call.consumer, page.count)
         return page.response()
 
     # ------------------------------------------------------------------------------------ columns
@@ -136,18 +161,43 @@ class HistoryServicer:
         reader = SeriesReader(self._rules, self._moment(call.request_id))
         asked = reader.streamed(kind, request)
         reader.done()
+        self._admit(call, len(asked.question.symbols))
         tally = Tally()
         columns = Columns(SHAPES[kind], asked, lambda: self._moment(call.request_id))
+
+        def told(event: SeriesEvent) -> Iterator[bytes]:
+            tally.add(event)
+            tally.note(call, asked.question.key.feed, strict=asked.strict)
+            if asked.strict and isinstance(event, SeriesBroken):
+                raise StrictRefusal(event.why, event.symbol)
+            return columns.messages(event)
+
         # Whoever sets no deadline waits as long as it gets on.
         deadline = call.deadline if call.bounded else None
         async with self._reading(asked, CHUNK, deadline) as events:
             async for event in events:
-                tally.add(event)
-                tally.note(call, asked.question.key.feed, strict=asked.strict)
-                if asked.strict and isinstance(event, SeriesBroken):
-                    raise StrictRefusal(event.why, event.symbol)
-                for message in columns.messages(event):
+                if isinstance(event, SeriesChunk):
+                    refusal = self._meters.points_refusal(call.consumer)
+                    if refusal is not None:
+                        self._counters.refuse_limit(refusal.limit)
+                        for broken in columns.broken_off(event.symbol, _limited(refusal)):
+                            for message in told(broken):
+                                yield message
+                        return
+                    self._meters.charge_points(call.consumer, len(event.block))
+                for message in told(event):
                     yield message
+
+    def _admit(self, call: Call, symbols: int) -> None:
+        """Let *call* have something of the past of so many *symbols*.
+
+        Raises:
+            LimitExceeded: it is too much for its consumer.
+        """
+        call.check_batch(symbols)
+        refusal = self._meters.points_refusal(call.consumer)
+        if refusal is not None:
+            raise refusal
 
     def _reading(
         self, asked: Asked, rows: int, deadline: float | None
@@ -164,6 +214,7 @@ class HistoryServicer:
         reader = SeriesReader(self._rules, self._moment(call.request_id))
         wanted = reader.price_wanted(request)
         reader.done()
+        self._admit(call, 1)
         symbol = wanted.key.symbol
         answer = await self._prices.price_at(
             wanted.key,
@@ -179,6 +230,7 @@ class HistoryServicer:
         if isinstance(answer, Unavailable):
             result.unavailable.CopyFrom(convert.unavailable(answer, moment))
         else:
+            self._meters.charge_points(call.consumer, 1)
             result.price.CopyFrom(to.price_at(answer, wanted.time, moment))
         return pb.GetPriceAtResponse(result=result).SerializeToString()
 
@@ -187,6 +239,7 @@ class HistoryServicer:
         reader = SeriesReader(self._rules, self._moment(call.request_id))
         wanted, as_of = reader.coverage_wanted(request)
         reader.done()
+        call.check_batch(len(wanted.symbols))
         keys = {symbol: wanted.key.about(symbol) for symbol in wanted.symbols}
         held = await self._source.coverage(tuple(keys.values()), wanted.interval, as_of)
         call.asked = len(keys)
@@ -217,6 +270,7 @@ class HistoryServicer:
         size = reader.page_size(request.page_size)
         position = reader.page_token(request.page_token, wanted, ActionPosition)
         reader.done()
+        call.check_batch(len(wanted.symbols))
         found = await self._happened(wanted, call)
         moment = self._moment(call.request_id)
         if isinstance(found, Unavailable):
@@ -257,6 +311,12 @@ class HistoryServicer:
             reason=Reason.NO_DATA,
             message=f"{kinds} happened to these companies from {wanted.start} up to {wanted.end}",
         )
+
+
+def _limited(refusal: LimitExceeded) -> Unavailable:
+    return Unavailable(
+        reason=Reason.LIMIT_EXCEEDED, message=str(refusal), retry_delay=refusal.retry_delay
+    )
 
 
 _Order: TypeAlias = tuple[date, str, str, str]

@@ -9,8 +9,10 @@ from typing import Final
 
 from tickgate.v1 import history_pb2 as pb
 
+from ..history.course import Course
 from ..market.columns import Block, part
 from ..market.history_rows import rows
+from ..market.interval import Interval
 from ..market.provenance import Feed, Tier
 from ..market.series import SeriesPosition
 from ..market.unavailable import Unavailable
@@ -104,6 +106,11 @@ class Page:
     @property
     def _full(self) -> bool:
         return self._count >= self._size or self._bytes >= LARGEST_PAGE
+
+    @property
+    def count(self) -> int:
+        """Rows that it has."""
+        return self._count
 
     def take(self, event: SeriesEvent, moment: Moment) -> bool:
         """Take *event* in as far as there is room, and tell whether another is wanted."""
@@ -212,6 +219,24 @@ class Columns:
                 yield self._end(event)
             case SeriesBroken():
                 yield self._broken(event)
+
+    def broken_off(self, symbol: str, why: Unavailable) -> Iterator[SeriesBroken]:
+        """Yield that *why* ends the answer before what comes next of *symbol*, and so before all behind it."""
+        question, stands = self._asked.question, self._position
+        for one in question.symbols[question.symbols.index(symbol) :]:
+            begun = stands is not None and stands.symbol == one
+            position = stands if begun and stands is not None else SeriesPosition(one)
+            yield SeriesBroken(one, why, position, self._left(position), count=0)
+
+    def _left(self, position: SeriesPosition) -> Interval:
+        question = self._asked.question
+        course, whole, time = Course(question.newest_first), question.interval, position.time
+        if time is None:
+            return whole
+        if question.key.timeframe is not None:
+            return course.behind(whole, Interval(time, time + 1))
+        # Of the instant of the last value there may be more.
+        return course.onward(whole, time)
 
     def _chunks(self, chunk: SeriesChunk) -> Iterator[bytes]:
         start, end = 0, len(chunk.block)

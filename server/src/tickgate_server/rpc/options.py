@@ -150,6 +150,7 @@ class OptionServicer:
             reader.freshness(request.freshness if request.HasField("freshness") else None)
         )
         reader.done()
+        call.check_batch(len(symbols))
         question = Question(symbols, feed, call.deadline, freshness)
         full = view == option_pb2.OPTION_VIEW_FULL
         roots = await self._roots(symbols, call.deadline) if full else ()

@@ -48,9 +48,14 @@ class Asked(Struct, frozen=True):
     min_quality: int = 0
     view: quote_pb2.QuoteView.ValueType = quote_pb2.QUOTE_VIEW_BASIC
 
-    def question(self, deadline: float) -> Question:
-        """Return it as a question of one caller, who waits until *deadline*."""
-        return Question(self.symbols, self.feed, deadline, self.freshness, self.min_quality)
+    def question_of(self, call: Call) -> Question:
+        """Return it as the question of one *call*.
+
+        Raises:
+            LimitExceeded: whose consumer may not ask for so many symbols.
+        """
+        call.check_batch(len(self.symbols))
+        return Question(self.symbols, self.feed, call.deadline, self.freshness, self.min_quality)
 
 
 class QuoteServicer:
@@ -136,7 +141,7 @@ class QuoteServicer:
         if asked.view == quote_pb2.QUOTE_VIEW_DERIVED:
             return await self._answer(self._quotes, encode.full_quote_result, asked, call)
         # One waits for the other only as long as the slower takes.
-        question = asked.question(call.deadline)
+        question = asked.question_of(call)
         quotes, trades = await asyncio.gather(
             self._quotes.latest(question), self._trades.latest(question)
         )
@@ -154,7 +159,7 @@ class QuoteServicer:
     async def _answer(
         self, source: LatestSource[V], encoder: Encode[V], asked: Asked, call: Call
     ) -> bytes:
-        answers = await source.latest(asked.question(call.deadline))
+        answers = await source.latest(asked.question_of(call))
         return self._encode(answers, encoder, asked, call)
 
     def _encode(self, answers: Answers[V], encoder: Encode[V], asked: Asked, call: Call) -> bytes:

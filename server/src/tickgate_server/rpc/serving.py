@@ -12,6 +12,7 @@ from google.protobuf import symbol_database
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from msgspec import Struct
 
 from tickgate.v1 import (
     admin_service_pb2,
@@ -23,6 +24,7 @@ from tickgate.v1 import (
     stream_service_pb2,
 )
 
+from ..access.pressure import Load
 from ..identity.consumer import Scope
 from .admin import AdminServicer
 from .calls import Calls, Read, decoder
@@ -78,10 +80,61 @@ _OPTIONS: Final = (
     # A follower whose machine has vanished says nothing: a ping that nobody answers ends his stream.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    # A client may ping as well, as often as every ten seconds.
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    # A client may ping as well, as often as every ten seconds. On their way pings move together: one that comes early
+    # is not held against it.
+    ("grpc.http2.min_ping_interval_without_data_ms", 8_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
+
+
+class ConnectionLimits(Struct, frozen=True):
+    """What gRPC takes on one connection."""
+
+    calls: int = 1000
+    """Calls and streams under way at once; the others wait in the caller's library."""
+
+    metadata_bytes: int = 16_384
+    """Bytes of a call's metadata."""
+
+    age: float = 0.0
+    """Seconds after which callers are asked to connect anew; 0 never asks."""
+
+    grace: float = 60.0
+    """Seconds that calls get to finish from then on."""
+
+    def options(self) -> tuple[tuple[str, int], ...]:
+        """Return them in gRPC's words."""
+        options = (
+            ("grpc.max_concurrent_streams", self.calls),
+            # Both the same: between the two gRPC would refuse calls by lot.
+            ("grpc.max_metadata_size", self.metadata_bytes),
+            ("grpc.absolute_max_metadata_size", self.metadata_bytes),
+        )
+        if not self.age:
+            return options
+        return (
+            *options,
+            ("grpc.max_connection_age_ms", round(self.age * 1000)),
+            ("grpc.max_connection_age_grace_ms", round(self.grace * 1000)),
+        )
+
+
+_HEAVY: Final = frozenset({"OptionService/GetOptionChain", "OptionService/StreamOptionChain"})
+"""Methods that take much of a process, beside those of services that all do."""
+
+_LOADS: Final[Mapping[str, Load]] = {
+    "HistoryService": Load.HEAVY,
+    STREAMS: Load.HEAVY,
+    "StatusService": Load.ESSENTIAL,
+    "AdminService": Load.ESSENTIAL,
+}
+
+
+def _load(name: str) -> Load:
+    """Return what a method takes, which is known as *name*."""
+    if name in _HEAVY:
+        return Load.HEAVY
+    return _LOADS.get(name.partition("/")[0], Load.LIGHT)
 
 
 class Serving:
@@ -97,11 +150,12 @@ class Serving:
         admin: AdminServicer,
         streams: StreamServicer,
         history: HistoryServicer,
+        limits: ConnectionLimits = ConnectionLimits(),  # noqa: B008 - frozen
     ) -> None:
-        """Register every service of the contract, health and reflection."""
+        """Register every service of the contract, health and reflection; *limits* are those of each connection."""
         self._calls = calls
         self._draining = False
-        self._server = grpc.aio.server(options=_OPTIONS)
+        self._server = grpc.aio.server(options=(*_OPTIONS, *limits.options()))
         self._health = health.aio.HealthServicer()
         servicers = (quotes, options, history, reference, status, admin, streams)
         for descriptor, servicer in zip(SERVICES, servicers, strict=True):
@@ -112,13 +166,15 @@ class Serving:
         reflection.enable_server_reflection(reflected, self._server)
         self._names = ["", *names]
 
-    def bind(self, address: str) -> int:
-        """Take *address* and return its port, which is a free one for port 0.
+    def bind(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
+        """Take *address*, for TLS with *credentials*, and return its port, which is a free one for port 0.
 
         Raises:
             OSError: the address cannot be listened on.
         """
         try:
+            if credentials is not None:
+                return self._server.add_secure_port(address, credentials)
             return self._server.add_insecure_port(address)
         except RuntimeError as error:
             # gRPC's own message says no more than that it failed.
@@ -172,11 +228,9 @@ def _handler(
         read: Read[Any] = decoder(symbol_database.Default().GetSymbol(method.input_type.full_name))
         if isinstance(servicer, QuoteServicer):
             read = servicer.reading(read)
+        name = f"{descriptor.name}/{method.name}"
         handlers[method.name] = calls.handler(
-            f"{descriptor.name}/{method.name}",
-            read,
-            getattr(servicer, method.name),
-            SCOPES[descriptor.name],
+            name, read, getattr(servicer, method.name), SCOPES[descriptor.name], _load(name)
         )
     return grpc.method_handlers_generic_handler(descriptor.full_name, handlers)
 
@@ -199,6 +253,7 @@ def _streaming(
         read,
         getattr(servicer, method.name),
         SCOPES[descriptor.name],
+        _load(name),
         ends=ends,
         resumable=resumable,
     )

@@ -282,7 +282,16 @@ def of_error(error: GatewayError | None, request_id: str) -> Failure:
             return failure
         case LimitExceeded(limit=limit, retry_delay=delay):
             metadata["limit"] = limit
-            failure = _of_reason(Reason.LIMIT_EXCEEDED, str(error), metadata, delay)
+            face = FACES[Reason.LIMIT_EXCEEDED]
+            # Without a delay waiting does not help, and nor does trying again.
+            failure = _failure(
+                face.code,
+                str(error),
+                Reason.LIMIT_EXCEEDED.name,
+                metadata,
+                retry=delay is not None,
+                retry_delay=delay,
+            )
             failure.status.details.append(_quota_failure(limit, str(error)))
             return failure
         case KeysUnread():
