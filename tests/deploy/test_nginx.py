@@ -6,7 +6,7 @@ import asyncio
 import re
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -62,8 +62,8 @@ def configure(folder: Path, port: int, gateways: Sequence[str]) -> Sequence[str 
 async def nginx(folder: Path, *gateways: str) -> AsyncIterator[grpc.aio.Channel]:
     """Run nginx before *gateways*, and give a channel to it, by TLS."""
     port = Port()
-    process = subprocess.Popen(
-        [*configure(folder, port.number, gateways), "-g", "daemon off;"], stderr=subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(
+        *configure(folder, port.number, gateways), "-g", "daemon off;", stderr=subprocess.DEVNULL
     )
     authority = (certificate_of_this_process() / "certificate.pem").read_bytes()
     credentials = grpc.ssl_channel_credentials(authority)
@@ -74,11 +74,12 @@ async def nginx(folder: Path, *gateways: str) -> AsyncIterator[grpc.aio.Channel]
             yield channel
     finally:
         process.terminate()
-        process.wait(PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            await process.wait()
         port.close()
 
 
-async def failure(call: grpc.aio.UnaryUnaryCall[object, object]) -> grpc.aio.AioRpcError:
+async def failure(call: Awaitable[object]) -> grpc.aio.AioRpcError:
     """Return the status that *call* fails with."""
     with pytest.raises(grpc.aio.AioRpcError) as failed:
         await call
@@ -159,7 +160,8 @@ async def test_operators_calls_stay_at_home(tmp_path: Path) -> None:
     async with running() as stack, nginx(tmp_path, stack.target, stack.target) as channel:
         call = admin.AdminServiceStub(channel).InvalidateCache(admin_pb.InvalidateCacheRequest())
         error = await failure(call)
-        unknown = await failure(channel.unary_unary("/nowhere.Service/Method")(b""))
+        nowhere = channel.unary_unary("/nowhere.Service/Method", bytes, bytes)
+        unknown = await failure(nowhere(b""))
 
     assert error.code() is grpc.StatusCode.PERMISSION_DENIED
     assert unknown.code() is grpc.StatusCode.UNIMPLEMENTED
