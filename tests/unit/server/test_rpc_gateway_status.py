@@ -236,8 +236,8 @@ async def test_tiers_tell_state_use_and_size() -> None:
     """Tiers stand nearest first, with what they hold, how often they answered, and when they went down."""
     parts = Parts()
     parts.counters.tiers = {
-        "redis": TierCounts("down", 5, 15, 7, NOW - 9),
-        "memory": TierCounts("up", 0, 0),
+        "redis": TierCounts(5, 15, state="down", failures=7, changed_time=NOW - 9),
+        "memory": TierCounts(0, 0, state="up"),
     }
     book, memory, redis = (await told(parts, {Tier.MEMORY: lambda: 42})).tiers
     assert (book.state, book.entries) == (pb.TIER_STATE_OFF, 0)

@@ -6,6 +6,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+from .buckets import AGES, SCORES, Buckets
 from .recent import Recent
 
 UpstreamState = Literal["idle", "up", "failing", "unauthenticated"]
@@ -72,6 +73,9 @@ class UpstreamCounts(Struct):
     """Seconds."""
 
     recent: Recent = field(default_factory=Recent)
+    seconds: dict[str, Buckets] = field(default_factory=dict)
+    """Seconds on the wire by what came of it: "answered", "abandoned" (nobody waited any longer), or a `Reason`."""
+
     retries: int = 0
     queued: int = 0
     """Requests that wait for a place."""
@@ -79,18 +83,44 @@ class UpstreamCounts(Struct):
     circuit: CircuitCounts = field(default_factory=CircuitCounts)
     probe: ProbeCounts | None = None
 
+    def took(self, outcome: str, seconds: float) -> None:
+        """Count a request that came to *outcome* after *seconds*."""
+        buckets = self.seconds.get(outcome)
+        if buckets is None:
+            buckets = self.seconds[outcome] = Buckets()
+        buckets.observe(seconds)
 
-class TierCounts(Struct):
-    """What a tier has done."""
 
-    state: TierState = "up"
+class CacheCounts(Struct):
+    """What a tier has done with one kind of value."""
+
     hits: int = 0
     misses: int = 0
+    writes: int = 0
+    """Values that were put, the words that there is none among them."""
+
+    evictions: int = 0
+    """Values that made room for others."""
+
+    invalidations: int = 0
+    """Values that were forgotten because they were superseded, or because somebody said so."""
+
+
+class TierCounts(CacheCounts):
+    """What a tier has done; with the kinds that are not counted by themselves."""
+
+    state: TierState = "up"
     failures: int = 0
     """Times that it could not be asked or written."""
 
     changed_time: int | None = None
     """When it went down or came back, nanoseconds of the wall clock."""
+
+    reads: Buckets = field(default_factory=Buckets)
+    """Seconds that a look took which left the process."""
+
+    writings: Buckets = field(default_factory=Buckets)
+    """Seconds that it took to write."""
 
 
 class BudgetCounts(Struct):
@@ -112,6 +142,9 @@ class BudgetCounts(Struct):
     refused: int = 0
     waiting: int = 0
     corrections: int = 0
+    waits: Buckets = field(default_factory=Buckets)
+    """Seconds that requests waited for budget, in vain or not."""
+
     upstream_limit: int = 0
     """Requests a minute that the upstream admits: what it has said itself, or what the settings say before that."""
 
@@ -170,6 +203,11 @@ class StreamCounts(Struct):
     conflated: int = 0
     lost: int = 0
     messages: int = 0
+    lag: Buckets = field(default_factory=Buckets)
+    """Seconds from receipt until gRPC took it over, of the first live update of each message."""
+
+    writing: Buckets = field(default_factory=Buckets)
+    """Seconds until gRPC took over a message."""
 
 
 class ChainCounts(Struct):
@@ -200,6 +238,12 @@ class StoreCounts(Struct):
 
     size: int | None = None
     """Bytes of its tables; None when not known."""
+
+    reads: Buckets = field(default_factory=Buckets)
+    """Seconds that it took to read a block of values."""
+
+    writings: Buckets = field(default_factory=Buckets)
+    """Seconds of a transaction that writes values."""
 
 
 class IngestionCounts(Struct):
@@ -245,6 +289,42 @@ class KeyCounts(Struct):
     """Looks that did not find them, or found what cannot be read."""
 
 
+class LogCounts(Struct):
+    """A log that is written behind the backs of those whose calls it is about."""
+
+    dropped: int = 0
+    """Lines that were lost."""
+
+
+class ValueCounts(Struct):
+    """What became of the values that calls of one method asked for, on one feed."""
+
+    asked: int = 0
+    given: dict[str, int] = field(default_factory=dict)
+    """By tier."""
+
+    missing: dict[str, int] = field(default_factory=dict)
+    """By the name of a `Reason`, or of the status with which the call failed before there was one."""
+
+
+class RpcCounts(Struct):
+    """The calls of one method."""
+
+    seconds: Buckets = field(default_factory=Buckets)
+    codes: dict[str, int] = field(default_factory=dict)
+    """Calls by the name of the gRPC status they ended with."""
+
+    values: dict[str, ValueCounts] = field(default_factory=dict)
+    """By feed; "none" for what belongs to none."""
+
+    def values_on(self, feed: str) -> ValueCounts:
+        """Return what became of the values on *feed*."""
+        counts = self.values.get(feed)
+        if counts is None:
+            counts = self.values[feed] = ValueCounts()
+        return counts
+
+
 class Counters:
     """All counters of one gateway."""
 
@@ -263,6 +343,26 @@ class Counters:
         self.rule_flags: dict[str, int] = {}
         """Upstream records flagged, by rule."""
 
+        self.caches: dict[tuple[str, str], CacheCounts] = {}
+        """By the value of a `Tier` and the kind of value."""
+
+        self.rpcs: dict[str, RpcCounts] = {}
+        """By service and method, such as "QuoteService/GetQuote"."""
+
+        self.freshness: dict[str, Buckets] = {}
+        """Event ages of the live values that were served, in seconds, by feed."""
+
+        self.quality: dict[str, Buckets] = {}
+        """Scores of quotes when they were first served, by feed."""
+
+        self.parsing = Buckets()
+        """Seconds that it took to read and judge an answer of the upstream."""
+
+        self.loop_lag = 0.0
+        """The longest of the last seconds that the event loop was late, seconds."""
+
+        self.call_log = LogCounts()
+        self.audit_log = LogCounts()
         self.feeds: dict[str, FeedCounts] = {}
         """By the value of a `Feed`."""
 
@@ -307,3 +407,22 @@ class Counters:
     def tier(self, tier: str) -> TierCounts:
         """Return the counters of *tier*, which exist from the first time they are asked for."""
         return self.tiers.setdefault(tier, TierCounts())
+
+    def cache(self, tier: str, kind: str) -> CacheCounts:
+        """Return the counters of *kind* in *tier*, which exist from the first time they are asked for."""
+        return self.caches.setdefault((tier, kind), CacheCounts())
+
+    def rpc(self, name: str) -> RpcCounts:
+        """Return the counters of the method *name*, which exist from the first time they are asked for."""
+        counts = self.rpcs.get(name)
+        if counts is None:
+            counts = self.rpcs[name] = RpcCounts()
+        return counts
+
+    def ages_on(self, feed: str) -> Buckets:
+        """Return the event ages of *feed*, which exist from the first time they are asked for."""
+        return self.freshness.setdefault(feed, Buckets(AGES))
+
+    def scores_on(self, feed: str) -> Buckets:
+        """Return the scores of *feed*, which exist from the first time they are asked for."""
+        return self.quality.setdefault(feed, Buckets(SCORES))

@@ -230,14 +230,17 @@ class StatusServicer:
     def _tier(self, tier: Tier) -> pb.TierStatus:
         counts = self._counters.tiers.get(tier.value) or TierCounts(state="off")
         held = self._entries.get(tier)
-        asked = counts.hits + counts.misses
+        kinds = [kind for (one, _), kind in self._counters.caches.items() if one == tier.value]
+        hits = counts.hits + sum(kind.hits for kind in kinds)
+        misses = counts.misses + sum(kind.misses for kind in kinds)
+        asked = hits + misses
         return pb.TierStatus(
             tier=convert.TIERS[tier],
             state=_TIER_STATES[counts.state],
             entries=0 if held is None else held(),
-            hits=counts.hits,
-            misses=counts.misses,
-            hit_share=counts.hits / asked if asked else None,
+            hits=hits,
+            misses=misses,
+            hit_share=hits / asked if asked else None,
             failures=counts.failures,
             change_time=_timestamp(counts.changed_time),
         )
