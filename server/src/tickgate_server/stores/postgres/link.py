@@ -18,6 +18,7 @@ from ...errors import StoreDown, StoreUnusable
 from ...observe.counters import ErrorLogCounts, StoreCounts
 from . import migrate
 from .address import parse
+from .traced import TracedCursor
 from .waiting import answer, hang_up, outcome
 
 T = TypeVar("T")
@@ -341,7 +342,7 @@ class PostgresLink:
     ) -> AsyncConnectionPool[Connection]:
         pool = AsyncConnectionPool[Connection](
             conninfo,
-            kwargs={"autocommit": True},
+            kwargs={"autocommit": True, "cursor_factory": TracedCursor},
             min_size=0,
             max_size=limits.connections,
             timeout=limits.timeout * _SHARE,
