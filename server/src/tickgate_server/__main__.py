@@ -31,7 +31,7 @@ from .app.calls_log import log_format
 from .app.health import health_target
 from .app.orders import backfill_order, session_feed, session_length
 from .app.programs import OrderError
-from .errors import StoreDown, StoreUnusable
+from .errors import CertificateUnusable, StoreDown, StoreUnusable
 from .market.backfill import Backfill
 from .market.provenance import Feed
 from .market.series import SeriesKind
@@ -69,7 +69,7 @@ def serve(config: ConfigFile = None) -> int:
     _install_uvloop()
     try:
         asyncio.run(_serve(settings))
-    except (OSError, StoreUnusable) as error:
+    except (OSError, CertificateUnusable, StoreUnusable) as error:
         print(f"tickgate-server: {error}", file=sys.stderr)
         return 1
     return 0

@@ -12,7 +12,8 @@ GatewayError
 ├── NotSupported              this gateway lacks what the request takes
 ├── StoreDown                 the store cannot be had now
 │   └── KeysUnread            nor have the API keys been read before
-├── StoreUnusable             Redis or PostgreSQL is there, or is said to be, and must not be used
+├── StoreUnusable             Redis, PostgreSQL or a file is there, or is said to be, and must not be used
+├── CertificateUnusable       what the gateway was to serve TLS with cannot be used
 └── UpstreamFailure           the upstream gave no answer that can be used
     ├── UpstreamTimeout       none before the deadline
     │   └── Crowded           not even sent: no place became free before the deadline
@@ -120,7 +121,11 @@ class KeysUnread(StoreDown):
 
 
 class StoreUnusable(GatewayError):
-    """Redis or PostgreSQL must not be used: a wrong address, a cluster, a foreign schema. The message says why."""
+    """A store must not be used: a wrong address, a cluster, a foreign schema, unreadable keys. The message says why."""
+
+
+class CertificateUnusable(GatewayError):
+    """What the gateway was to serve TLS with cannot be used. The message says which file, and why."""
 
 
 class UpstreamFailure(GatewayError):

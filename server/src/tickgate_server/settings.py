@@ -11,6 +11,7 @@ import os
 import re
 import tomllib
 from datetime import date
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
@@ -685,6 +686,9 @@ WITHOUT_TLS: Final = "prices and keys may be read on the way"
 mistake."""
 
 
+_SHORTEST_SECRET: Final = 32
+
+
 class IdentitySettings(_Section):
     """Who may call."""
 
@@ -956,6 +960,78 @@ class Settings(BaseSettings):
             msg = f"APCA_API_KEY_ID and APCA_API_SECRET_KEY: required in environment {self.environment}"
             raise ValueError(msg)
         return self
+
+    @field_validator("identity_secret")
+    @classmethod
+    def _is_long(cls, secret: SecretStr) -> SecretStr:
+        if 0 < len(secret.get_secret_value()) < _SHORTEST_SECRET:
+            msg = f"{_SHORTEST_SECRET} characters at least, such as those of `openssl rand -hex 32`"
+            raise ValueError(msg)
+        return secret
+
+    def check_serving(self) -> None:
+        """Look whether a gateway may be opened to callers as these settings say.
+
+        They may serve other ends, such as a migration, without.
+
+        Raises:
+            SettingsError: they lack what they need to know callers, or let in more of them than somebody has said.
+        """
+        if self.identity.keys != "off":
+            self.check_keys()
+        if self.listens_on_loopback:
+            return
+        if self.identity.keys == "off" and not (
+            self.tls.client_authorities or self.identity.without_keys
+        ):
+            msg = (
+                f"listen: {self.listen} can be reached from other machines, and nobody is asked who he is:"
+                ' set identity.keys = "file" or "postgres", or tls.client_authorities,'
+                f' or identity.without_keys = "{WITHOUT_KEYS}"'
+            )
+            raise SettingsError(msg)
+        if self.environment == "live" and not (self.tls.certificate or self.tls.without):
+            msg = (
+                f"listen: {self.listen} can be reached from other machines, and the environment is live: set"
+                f' tls.certificate and tls.private_key, or tls.without = "{WITHOUT_TLS}"'
+            )
+            raise SettingsError(msg)
+
+    def check_keys(self) -> None:
+        """Look whether API keys can be made and known as these settings say.
+
+        Raises:
+            SettingsError: something is missing.
+        """
+        if self.identity.keys == "off":
+            msg = (
+                'identity.keys: is "off", so there are no API keys; set it to "file", with identity.file,'
+                ' or to "postgres"'
+            )
+            raise SettingsError(msg)
+        if self.identity.keys == "postgres" and not self.postgres_url.get_secret_value():
+            msg = 'postgres_url: not set, and identity.keys = "postgres" keeps API keys there'
+            raise SettingsError(msg)
+        if not self.identity_secret.get_secret_value():
+            msg = (
+                "TICKGATE_IDENTITY_SECRET: not set, and API keys are hashed under it; make it once with"
+                " `openssl rand -hex 32`, and give the same to every gateway and to `tickgate-server keys`"
+            )
+            raise SettingsError(msg)
+
+    @property
+    def listens_on_loopback(self) -> bool:
+        """Whether only this machine can reach `listen`, as far as its text tells: any name but localhost may not."""
+        host = self.listen.rpartition(":")[0].strip("[]")
+        try:
+            return ip_address(host).is_loopback
+        except ValueError:
+            return host.lower() == "localhost"
+
+    @property
+    def hashing_secret(self) -> bytes:
+        """What API keys are hashed under."""
+        return self.identity_secret.get_secret_value().encode()
 
     @property
     def data_url(self) -> str:

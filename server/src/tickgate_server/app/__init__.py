@@ -16,7 +16,6 @@ from msgspec import Struct
 from stamina.instrumentation import set_on_retry_hooks
 
 from .. import __version__
-from ..access.door import OpenDoor
 from ..access.meters import Meters
 from ..access.pressure import Pressure
 from ..fanout.mailbox import Closing
@@ -43,6 +42,7 @@ from ..settings import Settings
 from . import policies
 from .calls_log import call_log
 from .history import History
+from .identity import Identity, open_tls
 from .jobs import Ingestion
 from .live import Live
 from .questions import Questions
@@ -80,7 +80,10 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
     Raises:
         OSError: an address to listen on cannot be used.
         StoreUnusable: Redis or PostgreSQL is there and must not be used. One that is away is no reason not to start.
+        CertificateUnusable: what it was to serve TLS with cannot be used.
+        SettingsError: the settings open it to more callers than somebody has said.
     """
+    settings.check_serving()
     start_time = time.time_ns()
     # A repetition is counted; its default hook would log each, thousands in an outage.
     set_on_retry_hooks(())
@@ -118,6 +121,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
             plan=settings.alpaca.plan,
             start_time=start_time,
         )
+        identity = Identity(settings, counters, clock, stores.keys)
         meters = Meters(clock.monotonic)
         pressure = Pressure(settings.limits.calls, settings.limits.memory_mib, counters)
         serving = Serving(
@@ -127,7 +131,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
                 parts.enter_context(call_log(settings, about.source, clock)),
                 stores.errors.note,
                 lambda: wire.budget.remaining(Upstream.DATA),
-                OpenDoor(),
+                identity.door,
                 meters,
                 pressure,
             ),
@@ -187,14 +191,19 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
             ),
             policies.connection_limits(settings),
         )
-        port = serving.bind(settings.listen)
+        tls = open_tls(settings, counters, clock)
+        port = serving.bind(settings.listen, None if tls is None else tls.credentials())
         assets = _asset_keeper(settings, questions, clock)
         start = await parts.enter_async_context(running_jobs())
         following = await followers.enter_async_context(running_jobs())
+        identity.on_look = lambda: live.streams.dismiss(identity.last_word)
         live.streams.on_refusal = counters.refuse_limit
         live.streams.on_holding = lambda holding: start(serving.tell_streams(serving=holding))
-        for job in (*stores.jobs, *questions.jobs):
+        await identity.begin()
+        for job in (*stores.jobs, *questions.jobs, *identity.jobs()):
             start(job())
+        if tls is not None:
+            start(tls.run())
         for job in live.jobs():
             following(job())
         patience = settings.reference.start_patience

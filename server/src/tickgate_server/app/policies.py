@@ -18,6 +18,7 @@ from ..guards.chains import ChainPolicy
 from ..guards.freshness import FreshnessPolicy
 from ..guards.retried import RetryPolicy
 from ..history.policy import HistoryPolicy
+from ..identity.consumer import Limits
 from ..ingress.context import ContextPolicy, Verdict
 from ..ingress.gate import NO_BOUND, Policy
 from ..market.live import Channel
@@ -71,6 +72,18 @@ def redis_limits(settings: Settings) -> LinkLimits:
     """Return the bounds of the link to Redis."""
     redis = settings.redis
     return LinkLimits(redis.timeout, redis.check_every, redis.connections)
+
+
+def consumer_limits(settings: Settings) -> Limits:
+    """Return what each consumer may whose key does not say."""
+    limits = settings.limits
+    return Limits(
+        limits.calls_per_second or None,
+        limits.symbols_per_batch or None,
+        limits.streams or None,
+        limits.symbols_per_stream or None,
+        limits.history_points_per_day or None,
+    )
 
 
 def connection_limits(settings: Settings) -> ConnectionLimits:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -15,9 +16,19 @@ from ..market.quote import Quote
 from ..market.snapshot import Snapshot
 from ..market.trade import Trade
 from ..observe.counters import Counters, ErrorLogCounts
-from ..ports import BackfillLog, Clock, ErrorLog, HistoryCache, HistoryStore, HotCache, Watchlists
+from ..ports import (
+    BackfillLog,
+    Clock,
+    ErrorLog,
+    HistoryCache,
+    HistoryStore,
+    HotCache,
+    KeyStore,
+    Watchlists,
+)
 from ..settings import Settings
 from ..stores.error_ring import ErrorRing
+from ..stores.key_file import KeyFile
 from ..stores.redis.history_cache import HistoryCacheLimits, RedisHistoryCache
 from ..stores.redis.hot_cache import RedisHotCache
 from ..stores.redis.link import RedisLink
@@ -44,6 +55,8 @@ class Kept(Struct, frozen=True):
     """None without PostgreSQL: then the past is read from the upstream each time."""
 
     backfill_log: BackfillLog | None = None
+    keys: KeyStore | None = None
+    """None where nobody is asked for a key."""
 
 
 class Stores:
@@ -63,6 +76,7 @@ class Stores:
         self.watchlists = kept.watchlists
         self.history = kept.history
         self.backfill_log = kept.backfill_log
+        self.keys = kept.keys
         self.jobs = jobs
         """Keep the stores going while the gateway runs."""
 
@@ -148,7 +162,11 @@ async def _kept(
     settings: Settings, counters: Counters, clock: Clock, jobs: list[Job]
 ) -> AsyncIterator[Kept]:
     if not settings.postgres_url.get_secret_value():
-        yield Kept(ErrorRing(settings.error_log.ring, counters.error_log), MemoryWatchlists())
+        yield Kept(
+            ErrorRing(settings.error_log.ring, counters.error_log),
+            MemoryWatchlists(),
+            keys=_key_store(settings, None),
+        )
         return
     # Without PostgreSQL its library need not be loaded, which takes a while.
     from ..stores.postgres.backfill_log import PostgresBackfillLog  # noqa: PLC0415
@@ -167,10 +185,45 @@ async def _kept(
     jobs += [link.run, errors.run, history.run]
     try:
         await link.start()
-        yield Kept(errors, PostgresWatchlists(link), history, PostgresBackfillLog(link))
+        yield Kept(
+            errors,
+            PostgresWatchlists(link),
+            history,
+            PostgresBackfillLog(link),
+            _key_store(settings, link),
+        )
     finally:
         await errors.close()
         await link.close()
+
+
+@asynccontextmanager
+async def open_keys(settings: Settings) -> AsyncIterator[KeyStore | None]:
+    """Open where API keys are kept, and nothing else; None where the settings want none.
+
+    Raises:
+        StoreDown: it cannot be had.
+        StoreUnusable: it is there and must not be used.
+    """
+    if settings.identity.keys != "postgres":
+        yield _key_store(settings, None)
+        return
+    link = _postgres(settings, ErrorLogCounts(), settings.store.migrate)
+    try:
+        await link.connect()
+        yield _key_store(settings, link)
+    finally:
+        await link.close()
+
+
+def _key_store(settings: Settings, link: PostgresLink | None) -> KeyStore | None:
+    if settings.identity.keys == "file":
+        return KeyFile(Path(settings.identity.file))
+    if settings.identity.keys == "off" or link is None:
+        return None
+    from ..stores.postgres.keys import PostgresKeys  # noqa: PLC0415 - as above
+
+    return PostgresKeys(link)
 
 
 async def migrate(settings: Settings, mode: Literal["auto", "check"]) -> Migrated:
