@@ -249,12 +249,14 @@ class Questions:
         self.tiers = {**self.tiers, ValueKind.OPTION_QUOTE: tiers}
 
     def _tiers_of(self, kind: ValueKind, type_: type[V], book: LiveTier[V]) -> Tiers[V]:
-        capacity = self._settings.memory.capacity
-        memory = MemoryTier[V](capacity)
+        counters, capacity = self._counters, self._settings.memory.capacity
+        counts = {tier: counters.cache(tier, kind) for tier in (Tier.BOOK, Tier.MEMORY, Tier.REDIS)}
+        memory = MemoryTier[V](capacity, counts[Tier.MEMORY])
         cache = self._stores.hot_cache(
             type_,
             self._wire.sources[Upstream.DATA],
             policies.time_to_live(self._settings, kind, self.keeper.session),
+            counts[Tier.REDIS],
         )
         shared = (
             None
@@ -265,12 +267,13 @@ class Questions:
                 self._clock,
                 believe=_BELIEVE,
                 capacity=capacity,
+                kept=counts[Tier.REDIS],
             )
         )
-        counters = self._counters
-        return Tiers(
-            book, memory, counters.tier(Tier.MEMORY), shared, book_counts=counters.tier(Tier.BOOK)
-        )
+        # GetStatus tells of these even where nothing has happened in them.
+        for tier in (Tier.BOOK, Tier.MEMORY):
+            counters.tier(tier)
+        return Tiers(book, memory, counts[Tier.MEMORY], shared, book_counts=counts[Tier.BOOK])
 
     def _latest(
         self,

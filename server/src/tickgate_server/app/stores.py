@@ -15,7 +15,7 @@ from ..market.provenance import DataSource, Tier
 from ..market.quote import Quote
 from ..market.snapshot import Snapshot
 from ..market.trade import Trade
-from ..observe.counters import Counters, ErrorLogCounts
+from ..observe.counters import CacheCounts, Counters, ErrorLogCounts
 from ..ports import (
     BackfillLog,
     Clock,
@@ -86,13 +86,16 @@ class Stores:
         self._flushed: list[Job] = []
 
     def hot_cache(
-        self, type_: type[V], source: DataSource, ttl: Callable[[], float]
+        self, type_: type[V], source: DataSource, ttl: Callable[[], float], kept: CacheCounts
     ) -> HotCache[V] | None:
-        """Return what holds values of *type_* for all replicas, each for *ttl* seconds; None without Redis."""
+        """Return what holds values of *type_* for all replicas, each for *ttl* seconds; None without Redis.
+
+        What is *kept* there is counted.
+        """
         if self.redis is None:
             return None
         counts = self._counters.tier(Tier.REDIS)
-        cache = RedisHotCache(self.redis, type_, source, ttl, counts, self._clock)
+        cache = RedisHotCache(self.redis, type_, source, ttl, counts, self._clock, kept=kept)
         self._caches.append(cache)
         self.jobs.append(cache.run)
         return cache
@@ -102,7 +105,8 @@ class Stores:
         if self.redis is None:
             return None
         limits = HistoryCacheLimits(ttl=ttl)
-        cache = RedisHistoryCache(self.redis, source, self._counters.tier(Tier.REDIS), limits)
+        counts, kept = self._counters.tier(Tier.REDIS), self._counters.cache(Tier.REDIS, "history")
+        cache = RedisHistoryCache(self.redis, source, counts, limits, kept)
         self._flushed.append(cache.flush)
         self.jobs.append(cache.run)
         return cache

@@ -12,7 +12,7 @@ from ..market.provenance import Feed, Tier
 from ..market.session import MarketSession
 from ..market.time import NANOS
 from ..market.unavailable import OUTAGES, Reason, TierAttempt, TierOutcome, Unavailable
-from ..observe.counters import TierCounts
+from ..observe.counters import CacheCounts
 from ..ports import Answers, Clock, Key, LatestSource, LiveTier
 from .freshness import Bounds, FreshnessPolicy, bounds_by
 from .memory import MemoryTier
@@ -48,14 +48,14 @@ class Tiers(Generic[V]):
         self,
         book: LiveTier[V],
         memory: MemoryTier[V],
-        memory_counts: TierCounts,
+        memory_counts: CacheCounts,
         shared: SharedTier[V] | None,
         *,
-        book_counts: TierCounts | None = None,
+        book_counts: CacheCounts | None = None,
     ) -> None:
         """Ask *book*, which holds what is live at this moment, then *memory*, then *shared*, where there is one."""
         self.book = book
-        self.book_counts = book_counts or TierCounts()
+        self.book_counts = book_counts or CacheCounts()
         self.memory = memory
         self.memory_counts = memory_counts
         self.shared = shared
@@ -242,8 +242,8 @@ class CachedLatest(Generic[V]):
             else:
                 search.pass_over(symbol, answer)
                 search.trail[symbol] += (self._attempt(Tier.REDIS, TierOutcome.TOO_OLD),)
-        shared.counts.hits += len(answers)
-        shared.counts.misses += len(search.missing) - len(answers)
+        shared.kept.hits += len(answers)
+        shared.kept.misses += len(search.missing) - len(answers)
         return answers
 
     async def _ask_upstream(self, search: _Search[V]) -> dict[str, Answer[V] | Unavailable]:

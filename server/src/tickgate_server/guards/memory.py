@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 from ..market.answer import Answer, Held
 from ..market.provenance import Feed, Tier
 from ..market.unavailable import Unavailable
+from ..observe.counters import CacheCounts
 from ..ports import Key
 
 V = TypeVar("V")
@@ -21,12 +22,14 @@ class Newest(dict[Key, T]):
         super().__init__()
         self._capacity = capacity
 
-    def put(self, key: Key, value: T) -> None:
-        """Put *value*, as the newest."""
+    def put(self, key: Key, value: T) -> bool:
+        """Put *value*, as the newest, and tell whether another made room for it."""
         self.pop(key, None)
         self[key] = value
         if len(self) > self._capacity:
             del self[next(iter(self))]
+            return True
+        return False
 
 
 class MemoryTier(Generic[V]):
@@ -36,8 +39,9 @@ class MemoryTier(Generic[V]):
     no bookkeeping.
     """
 
-    def __init__(self, capacity: int) -> None:
-        """Hold at most *capacity* answers; the one confirmed longest ago makes room."""
+    def __init__(self, capacity: int, counts: CacheCounts | None = None) -> None:
+        """Hold at most *capacity* answers; the one confirmed longest ago makes room. Count in *counts*."""
+        self._counts = counts or CacheCounts()
         self._answers: Newest[Answer[V]] = Newest(capacity)
         self._nothing: Newest[tuple[float, Unavailable]] = Newest(capacity)
 
@@ -60,21 +64,24 @@ class MemoryTier(Generic[V]):
         if before is not None and before.held.confirmed_at >= held.confirmed_at:
             return False
         self._nothing.pop(key, None)
-        self._answers.put(key, Answer(held, Tier.MEMORY))
+        self._counts.writes += 1
+        self._counts.evictions += self._answers.put(key, Answer(held, Tier.MEMORY))
         return True
 
     def put_nothing(self, key: Key, at: float, why: Unavailable) -> None:
         """Remember that there is no value."""
-        self._nothing.put(key, (at, why))
+        self._counts.writes += 1
+        self._counts.evictions += self._nothing.put(key, (at, why))
 
     def clear(self) -> None:
         """Forget everything."""
+        self._counts.invalidations += len(self._answers) + len(self._nothing)
         self._answers.clear()
         self._nothing.clear()
 
     def drop(self, key: Key) -> None:
         """Forget the value of *key*: it has been superseded by something that is none."""
-        self._answers.pop(key, None)
+        self._counts.invalidations += self._answers.pop(key, None) is not None
 
     def forget(self, feeds: Collection[Feed] | None, symbols: Collection[str] | None) -> int:
         """Forget values and lacks of data of some feeds and symbols, None standing for all; return how many."""
@@ -88,4 +95,5 @@ class MemoryTier(Generic[V]):
             count += len(found)
             for key in found:
                 del held[key]
+        self._counts.invalidations += count
         return count

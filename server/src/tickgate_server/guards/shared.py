@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from ..market.answer import Held
 from ..market.provenance import Feed
-from ..observe.counters import TierCounts
+from ..observe.counters import CacheCounts, TierCounts
 from ..ports import Clock, HotCache, Key
 from .boarding import Boarding
 from .flights import Flights
@@ -47,16 +47,18 @@ class SharedTier(Generic[V]):
         *,
         believe: float,
         capacity: int,
+        kept: CacheCounts | None = None,
     ) -> None:
         """Ask *cache*.
 
         Args:
             cache: holds the values.
-            counts: where hits and misses are counted.
+            counts: tell whether it can be asked.
             clock: measures.
             believe: seconds for which it is believed to hold nothing newer than it just did. While the upstream is
                 away every question would otherwise cost a round trip that finds nothing.
             capacity: looks remembered at most.
+            kept: where hits and misses are counted; *counts* where nobody says.
         """
         self._cache = cache
         self._clock = clock
@@ -65,6 +67,7 @@ class SharedTier(Generic[V]):
         self._looks: Newest[Look[V]] = Newest(capacity)
         self._superseded: Newest[float] = Newest(capacity)
         self.counts = counts
+        self.kept = kept or counts
 
     async def recall(self, keys: Sequence[Key], deadline: float) -> Mapping[Key, Look[V]]:
         """Return what the tier says about each of *keys*, before *deadline* (seconds of the monotonic clock)."""
@@ -87,6 +90,7 @@ class SharedTier(Generic[V]):
 
     def supersede(self, key: Key) -> None:
         """Take what was confirmed before now for nothing: the upstream has since said something that is no value."""
+        self.kept.invalidations += 1
         self._superseded.put(key, self._clock.monotonic())
         self._looks.pop(key, None)
 

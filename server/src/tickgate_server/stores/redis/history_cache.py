@@ -26,7 +26,7 @@ from ...market.columns import (
 from ...market.interval import Interval
 from ...market.provenance import DataSource, Tier
 from ...market.series import SeriesKey, SeriesKind
-from ...observe.counters import TierCounts
+from ...observe.counters import CacheCounts, TierCounts
 from .behind import WriteBehind
 from .codec import Codec
 from .link import RedisDown, RedisLink
@@ -70,18 +70,21 @@ class RedisHistoryCache:
         source: DataSource,
         counts: TierCounts,
         limits: HistoryCacheLimits = HistoryCacheLimits(),  # noqa: B008 - frozen
+        kept: CacheCounts | None = None,
     ) -> None:
         """Hold slots over *link*.
 
         Args:
             link: Redis.
             source: provider of all values that are put.
-            counts: where slots are counted that were there, were not, or could not be written.
+            counts: where slots are counted that could not be written.
             limits: bounds.
+            kept: where slots are counted that were there, were not, or were written; *counts* where nobody says.
         """
         self._link = link
         self._source = source
         self._counts = counts
+        self._kept = kept or counts
         self._limits = limits
         self._codec = Codec(tuple[_Slab, ...])
         self._behind = WriteBehind[_Place, Sequence[Block]](
@@ -97,11 +100,12 @@ class RedisHistoryCache:
             for first in range(0, len(slots), _BATCH):
                 some = slots[first : first + _BATCH]
                 names = [self._name(key, slot) for slot in some]
-                entries = await self._link.ask(
-                    lambda: self._link.client.mget(names),  # noqa: B023 - is awaited here
-                    "MGET",
-                    len(names),
-                )
+                with self._counts.reads.timing():
+                    entries = await self._link.ask(
+                        lambda: self._link.client.mget(names),  # noqa: B023 - is awaited here
+                        "MGET",
+                        len(names),
+                    )
                 for slot, name, entry in zip(some, names, entries, strict=True):
                     blocks = self._read(key, name, entry)
                     if blocks is not None:
@@ -109,8 +113,8 @@ class RedisHistoryCache:
         except RedisDown:
             # What was read before it went is as good as ever.
             pass
-        self._counts.hits += len(found)
-        self._counts.misses += len(slots) - len(found)
+        self._kept.hits += len(found)
+        self._kept.misses += len(slots) - len(found)
         return found
 
     def put(self, key: SeriesKey, slot: Interval, blocks: Sequence[Block]) -> None:
@@ -150,10 +154,12 @@ class RedisHistoryCache:
                 await pipeline.execute()
 
         try:
-            await self._link.ask(send, "SET", len(entries))
+            with self._counts.writings.timing():
+                await self._link.ask(send, "SET", len(entries))
         except RedisDown:
             # The link has counted it. Whoever reads these slots next puts them again.
             return
+        self._kept.writes += len(entries)
 
     def _read(self, key: SeriesKey, name: bytes, entry: object) -> Sequence[Block] | None:
         if not isinstance(entry, bytes):

@@ -16,7 +16,7 @@ from ...market.quote import Quote
 from ...market.snapshot import Snapshot, SnapshotPart
 from ...market.time import NANOS
 from ...market.trade import Trade
-from ...observe.counters import TierCounts
+from ...observe.counters import CacheCounts, TierCounts
 from ...ports import Clock, Key
 from .behind import WriteBehind
 from .codec import Codec
@@ -83,6 +83,7 @@ class RedisHotCache(Generic[V]):
         counts: TierCounts,
         clock: Clock,
         limits: HotCacheLimits = HotCacheLimits(),  # noqa: B008 - frozen
+        kept: CacheCounts | None = None,
     ) -> None:
         """Hold values of type *kind*.
 
@@ -94,10 +95,12 @@ class RedisHotCache(Generic[V]):
             counts: where values that could not be written are counted. Whole commands are, by the link.
             clock: tells receive times from ages.
             limits: bounds of what waits to be written.
+            kept: where what was written and forgotten is counted; *counts* where nobody says.
         """
         self._link = link
         self._ttl = ttl
         self._counts = counts
+        self._kept = kept or counts
         self._codec = Codec(kind)
         self._times = ReceiveTimes(clock)
         self._head = f"tg:1:{source.value}:"
@@ -113,9 +116,10 @@ class RedisHotCache(Generic[V]):
             return {}
         names = [self._name(key) for key in keys]
         try:
-            entries = await self._link.ask(
-                lambda: self._link.client.mget(names), "MGET", len(names)
-            )
+            with self._counts.reads.timing():
+                entries = await self._link.ask(
+                    lambda: self._link.client.mget(names), "MGET", len(names)
+                )
         except RedisDown:
             return None
         found: dict[Key, Held[V]] = {}
@@ -175,14 +179,18 @@ class RedisHotCache(Generic[V]):
         ttl = max(1, round(self._ttl() * 1000))
         bounds = (ttl, self._times.since(), self._times.horizon())
         try:
-            await self._link.ask(
-                lambda: self._write_newest(keys=list(entries), args=[*bounds, *entries.values()]),
-                "EVALSHA",
-                len(entries),
-            )
+            with self._counts.writings.timing():
+                await self._link.ask(
+                    lambda: self._write_newest(
+                        keys=list(entries), args=[*bounds, *entries.values()]
+                    ),
+                    "EVALSHA",
+                    len(entries),
+                )
         except RedisDown:
             # The link has counted it. A cache need not try again: the next answer brings the next value.
             return
+        self._kept.writes += len(entries)
 
     def _encode(self, batch: Mapping[Key, Held[V]]) -> dict[bytes, bytes]:
         entries: dict[bytes, bytes] = {}
@@ -218,6 +226,7 @@ class RedisHotCache(Generic[V]):
         gone: int = await self._link.ask(
             lambda: self._link.client.unlink(*names), "UNLINK", len(names)
         )
+        self._kept.invalidations += gone
         return gone
 
     def _name(self, key: Key) -> bytes:
