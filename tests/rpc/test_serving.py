@@ -160,6 +160,24 @@ async def test_leaving_answers_what_is_under_way() -> None:
     assert answer.result.quote.bid.price.value
 
 
+async def test_whoever_has_not_heard_of_the_leaving_is_answered() -> None:
+    """A call that comes after NOT_SERVING, before its caller can have heard it, is answered like any other."""
+    async with sandbox(replace(FROZEN, listen="127.0.0.1:0")) as upstream:
+        entered = gateway(settings_for(upstream.url, drain=5.0))
+        served = await entered.__aenter__()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{served.port}") as channel:
+            health: Any = health_pb2_grpc.HealthStub(channel)
+            watching = health.Watch(health_pb2.HealthCheckRequest())
+            assert (await watching.read()).status == SERVING
+            leaving = asyncio.create_task(entered.__aexit__(None, None, None))
+            assert (await watching.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            call: Any = channel.unary_unary("/tickgate.v1.QuoteService/GetQuote")
+            late = await call(pb.GetQuoteRequest(symbol="AAPL").SerializeToString())
+            await leaving
+
+    assert pb.GetQuoteResponse.FromString(late).result.quote.bid.price.value
+
+
 async def test_leaving_is_said_before_anything_ends() -> None:
     """A stopping gateway says NOT_SERVING at once, also while its upstream takes its time to say goodbye."""
     async with (

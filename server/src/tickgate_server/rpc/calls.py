@@ -141,6 +141,13 @@ class Calls:
         self._ids = count(1)
         self._prefix = secrets.token_hex(6)
 
+    async def left_alone(self) -> None:
+        """Return once nothing has arrived for a moment. What arrives is answered as ever."""
+        seen = -1
+        while seen != self._arrivals:
+            seen = self._arrivals
+            await asyncio.sleep(_QUIET)
+
     def close(self) -> None:
         """Refuse whatever arrives from now on; what is under way is not disturbed."""
         self._closing = True

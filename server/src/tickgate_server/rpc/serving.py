@@ -65,6 +65,11 @@ market."""
 
 _STREAMS_NAME: Final = stream_service_pb2.DESCRIPTOR.services_by_name[STREAMS].full_name
 
+_STILL_ANSWERING: Final = 0.5
+"""Share of the grace for which a gateway that says NOT_SERVING answers whoever calls all the same. Each refusal is a
+call to be made again, and a client that has to repeat many gives up: gRPC's throttle is there to spare a gateway in
+trouble, which this one is not."""
+
 _MOST_PENDING: Final = 100_000
 """Calls that have arrived and that the event loop has not taken yet, each some kilobytes."""
 
@@ -198,19 +203,27 @@ class Serving:
         await self._tell(health_pb2.HealthCheckResponse.NOT_SERVING)
 
     async def drain(self, grace: float, streams: Callable[[float], Awaitable[None]]) -> None:
-        """Stop: say NOT_SERVING first, then refuse new calls, and give those under way *grace* seconds.
+        """Stop: say NOT_SERVING, answer until that is heard, then refuse new calls and give those under way the rest.
 
         Args:
-            grace: seconds.
+            grace: seconds for all of it.
             streams: lets the streams end, which have been told to, within so many seconds.
         """
         await self.leave()
-        self._calls.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(grace):
-                await asyncio.gather(self._calls.settle(), streams(grace))
+                await asyncio.gather(self._see_off(grace * _STILL_ANSWERING), streams(grace))
         # Whoever is still there after the grace has had it.
+        self._calls.close()
         await self._server.stop(None)
+
+    async def _see_off(self, patience: float) -> None:
+        """Let callers go: answer those who have not heard yet for *patience* seconds at most, then refuse."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self._calls.left_alone()
+        self._calls.close()
+        await self._calls.settle()
 
     async def _tell(self, state: int) -> None:
         for name in self._names:
