@@ -49,7 +49,11 @@ class History:
         source = wire.sources[Upstream.DATA]
         # Business rules are about values of now. A page of the past can break one rule ten thousand times.
         notes = SparingNotes(stores.errors.note, clock)
-        gate = Gate(policies.gate(settings), clock, counters.refusals, context=None, note=notes)
+        gate = Gate(
+            *(policies.gate(settings), clock, counters.refusals),
+            note=notes,
+            parsing=counters.parsing,
+        )
         actions = AlpacaCorporateActions(wire.requests, source, gate)
         reference = settings.reference
         self.actions = RememberedActions(

@@ -172,7 +172,13 @@ class Questions:
     def _build_gate(
         self, policy: Policy, note: Callable[[ErrorEntry], None], context: Context | None
     ) -> Gate:
-        return Gate(policy, self._clock, self._counters.refusals, context=context, note=note)
+        counters = self._counters
+        return Gate(
+            *(policy, self._clock, counters.refusals),
+            context=context,
+            note=note,
+            parsing=counters.parsing,
+        )
 
     def _build_reference(self) -> None:
         reference = self._settings.reference

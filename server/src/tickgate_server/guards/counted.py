@@ -23,6 +23,15 @@ FAIR_WAIT = 0.2
 It is what remains of a deadline of 250 ms, which counts, when a tenth is kept for the reply (`flights`) and 25 ms were
 spent on waiting for others to travel with."""
 
+ANSWERED = "answered"
+"""Outcome of a request that was answered well."""
+
+_ABANDONED = "abandoned"
+"""Outcome of a request for whose answer nobody waited as long as an upstream may take."""
+
+_FAULT = "INTERNAL"
+"""Outcome of a request that failed by a fault of ours."""
+
 
 class CountedRequests:
     """The wrapped `Requests`, leaving in counters what became of each."""
@@ -43,35 +52,45 @@ class CountedRequests:
         """
         counts = self._counts_of(request.upstream.value, request.group.value)
         started = self._clock.monotonic()
+        outcome = _FAULT
         counts.requests += 1
         counts.in_flight += 1
         counts.last_request_at = started
         try:
             reply = await self._requests.send(request)
-        except (UpstreamRejected, NotEntitled):
+        except (UpstreamRejected, NotEntitled) as failure:
             # The upstream works: it said no to this question.
+            outcome = failure.reason.name
             self._succeed(counts, started)
             raise
         except UpstreamTimeout as failure:
+            outcome = _ABANDONED
             if self._fairly_waited(started):
+                outcome = failure.reason.name
                 self._fail(counts, failure.reason, "failing")
             raise
         except UpstreamFailure as failure:
+            outcome = failure.reason.name
             state: UpstreamState = (
                 "unauthenticated" if isinstance(failure, KeyRefused) else "failing"
             )
             self._fail(counts, failure.reason, state)
             raise
         except asyncio.CancelledError as called_back:
+            outcome = _ABANDONED
             if called_back.args == (TIME_IS_UP,) and self._fairly_waited(started):
+                outcome = Reason.UPSTREAM_TIMEOUT.name
                 self._fail(counts, Reason.UPSTREAM_TIMEOUT, "failing")
             raise
         else:
+            outcome = ANSWERED
             self._succeed(counts, started)
             return reply
         finally:
             counts.in_flight -= 1
-            request.effort.on_wire += self._clock.monotonic() - started
+            took = self._clock.monotonic() - started
+            counts.took(outcome, took)
+            request.effort.on_wire += took
 
     def _fairly_waited(self, started: float) -> bool:
         return self._clock.monotonic() - started >= FAIR_WAIT

@@ -21,6 +21,7 @@ from ..market.quote import Quote, QuoteSide
 from ..market.time import format_rfc3339
 from ..market.trade import Trade
 from ..market.unavailable import Reason, Refusal, Unavailable
+from ..observe.buckets import Buckets
 from ..ports import Clock, ErrorEntry
 from . import rules
 from .context import Context, Odd
@@ -80,6 +81,7 @@ class Gate:
         *,
         context: Context | None = None,
         note: Callable[[ErrorEntry], None] | None = None,
+        parsing: Buckets | None = None,
     ) -> None:
         """Judge each record by itself, by *policy*, and then beside its market.
 
@@ -89,7 +91,9 @@ class Gate:
             refusals: where refusals are counted, by rule.
             context: the business rules; None has none.
             note: keeps refusals as evidence; None keeps nothing.
+            parsing: where the seconds are counted that it takes to read and judge an answer.
         """
+        self.parsing = parsing or Buckets()
         self._policy = policy
         self._clock = clock
         self._refusals = refusals

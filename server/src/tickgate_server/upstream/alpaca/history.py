@@ -90,7 +90,7 @@ class AlpacaHistory:
         goes_on = True
         while goes_on:
             reply = await self._ask(walk, pages.params)
-            with noted(self._gate, walk.key.kind.value, reply):
+            with noted(self._gate, walk.key.kind.value, reply), self._gate.parsing.timing():
                 page = await self._read(walk, reply)
                 goes_on = pages.goes_on(page.token)
                 refused = {

@@ -120,7 +120,7 @@ class AlpacaChains:
         try:
             first = reply = await asked
             while True:
-                with noted(self._gate, "option chain", reply):
+                with noted(self._gate, "option chain", reply), self._gate.parsing.timing():
                     records, token = parse_options.page(reply.body)
                     more = walk.goes_on(token)
                 if more:
@@ -166,12 +166,13 @@ class AlpacaChains:
         refused: set[str],
     ) -> None:
         for some in _slices(records.items()):
-            for symbol, record in some:
-                value = _admit(self._options, self._gate, symbol, record, receipt)
-                if isinstance(value, OptionQuote):
-                    quotes[symbol] = Held(value, received_at)
-                elif value is not None:
-                    refused.add(symbol)
+            with self._gate.parsing.timing():
+                for symbol, record in some:
+                    value = _admit(self._options, self._gate, symbol, record, receipt)
+                    if isinstance(value, OptionQuote):
+                        quotes[symbol] = Held(value, received_at)
+                    elif value is not None:
+                        refused.add(symbol)
             # A page takes some fifty milliseconds, for which nobody else should wait.
             await asyncio.sleep(0)
 
@@ -199,7 +200,7 @@ class AlpacaContracts:
                 if scope.underlying and failure.said.startswith("invalid underlying symbols"):
                     return unknown_underlying(scope.underlying)
                 raise
-            with noted(self._gate, "option contracts", reply):
+            with noted(self._gate, "option contracts", reply), self._gate.parsing.timing():
                 # Nine thousand entries take a tenth of a second, in which no call would be answered.
                 entries, token = await asyncio.to_thread(parse_options.contracts_page, reply.body)
                 more = walk.goes_on(token)

@@ -91,7 +91,8 @@ class AlpacaLatest(Generic[V]):
                 return rejected
             try:
                 reply = await self._requests.send(self._request(rest, question, effort))
-                answers = self._read(reply, rest, question.feed)
+                with self._endpoint.gate.parsing.timing():
+                    answers = self._read(reply, rest, question.feed)
             except UpstreamRejected as failure:
                 symbol = _rejected_symbol(failure, rest)
                 if symbol is None or len(rejected) >= _MOST_REJECTED:

@@ -189,7 +189,8 @@ class PostgresHistory:
             reading = _Reading(table, number, interval, newest_first, as_of, rows)
             while True:
                 begin = place
-                found = await lent.ask(lambda to: reading.block(to, begin))  # noqa: B023 - is awaited here
+                with self._counts.reads.timing():
+                    found = await lent.ask(lambda to: reading.block(to, begin))  # noqa: B023 - is awaited here
                 if found is None:
                     return
                 missing = found.answers - answers.keys()
@@ -295,7 +296,8 @@ class PostgresHistory:
     ) -> None:
         """Do *work* in one transaction, and count what has come of it."""
         try:
-            change = await self._changed(TABLES[key.kind], blocks, work)
+            with self._counts.writings.timing():
+                change = await self._changed(TABLES[key.kind], blocks, work)
         except PostgresDown as down:
             self._counts.write_failures += 1
             self._counts.last_write_failure = _said(down)
