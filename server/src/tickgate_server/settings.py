@@ -1003,6 +1003,20 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: something is missing.
         """
+        self.check_key_store()
+        if not self.identity_secret.get_secret_value():
+            msg = (
+                "TICKGATE_IDENTITY_SECRET: not set, and API keys are hashed under it; make it once with"
+                " `openssl rand -hex 32`, and give the same to every gateway and to `tickgate-server keys`"
+            )
+            raise SettingsError(msg)
+
+    def check_key_store(self) -> None:
+        """Look whether API keys are kept anywhere.
+
+        Raises:
+            SettingsError: they are not.
+        """
         if self.identity.keys == "off":
             msg = (
                 'identity.keys: is "off", so there are no API keys; set it to "file", with identity.file,'
@@ -1011,12 +1025,6 @@ class Settings(BaseSettings):
             raise SettingsError(msg)
         if self.identity.keys == "postgres" and not self.postgres_url.get_secret_value():
             msg = 'postgres_url: not set, and identity.keys = "postgres" keeps API keys there'
-            raise SettingsError(msg)
-        if not self.identity_secret.get_secret_value():
-            msg = (
-                "TICKGATE_IDENTITY_SECRET: not set, and API keys are hashed under it; make it once with"
-                " `openssl rand -hex 32`, and give the same to every gateway and to `tickgate-server keys`"
-            )
             raise SettingsError(msg)
 
     @property
