@@ -27,8 +27,8 @@ from rich.progress import (
 
 from . import __version__
 from .app import gateway, programs, stores
-from .app.calls_log import log_format
 from .app.health import health_target
+from .app.logs import event_log, log_format
 from .app.orders import backfill_order, session_feed, session_length
 from .app.programs import OrderError
 from .errors import CertificateUnusable, StoreDown, StoreUnusable
@@ -65,10 +65,10 @@ _log = structlog.get_logger("tickgate_server")
 def serve(config: ConfigFile = None) -> int:
     """Serve until SIGTERM or SIGINT, then drain: nothing under way is lost."""
     settings = _load(config)
-    start_logs(sys.stderr, log_format(settings), settings.log.level)
     _install_uvloop()
     try:
-        asyncio.run(_serve(settings))
+        with event_log(settings):
+            asyncio.run(_serve(settings))
     except (OSError, CertificateUnusable, StoreUnusable) as error:
         print(f"tickgate-server: {error}", file=sys.stderr)
         return 1
@@ -85,7 +85,6 @@ def ingest(config: ConfigFile = None) -> int:
     if not settings.ingestion.enabled:
         msg = "ingestion.enabled: is off, so there is nothing to do"
         raise SettingsError(msg)
-    start_logs(sys.stderr, log_format(settings), settings.log.level)
     _install_uvloop()
     return _finished(_ingest(settings))
 
@@ -270,6 +269,11 @@ def _stop_on_signals() -> asyncio.Event:
 
 async def _ingest(settings: Settings) -> int:
     stop = _stop_on_signals()
+    with event_log(settings):
+        return await _ingest_logged(settings, stop)
+
+
+async def _ingest_logged(settings: Settings, stop: asyncio.Event) -> int:
     async with programs.ingestion(settings) as http_port:
         _log.info(
             "ingesting",

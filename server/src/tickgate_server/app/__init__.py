@@ -40,15 +40,16 @@ from ..rpc.serving import Serving
 from ..rpc.streams import StreamServicer
 from ..settings import Settings
 from . import policies
-from .calls_log import call_log
 from .history import History
 from .identity import Identity, open_tls
 from .jobs import Ingestion
 from .live import Live
+from .logs import call_logs
 from .questions import Questions
 from .side_port import open_side_port
 from .stores import open_stores
 from .tasks import running_jobs
+from .tracing import tracer
 from .wire import open_wire
 
 _FAREWELL: Final = Closing(
@@ -121,6 +122,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
             plan=settings.alpaca.plan,
             start_time=start_time,
         )
+        told = parts.enter_context(call_logs(settings, about.source, clock, counters))
         identity = Identity(settings, counters, clock, stores.keys)
         meters = Meters(clock.monotonic)
         pressure = Pressure(settings.limits.calls, settings.limits.memory_mib, counters)
@@ -128,12 +130,14 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
             Calls(
                 clock,
                 counters,
-                parts.enter_context(call_log(settings, about.source, clock)),
+                told.of_call,
                 stores.errors.note,
                 lambda: wire.budget.remaining(Upstream.DATA),
                 identity.door,
                 meters,
                 pressure,
+                await parts.enter_async_context(tracer(settings)),
+                told.of_stream,
             ),
             QuoteServicer(
                 questions.quotes,

@@ -5,11 +5,12 @@ Nothing is registered with OpenTelemetry globally: each gateway has its own prov
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 import structlog
@@ -244,12 +245,12 @@ class _Watched(SpanExporter):
         return self._exporter.force_flush(timeout_millis)
 
 
-@contextmanager
-def tracing(policy: TracePolicy) -> Iterator[OtelTracer]:
+@asynccontextmanager
+async def tracing(policy: TracePolicy) -> AsyncIterator[OtelTracer]:
     """Trace calls and tell the collector of *policy*, for the length of the block.
 
-    A collector that is away disturbs nothing: so many spans wait for it, and then the oldest go. Leaving the block
-    takes some seconds at most, in which whoever leaves is blocked.
+    A collector that is away disturbs nothing: so many spans wait for it, and then the oldest go. At the end what waits
+    gets some seconds to reach it.
     """
     # What it says of each failure, and of each span that goes, is said here once; it would be thousands of lines.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
@@ -277,7 +278,7 @@ def tracing(policy: TracePolicy) -> Iterator[OtelTracer]:
     try:
         yield OtelTracer(provider.get_tracer("tickgate", policy.version), policy.share)
     finally:
-        _end(provider, exporter)
+        await asyncio.to_thread(_end, provider, exporter)
 
 
 def _end(provider: TracerProvider, exporter: SpanExporter) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from ..errors import LimitExceeded
 from ..identity.consumer import ANYBODY, Consumer
+from ..market.interval import Interval
 from ..market.provenance import Feed, Tier
 from ..market.unavailable import Reason, Unavailable
 from ..observe.spans import Span
@@ -60,6 +61,15 @@ class Call(Struct):
 
     strict: bool = False
     """Whether one missing value fails it. Only told of calls that miss values."""
+
+    streams: bool = False
+    """Whether the answer is a stream."""
+
+    interval: Interval | None = None
+    """Range of the past that was asked for."""
+
+    points: dict[Tier, int] = field(default_factory=dict)
+    """Values of the past that were given, by tier: `given` counts symbols."""
 
     span: Span | None = None
     """All of it in its trace; None where it is not traced."""

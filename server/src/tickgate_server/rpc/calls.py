@@ -231,6 +231,7 @@ class Calls:
         async def handle(given: Any, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
             metadata = context.invocation_metadata() or ()
             call = self._begin(name, metadata, context)
+            call.streams = True
             self._arrivals += ends
             self._counters.calls_in_flight += ends
             failure: status.Failure | None = None
