@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from tickgate_server.market.time import NANOS
-from tickgate_server.observe.logs import CallLine, CallLog, start_logs
+from tickgate_server.observe.logs import CallLine, EventStream, LineLog, start_logs
 
 from ...support.fakes import NOW
 
@@ -57,10 +57,12 @@ def as_it_is(entry: CallLine) -> CallLine:
 def test_a_call_is_one_json_line() -> None:
     """Each call is one JSON object with the names operators know, and its time to the nanosecond."""
     stream = io.StringIO()
-    log = CallLog(stream, "json", as_it_is)
-    log.write(NOW + 5, line(data_source="sandbox", consumer="ipv4:1"))
+    log = LineLog(stream, "json")
+    log.write(NOW + 5, as_it_is, line(data_source="sandbox", consumer="ipv4:1"))
     log.write(
-        NOW, line(2, code="NOT_FOUND", reason="NO_DATA", values_given=0, real_data_available=False)
+        NOW,
+        as_it_is,
+        line(2, code="NOT_FOUND", reason="NO_DATA", values_given=0, real_data_available=False),
     )
     log.close()
     first, second = (json.loads(text) for text in stream.getvalue().splitlines())
@@ -88,9 +90,9 @@ def test_a_call_is_one_json_line() -> None:
 def test_the_console_form_is_for_people() -> None:
     """On a terminal a call is one line with its outcome, values, time and id."""
     stream = io.StringIO()
-    log = CallLog(stream, "console", as_it_is)
-    log.write(NOW, line())
-    log.write(NOW, line(2, code="NOT_FOUND", reason="NO_DATA", values_given=0))
+    log = LineLog(stream, "console")
+    log.write(NOW, as_it_is, line())
+    log.write(NOW, as_it_is, line(2, code="NOT_FOUND", reason="NO_DATA", values_given=0))
     log.close()
     first, second = stream.getvalue().splitlines()
     for part in ("2026-10-01T15:00:00Z", "QuoteService/GetQuote", "OK", "2/2", "1.250 ms", "id-1"):
@@ -102,9 +104,9 @@ def test_the_console_form_is_for_people() -> None:
 def test_closing_writes_what_is_queued() -> None:
     """Nothing that was logged before the end is lost, and its order is kept."""
     stream = io.StringIO()
-    log = CallLog(stream, "json", as_it_is)
+    log = LineLog(stream, "json")
     for number in range(1000):
-        log.write(NOW, line(number))
+        log.write(NOW, as_it_is, line(number))
     log.close()
     written = [json.loads(text)["request_id"] for text in stream.getvalue().splitlines()]
     assert written == [f"id-{number}" for number in range(1000)]
@@ -114,11 +116,11 @@ def test_closing_writes_what_is_queued() -> None:
 def test_the_oldest_lines_go_and_are_counted(form: Any) -> None:
     """When lines come faster than they can be written the oldest go, and the log says how many."""
     stream = Blocked()
-    log = CallLog(stream, form, as_it_is, capacity=10)
-    log.write(NOW, line(0))
+    log = LineLog(stream, form, capacity=10)
+    log.write(NOW, as_it_is, line(0))
     stream.waiting.wait()
     for number in range(1, 36):
-        log.write(NOW + number * NANOS, line(number))
+        log.write(NOW + number * NANOS, as_it_is, line(number))
     stream.open.set()
     log.close()
     texts = stream.getvalue().splitlines()
@@ -159,10 +161,10 @@ class Failing(io.StringIO):
 def test_lines_that_could_not_be_written_are_counted() -> None:
     """A stream that fails costs the lines of that moment; the log goes on and says how many are missing."""
     stream = Failing(1)
-    log = CallLog(stream, "json", as_it_is)
-    log.write(NOW, line(1))
+    log = LineLog(stream, "json")
+    log.write(NOW, as_it_is, line(1))
     stream.failed.wait()
-    log.write(NOW, line(2))
+    log.write(NOW, as_it_is, line(2))
     log.close()
     dropped, written = [json.loads(text) for text in stream.getvalue().splitlines()]
 
@@ -173,11 +175,11 @@ def test_lines_that_could_not_be_written_are_counted() -> None:
 def test_nothing_dropped_is_not_mentioned() -> None:
     """A queue that is filled to the brim and no further drops nothing."""
     stream = Blocked()
-    log = CallLog(stream, "json", as_it_is, capacity=10)
-    log.write(NOW, line(0))
+    log = LineLog(stream, "json", capacity=10)
+    log.write(NOW, as_it_is, line(0))
     stream.waiting.wait()
     for number in range(1, 11):
-        log.write(NOW, line(number))
+        log.write(NOW, as_it_is, line(number))
     stream.open.set()
     log.close()
     assert "dropped" not in stream.getvalue()
