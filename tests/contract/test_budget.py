@@ -126,3 +126,21 @@ async def test_a_lower_limit_is_learned(kind: str) -> None:
         till.budget.learn(DATA, 60)
         assert (till.left, till.counts.limit) == (60, 60)
         assert nearly(60, await till.drain())
+
+
+async def test_a_share_is_left_to_whoever_else_asks(kind: str) -> None:
+    """Of two consumers who ask for everything at the same time each gets about half, and both together no more."""
+    async with a_budget(kind, SLOW) as till:
+        await till.spend(who=("dashboard",))
+
+        async def want(who: str) -> bool:
+            try:
+                await till.spend(who=(who,))
+            except BudgetExhausted:
+                return False
+            return True
+
+        greedy = sum(await asyncio.gather(*(want("quant") for _ in range(200))))
+        modest = sum(await asyncio.gather(*(want("dashboard") for _ in range(200))))
+        assert nearly(60, greedy)
+        assert nearly(119, greedy + modest)

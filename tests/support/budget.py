@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -89,37 +89,52 @@ class Till:
         return self.budget.remaining(DATA)
 
     async def spend(
-        self, priority: Priority = INTERACTIVE, cost: int = 1, patience: float = 0.0
+        self,
+        priority: Priority = INTERACTIVE,
+        cost: int = 1,
+        patience: float = 0.0,
+        *,
+        who: Collection[str] = (),
     ) -> int:
-        """Spend on market data, waiting for *patience* seconds at most."""
+        """Spend on market data, for the consumers *who*, waiting for *patience* seconds at most."""
         deadline = self.clock.monotonic() + patience
-        return await self.budget.spend(DATA, priority, cost, deadline)
+        return await self.budget.spend(DATA, priority, cost, deadline, who)
 
     async def refusal(
-        self, priority: Priority = INTERACTIVE, cost: int = 1, patience: float = 0.0
+        self,
+        priority: Priority = INTERACTIVE,
+        cost: int = 1,
+        patience: float = 0.0,
+        *,
+        who: Collection[str] = (),
     ) -> BudgetExhausted:
         """Spend, and return why that was refused."""
         try:
-            left = await self.spend(priority, cost, patience)
+            left = await self.spend(priority, cost, patience, who=who)
         except BudgetExhausted as refusal:
             return refusal
         msg = f"admitted, and {left} remain"
         raise AssertionError(msg)
 
-    async def drain(self, priority: Priority = INTERACTIVE) -> int:
+    async def drain(self, priority: Priority = INTERACTIVE, *, who: Collection[str] = ()) -> int:
         """Spend one by one until refused, and return how often it was admitted."""
         admitted = 0
         with suppress(BudgetExhausted):
             while True:
-                await self.spend(priority)
+                await self.spend(priority, who=who)
                 admitted += 1
         return admitted
 
     def waiting(
-        self, priority: Priority = INTERACTIVE, cost: int = 1, patience: float = 60.0
+        self,
+        priority: Priority = INTERACTIVE,
+        cost: int = 1,
+        patience: float = 60.0,
+        *,
+        who: Collection[str] = (),
     ) -> asyncio.Task[int]:
         """Spend in a task of its own."""
-        return asyncio.create_task(self.spend(priority, cost, patience))
+        return asyncio.create_task(self.spend(priority, cost, patience, who=who))
 
 
 @dataclass

@@ -295,15 +295,30 @@ class Budget(Protocol):
     """Counts requests before an upstream does."""
 
     async def spend(
-        self, upstream: Upstream, priority: Priority, cost: int, deadline: float
+        self,
+        upstream: Upstream,
+        priority: Priority,
+        cost: int,
+        deadline: float,
+        consumers: Collection[str] = (),
     ) -> int:
         """Take *cost* requests out of the budget, waiting for them where they come in time.
+
+        While less than half of it is left, a consumer who has had an equal share leaves the rest to the others.
+
+        Args:
+            upstream: whose budget it is.
+            priority: class of the request.
+            cost: requests.
+            deadline: when they are of no more use, seconds of the monotonic clock.
+            consumers: names of those for whom it is; the first pays, if he has not had his share. More may come while
+                it waits. None, or an empty name among them, is the gateway's own work, which has its classes.
 
         Returns:
             What remains.
 
         Raises:
-            BudgetExhausted: they would not come before *deadline*, seconds of the monotonic clock. At once, not then.
+            BudgetExhausted: they would not come before *deadline*. At once, not then.
         """
         ...
 

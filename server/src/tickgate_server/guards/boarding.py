@@ -51,6 +51,9 @@ class Flight(Generic[K, T]):
         self.leader = current()
         """What the first asker was doing, where that is traced: the call is a part of it."""
 
+        self.party: dict[str, None] = {}
+        """Names of those who have asked so far, in the order in which they came."""
+
         self.askers = 0
         self.wanted_until = -math.inf
         """When the last of those who have asked so far will have left, seconds of the monotonic clock."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import RateLimited
+from ..identity.current import payers
 from ..observe.spans import span
 from ..ports import Budget, Quota, Reply, Request, Requests
 
@@ -23,7 +24,11 @@ class BudgetedRequests:
         """
         with span("budget"):
             left = await self._budget.spend(
-                request.upstream, request.priority, request.cost, request.worth_waiting_until
+                request.upstream,
+                request.priority,
+                request.cost,
+                request.worth_waiting_until,
+                payers(),
             )
         try:
             reply = await self._requests.send(request)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, 
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from ..errors import UpstreamFailure
+from ..identity.current import CALLER, PARTY
 from ..observe.spans import current
 from .boarding import Boarding, Flight, Line
 
@@ -73,8 +74,10 @@ class Flights(Generic[K, T]):
         now = self._now()
         wait = max(0.0, deadline - now)
         patience = wait - min(wait * _REPLY_SHARE, _REPLY_MOST)
+        caller = CALLER.get().name
         for flight in boarded:
             flight.askers += 1
+            flight.party[caller] = None
             flight.wanted_until = max(flight.wanted_until, now + patience)
         in_time = True
         try:
@@ -147,6 +150,8 @@ class Flights(Generic[K, T]):
     async def _fly(
         self, flight: Flight[K, T], line: Line[K, T] | None, start: Start[K, T]
     ) -> Mapping[K, T]:
+        # A task has a context of its own.
+        PARTY.set(flight.party)
         if line is None or flight.departure is None:
             return await start(flight.keys, self._now() + self._cap)
         await flight.departure

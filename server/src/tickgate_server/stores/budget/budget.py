@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Final, TypeAlias
 
@@ -18,6 +18,7 @@ from ..redis.link import RedisDown
 from .line import Waiter
 from .purse import Purse, Window
 from .shared import SharedBuckets, Size
+from .shares import Claim, Held
 
 Pause: TypeAlias = Callable[[asyncio.Event, float], Awaitable[None]]
 """Waits until the event is set, at most for so many seconds."""
@@ -30,6 +31,9 @@ _LONGEST_HOLD: Final = float(_MINUTE)
 
 _CLOCKS_DIFFER: Final = 0.1
 """Seconds by which Redis's clock and ours may drift apart within a window."""
+
+_LOOK_AGAIN: Final = 0.25
+"""Seconds for which somebody who has had his share sleeps at most before it is looked who else wants the same."""
 
 _RANKS: Final = {priority: rank for rank, priority in enumerate(Priority)}
 
@@ -129,7 +133,12 @@ class AccountBudget:
         return self._purses[upstream].remaining(self._clock.monotonic())
 
     async def spend(
-        self, upstream: Upstream, priority: Priority, cost: int, deadline: float
+        self,
+        upstream: Upstream,
+        priority: Priority,
+        cost: int,
+        deadline: float,
+        consumers: Collection[str] = (),
     ) -> int:
         """Take *cost* requests out of the budget, waiting in line where they come before *deadline*.
 
@@ -142,6 +151,55 @@ class AccountBudget:
             BudgetExhausted: they would come too late.
         """
         purse = self._purses[upstream]
+        claim = await self._claim(purse, cost, deadline, consumers)
+        if claim is None:
+            return await self._spend(purse, priority, cost, deadline, "")
+        try:
+            return await self._spend(purse, priority, cost, deadline, claim.name)
+        except BaseException:
+            purse.shares.give_up(claim)
+            raise
+
+    async def _claim(
+        self, purse: Purse, cost: int, deadline: float, consumers: Collection[str]
+    ) -> Claim | None:
+        """Return what one of *consumers* may take, as soon as that leaves the others their share.
+
+        None is for what the gateway does by itself.
+
+        Raises:
+            BudgetExhausted: that would be too late.
+        """
+        if not consumers:
+            return None
+        shares, first = purse.shares, next(iter(consumers))
+        held: Held | None = None
+        try:
+            # More may join who want the same: "" is one of them, whom nothing holds back.
+            while "" not in consumers:
+                now = self._clock.monotonic()
+                shares.ask(consumers, now)
+                behind = shares.ahead(first, held)
+                payer, wait = purse.payer(tuple(consumers), cost, behind, now)
+                if not wait:
+                    return shares.claim(payer, cost, now)
+                if now + wait > deadline:
+                    raise _shared_out(purse, cost, wait)
+                if held is None:
+                    held = shares.hold(first, cost)
+                    purse.counts.waiting += 1
+                # Nobody tells whoever sleeps here that somebody has joined who has not had his share, or that somebody
+                # before him has gone.
+                await self._pause(asyncio.Event(), min(wait, _LOOK_AGAIN))
+        finally:
+            if held is not None:
+                purse.counts.waiting -= 1
+                shares.release(first, held)
+        return None
+
+    async def _spend(
+        self, purse: Purse, priority: Priority, cost: int, deadline: float, consumer: str
+    ) -> int:
         if not purse.shared and not purse.returning and self._buckets and self._buckets.up:
             await self._return(purse, self._buckets)
         now, rank, number = self._clock.monotonic(), _RANKS[priority], next(purse.line.numbers)
@@ -150,10 +208,13 @@ class AccountBudget:
             if remaining is not None:
                 purse.look_ahead(self._clock.monotonic())
                 return remaining
-        elif now + purse.wait_in_line(rank, cost, now) > deadline or not purse.holds(rank, cost):
-            raise _exhausted(purse, rank, cost, purse.wait_in_line(rank, cost + purse.asked, now))
+        elif now + purse.wait_in_line(rank, cost, now, consumer) > deadline or not purse.holds(
+            rank, cost
+        ):
+            wait = purse.wait_in_line(rank, cost + purse.asked, now, consumer)
+            raise _exhausted(purse, rank, cost, wait)
         # Who has asked in vain what is shared has kept its place before those who came meanwhile.
-        return await self._wait_in_line(purse, Waiter(number, rank, cost, deadline))
+        return await self._wait_in_line(purse, Waiter(number, rank, cost, deadline, consumer))
 
     async def _wait_in_line(self, purse: Purse, waiter: Waiter) -> int:
         purse.line.join(waiter)
@@ -340,6 +401,22 @@ def _size(window: Window) -> Size:
     return Size(window.limit, window.seconds)
 
 
+def _shared_out(purse: Purse, cost: int, wait: float) -> BudgetExhausted:
+    purse.counts.refused += cost
+    name, delay = purse.upstream.value, _told(wait)
+    return BudgetExhausted(
+        f"less than half of the budget of requests to {name} is left, and others need it: whoever asks here has had"
+        f" an equal share; the next would go in {delay:.3f} s",
+        retry_delay=delay,
+        upstream=name,
+    )
+
+
+def _told(wait: float) -> float:
+    # Rounded up: whoever comes back after it must not come too early by a rounding.
+    return math.ceil(wait * 1000) / 1000
+
+
 def _exhausted(purse: Purse, rank: int, cost: int, wait: float) -> BudgetExhausted:
     purse.counts.refused += cost
     name = purse.upstream.value
@@ -347,8 +424,7 @@ def _exhausted(purse: Purse, rank: int, cost: int, wait: float) -> BudgetExhaust
         return BudgetExhausted(
             f"{cost} requests to {name} at once are more than its budget ever holds", upstream=name
         )
-    # Rounded up: whoever comes back after it must not come too early by a rounding.
-    delay = math.ceil(wait * 1000) / 1000
+    delay = _told(wait)
     return BudgetExhausted(
         f"the budget of requests to {name} is spent; the next would go in {delay:.3f} s",
         retry_delay=delay,

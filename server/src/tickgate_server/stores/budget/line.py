@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left, insort
-from collections.abc import Iterator
+import math
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterator, Sequence
 from itertools import count
 from operator import attrgetter
 
 from ...ports import Priority
 
-_number = attrgetter("number")
+_turn = attrgetter("turn")
+_place = attrgetter("turn", "number")
 
 
 class Waiter:
     """A request that waits for its turn."""
 
-    __slots__ = ("cost", "deadline", "late", "number", "rank", "woken")
+    __slots__ = ("consumer", "cost", "deadline", "late", "number", "rank", "turn", "woken")
 
-    def __init__(self, number: int, rank: int, cost: int, deadline: float) -> None:
+    def __init__(self, number: int, rank: int, cost: int, deadline: float, consumer: str) -> None:
         """Want *cost* requests.
 
         Args:
@@ -26,11 +28,16 @@ class Waiter:
             rank: that of its class; 0 is the most urgent.
             cost: requests.
             deadline: when they are of no more use, seconds of the monotonic clock.
+            consumer: name of whom they are for; empty for the gateway itself.
         """
         self.number = number
         self.rank = rank
         self.cost = cost
         self.deadline = deadline
+        self.consumer = consumer
+        self.turn = 0
+        """The round of its class in which it goes: in each, every consumer goes once."""
+
         self.woken = asyncio.Event()
         """Set when something has changed for it."""
 
@@ -39,7 +46,7 @@ class Waiter:
 
 
 class Line:
-    """Waiters, the most urgent first, and within a class in the order in which they came."""
+    """Waiters, the most urgent first. Within a class consumers take turns, each of them in the order of its own."""
 
     def __init__(self) -> None:
         """Start with nobody."""
@@ -57,19 +64,39 @@ class Line:
         for waiters in self._classes:
             yield from waiters
 
+    def ahead(self, rank: int, consumer: str) -> int:
+        """Return the requests of those of class *rank* who go before a newcomer of *consumer*."""
+        waiters = self._classes[rank]
+        turn = self._turn(waiters, consumer, math.inf)
+        # He comes last in his round.
+        return sum(waiter.cost for waiter in waiters[: bisect_right(waiters, turn, key=_turn)])
+
     def join(self, waiter: Waiter) -> None:
-        """Let *waiter* stand behind those of its class who came before it."""
-        insort(self._classes[waiter.rank], waiter, key=_number)
+        """Let *waiter* stand where its turn is."""
+        waiters = self._classes[waiter.rank]
+        waiter.turn = self._turn(waiters, waiter.consumer, waiter.number)
+        insort(waiters, waiter, key=_place)
         self.owed[waiter.rank] += waiter.cost
         self.first = next(iter(self))
 
     def leave(self, waiter: Waiter) -> None:
         """Let *waiter* go, and tell the next that its turn may have come."""
         waiters = self._classes[waiter.rank]
-        del waiters[bisect_left(waiters, waiter.number, key=_number)]
+        del waiters[bisect_left(waiters, _place(waiter), key=_place)]
         self.owed[waiter.rank] -= waiter.cost
         self.first = next(iter(self), None)
         self.wake_first()
+
+    @staticmethod
+    def _turn(waiters: Sequence[Waiter], consumer: str, number: float) -> int:
+        """Return the round of somebody of *consumer* who came as *number*: behind those before him, and no later."""
+        first = last = waiters[0].turn if waiters else 0
+        for waiter in waiters:
+            if waiter.consumer == consumer:
+                if waiter.number > number:
+                    return min(last, waiter.turn)
+                last = max(first, waiter.turn + 1)
+        return last
 
     def wake_first(self) -> None:
         """Let the first look again."""

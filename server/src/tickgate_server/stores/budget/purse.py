@@ -9,6 +9,7 @@ from ...access.bucket import Bucket
 from ...observe.counters import BudgetCounts
 from ...ports import Priority, Upstream
 from .line import Line
+from .shares import Shares, Stock
 
 _ROUNDING = 1e-6
 """Requests by which a whole number may have come out too low."""
@@ -114,6 +115,7 @@ class Purse:
         self.windows = windows
         self._minute, *self._longer = windows
         self.line = Line()
+        self.shares = Shares(self._minute.seconds)
         self.shared = shared
         if shared:
             for window in windows:
@@ -151,8 +153,8 @@ class Purse:
             longest = max(longest, wait)
         return longest
 
-    def wait_in_line(self, rank: int, cost: int, now: float) -> float:
-        """Return the seconds until a newcomer could, behind those who wait already and go before it."""
+    def wait_in_line(self, rank: int, cost: int, now: float, consumer: str) -> float:
+        """Return the seconds until a newcomer of *consumer* could, behind those who wait already and go before it."""
         if self.line.first is None:
             return self.wait(rank, cost, now)
         longest, ahead = 0.0, 0
@@ -160,8 +162,18 @@ class Purse:
             if owed:
                 ahead += owed
                 longest = max(longest, self.wait(before, ahead, now))
-        ahead += self.line.owed[rank] + cost
+        ahead += self.line.ahead(rank, consumer) + cost
         return max(longest, self.wait(rank, ahead, now))
+
+    def payer(self, names: Sequence[str], cost: int, behind: int, now: float) -> tuple[str, float]:
+        """Return which of *names* may take *cost* requests and leave others their share, and in how many seconds.
+
+        The first of them stands behind so many requests of its own.
+        """
+        bucket = self._minute.bucket
+        level = bucket.level(now) - sum(self.line.owed) - self.asked
+        stock = Stock(level, bucket.limit, bucket.rate)
+        return self.shares.payer(names, cost, behind, stock, now)
 
     def goes_straight(self, rank: int) -> bool:
         """Return whether nobody waits who goes before a newcomer."""
