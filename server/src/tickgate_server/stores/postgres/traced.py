@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from functools import lru_cache
 from typing import Any, Final, Self
 
 import psycopg
 from psycopg.abc import Params, Query
 
-from ...observe.spans import current, span
+from ...observe.spans import Telling, current, span
 
 _VERB: Final = re.compile(r"\s*(\w+)", re.ASCII)
 _TABLE: Final = re.compile(
@@ -39,16 +39,9 @@ class TracedCursor(psycopg.AsyncCursor[Any]):
         if current() is None:
             await super().execute(query, params, prepare=prepare, binary=binary)
             return self
-        verb, table = _said(query)
-        with span(
-            f"{verb} {table}".rstrip(),
-            "client",
-            database="postgresql",
-            operation=verb,
-            collection=table,
-        ) as told:
+        with _statement(query) as told:
             await super().execute(query, params, prepare=prepare, binary=binary)
-            told.tell(rows=self.rowcount)
+            told.tell(rows=max(0, self.rowcount))
         return self
 
     @asynccontextmanager
@@ -56,21 +49,24 @@ class TracedCursor(psycopg.AsyncCursor[Any]):
         self, statement: Query, params: Params | None = None, *, writer: Any = None
     ) -> AsyncIterator[psycopg.AsyncCopy]:
         """Copy rows in or out."""
-        verb, table = _said(statement)
-        with span(
-            f"{verb} {table}", "client", database="postgresql", operation=verb, collection=table
-        ) as told:
+        with _statement(statement) as told:
             async with super().copy(statement, params, writer=writer) as copy:
                 yield copy
-            told.tell(rows=self.rowcount)
+            told.tell(rows=max(0, self.rowcount))
 
 
-def _said(query: Any) -> tuple[str, str]:
-    return _words(query if isinstance(query, str) else "")
+def _statement(query: Any) -> AbstractContextManager[Telling]:
+    verb, table = _words(query if isinstance(query, str) else "STATEMENT")
+    if not table:
+        return span(verb, "client", database="postgresql", operation=verb)
+    return span(
+        f"{verb} {table}", "client", database="postgresql", operation=verb, collection=table
+    )
 
 
 @lru_cache(maxsize=256)
 def _words(statement: str) -> tuple[str, str]:
     """Return the verb of *statement* and the first table that it names; empty where it names none."""
     verb, table = _VERB.match(statement), _TABLE.search(statement)
-    return "STATEMENT" if verb is None else verb[1].upper(), "" if table is None else table[1]
+    # Nothing is what a pool says to a connection to hear whether it still works.
+    return "CHECK" if verb is None else verb[1].upper(), "" if table is None else table[1]

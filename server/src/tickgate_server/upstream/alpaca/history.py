@@ -20,6 +20,7 @@ from ...market.provenance import DataSource, Feed, Tier
 from ...market.series import Adjustment, SeriesKind
 from ...market.time import NANOS, format_rfc3339
 from ...market.unavailable import Refusal, Unavailable
+from ...observe.spans import span
 from ...ports import (
     Clock,
     Group,
@@ -90,7 +91,11 @@ class AlpacaHistory:
         goes_on = True
         while goes_on:
             reply = await self._ask(walk, pages.params)
-            with noted(self._gate, walk.key.kind.value, reply), self._gate.parsing.timing():
+            with (
+                noted(self._gate, walk.key.kind.value, reply),
+                self._gate.parsing.timing(),
+                span("parse"),
+            ):
                 page = await self._read(walk, reply)
                 goes_on = pages.goes_on(page.token)
                 refused = {

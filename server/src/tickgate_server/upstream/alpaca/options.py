@@ -26,6 +26,7 @@ from ...market.option import (
 from ...market.provenance import DataSource, Feed, Provenance
 from ...market.time import format_rfc3339
 from ...market.unavailable import Reason, Refusal, Unavailable
+from ...observe.spans import span
 from ...ports import ChainRead, Clock, Effort, Group, Reply, Request, Requests, Upstream
 from . import parse_options
 from .paging import PagedParams
@@ -120,7 +121,11 @@ class AlpacaChains:
         try:
             first = reply = await asked
             while True:
-                with noted(self._gate, "option chain", reply), self._gate.parsing.timing():
+                with (
+                    noted(self._gate, "option chain", reply),
+                    self._gate.parsing.timing(),
+                    span("parse"),
+                ):
                     records, token = parse_options.page(reply.body)
                     more = walk.goes_on(token)
                 if more:
@@ -166,7 +171,7 @@ class AlpacaChains:
         refused: set[str],
     ) -> None:
         for some in _slices(records.items()):
-            with self._gate.parsing.timing():
+            with self._gate.parsing.timing(), span("parse"):
                 for symbol, record in some:
                     value = _admit(self._options, self._gate, symbol, record, receipt)
                     if isinstance(value, OptionQuote):
@@ -200,7 +205,11 @@ class AlpacaContracts:
                 if scope.underlying and failure.said.startswith("invalid underlying symbols"):
                     return unknown_underlying(scope.underlying)
                 raise
-            with noted(self._gate, "option contracts", reply), self._gate.parsing.timing():
+            with (
+                noted(self._gate, "option contracts", reply),
+                self._gate.parsing.timing(),
+                span("parse"),
+            ):
                 # Nine thousand entries take a tenth of a second, in which no call would be answered.
                 entries, token = await asyncio.to_thread(parse_options.contracts_page, reply.body)
                 more = walk.goes_on(token)

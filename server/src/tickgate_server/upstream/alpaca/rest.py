@@ -24,6 +24,7 @@ from ...market.session import Calendar, ClockReading
 from ...market.snapshot import Snapshot, SnapshotPart
 from ...market.trade import Trade
 from ...market.unavailable import Reason, Refusal, Unavailable
+from ...observe.spans import span
 from ...ports import Answers, Effort, Group, Reply, Request, Requests, Upstream
 from . import parse
 
@@ -91,7 +92,7 @@ class AlpacaLatest(Generic[V]):
                 return rejected
             try:
                 reply = await self._requests.send(self._request(rest, question, effort))
-                with self._endpoint.gate.parsing.timing():
+                with self._endpoint.gate.parsing.timing(), span("parse"):
                     answers = self._read(reply, rest, question.feed)
             except UpstreamRejected as failure:
                 symbol = _rejected_symbol(failure, rest)
