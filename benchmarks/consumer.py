@@ -114,7 +114,16 @@ def everything_on(folder: Path, cores: Cores) -> Iterator[Process]:
 
 
 def _new_key(identity: Mapping[str, str]) -> str:
-    command = ["-m", "tickgate_server", "keys", "create", "benchmarks", "--scopes", _SCOPES]
+    command = [
+        "-m",
+        "tickgate_server",
+        "keys",
+        "create",
+        "benchmarks",
+        "--scopes",
+        _SCOPES,
+        "--expires=1d",
+    ]
     done = subprocess.run(
         [sys.executable, *command],
         env=environment_without_settings() | dict(identity),

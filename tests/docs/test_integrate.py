@@ -175,7 +175,7 @@ def firm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Firm]:
     made = subprocess.run(
         [
             *(sys.executable, "-m", "tickgate_server", "keys", "create", "service"),
-            *("--scopes", "read,stream,history"),
+            *("--scopes", "read,stream,history", "--expires", "90d"),
         ],
         env=environment_without_settings() | identity,
         capture_output=True,
