@@ -168,6 +168,10 @@ class Box:
         self.lost = 0
         """Records lost since somebody last looked."""
 
+        self.received: int | None = None
+        """When the first live update that was handed out last had arrived, nanoseconds of the wall clock; None where
+        there was none."""
+
         self._queue: deque[tuple[Entry, Update, UpdateKind]] = deque()
         self._written: deque[Status] = deque()
         """Statuses of what has ended, which nothing can change any more. They go before `_notices`."""
@@ -389,6 +393,7 @@ class Box:
 
     def take_updates(self, encode: Encode, now: float) -> tuple[list[bytes], int]:
         """Hand out encoded updates, and tell how many others they supersede."""
+        self.received = None
         if not self._left:
             self._left = len(self._queue) + len(self.unread)
             if not self._left:
@@ -425,6 +430,8 @@ class Box:
         queue, pieces = self._queue, []
         for _ in range(min(len(queue), most)):
             _, update, origin = queue.popleft()
+            if self.received is None and origin is UpdateKind.LIVE:
+                self.received = update.value.provenance.receive_time
             if origin is update.origin:
                 pieces.append(_piece(update, encode, 0))
             else:
@@ -439,6 +446,8 @@ class Box:
             conflated = update.ordinal - followed[entry] - (update.origin is UpdateKind.LIVE)
             followed[entry] = update.ordinal
             total += conflated
+            if self.received is None and update.origin is UpdateKind.LIVE:
+                self.received = update.value.provenance.receive_time
             piece = update.piece
             if piece is None or update.conflated != conflated:
                 piece = _piece(update, encode, conflated)

@@ -59,6 +59,9 @@ class Tally:
         """Symbols of which there were values, or the word that there are no more."""
 
         self._from_upstream: set[str] = set()
+        self._tiers: dict[str, Tier] = {}
+        """The farthest tier that values of each symbol came from."""
+
         self._missing: list[tuple[str, Unavailable]] = []
 
     def add(self, event: SeriesEvent) -> None:
@@ -67,18 +70,25 @@ class Tally:
         self._asked.add(symbol)
         if isinstance(event, SeriesBroken):
             self._given.discard(symbol)
+            self._tiers.pop(symbol, None)
             self._missing.append((symbol, event.why))
             return
         self._given.add(symbol)
-        if isinstance(event, SeriesChunk) and event.block.origin.served_from is Tier.UPSTREAM:
+        if not isinstance(event, SeriesChunk):
+            return
+        tier = event.block.origin.served_from
+        if tier is Tier.UPSTREAM:
             self._from_upstream.add(symbol)
+        if self._tiers.get(symbol) is not Tier.UPSTREAM:
+            self._tiers[symbol] = tier
 
     def note(self, call: Call, feed: Feed | None, *, strict: bool) -> None:
         """Note in *call* what its answer was like."""
         call.asked, call.given = len(self._asked), len(self._given)
         call.from_upstream = len(self._from_upstream)
+        call.feed, call.tiers = feed, tuple(self._tiers.values())
         if self._missing:
-            call.feed, call.strict, call.missing = feed, strict, self._missing
+            call.strict, call.missing = strict, self._missing
             call.reason = self._missing[0][1].reason.name
 
 

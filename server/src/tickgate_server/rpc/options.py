@@ -29,6 +29,7 @@ from ..market.option import (
 from ..market.provenance import Feed, Tier
 from ..market.trade import Trade
 from ..market.unavailable import Reason, Unavailable
+from ..observe.counters import Counters
 from ..ports import ChainQuestion, ChainSource, ContractSource, OptionSource, TradeSource
 from . import convert, encode_options
 from . import convert_options as to
@@ -38,6 +39,7 @@ from .convert import Moment
 from .convert_options import TermsBook
 from .option_requests import ChainWanted, OptionReader
 from .paging import ChainPosition, ContractPosition, encode_token
+from .served import Served
 
 _A_YEAR: Final = timedelta(days=366)
 
@@ -108,8 +110,13 @@ class OptionServicer:
         option_feed: Feed,
         stock_feed: Feed,
         moment: Callable[[str], Moment],
+        served: Served | None = None,
     ) -> None:
-        """Ask *sources*, on the feeds of the settings; *moment* makes the moment of one call's answer."""
+        """Ask *sources*, on the feeds of the settings; *moment* makes the moment of one call's answer.
+
+        What is *served* is counted.
+        """
+        self._served = served or Served(Counters())
         self._sources = sources
         self._option_feed = option_feed
         self._stock_feed = stock_feed
@@ -161,6 +168,7 @@ class OptionServicer:
         settle(call, symbols, feed, answers, strict=request.strict)
         book_of = dict(zip(roots, books, strict=True))
         moment = self._moment(call.request_id)
+        self._served.note(answers.values(), feed, moment)
         return [
             _result(
                 symbol,
@@ -417,6 +425,7 @@ def _nothing_matches(chain: Chain, selection: Selection) -> Unavailable:
 
 def _count(call: Call, found: _Found, given: int) -> None:
     call.asked = call.given = given
+    call.tiers, call.feed = (found.served_from,) * given, found.chain.feed
     call.from_upstream = given if found.served_from is Tier.UPSTREAM else 0
 
 

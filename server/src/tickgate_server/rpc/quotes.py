@@ -17,12 +17,15 @@ from ..market.answer import Answer, Freshness, Question
 from ..market.provenance import Feed, Tier
 from ..market.quote import Quote
 from ..market.unavailable import Unavailable
+from ..observe.counters import Counters
+from ..observe.spans import span
 from ..ports import Answers, LatestSource, QuoteSource, SnapshotSource, TradeSource
 from . import encode
 from .answers import settle
 from .call import Call
 from .convert import Moment
 from .requests import Reader
+from .served import Served
 
 V = TypeVar("V")
 Encode = Callable[[str, "Answer[V] | Unavailable", Moment], bytes]
@@ -68,8 +71,13 @@ class QuoteServicer:
         snapshots: SnapshotSource,
         default_feed: Feed,
         moment: Callable[[str], Moment],
+        served: Served | None = None,
     ) -> None:
-        """Ask *quotes*, *trades* and *snapshots*; *moment* makes the moment of one call's answer."""
+        """Ask *quotes*, *trades* and *snapshots*; *moment* makes the moment of one call's answer.
+
+        What is *served* is counted.
+        """
+        self._served = served or Served(Counters())
         self._quotes = quotes
         self._trades = trades
         self._snapshots = snapshots
@@ -165,6 +173,8 @@ class QuoteServicer:
     def _encode(self, answers: Answers[V], encoder: Encode[V], asked: Asked, call: Call) -> bytes:
         settle(call, asked.symbols, asked.feed, answers, strict=asked.strict)
         moment = self._moment(call.request_id)
-        return encode.respond(
-            [encoder(symbol, answers[symbol], moment) for symbol in asked.symbols]
-        )
+        self._served.note(answers.values(), asked.feed, moment)
+        with span("encode"):
+            return encode.respond(
+                [encoder(symbol, answers[symbol], moment) for symbol in asked.symbols]
+            )

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 from contextlib import suppress
 from functools import lru_cache
+from time import monotonic
 from typing import Any, Final, TypeVar
 
 from google.protobuf.message import DecodeError
@@ -216,17 +217,25 @@ class StreamServicer:
 
     async def _messages(self, follower: Follower, call: Call) -> AsyncGenerator[bytes, None]:
         closing: Closing | None = None
+        counts = self._streams.counts
         while (delivery := await follower.next()) is not None:
-            yield self._message(delivery, follower, call)
+            moment = self._moment(call.request_id)
+            received = None if delivery.box is None else delivery.box.received
+            began = monotonic()
+            yield self._message(delivery, follower, moment)
+            # By now gRPC has taken it over.
+            took = monotonic() - began
+            counts.writing.observe(took)
             if isinstance(delivery.event, Updates):
+                if received is not None:
+                    counts.lag.observe((moment.wall - received) / NANOS + took)
                 call.given += len(delivery.event.pieces)
             elif isinstance(delivery.event, Closing):
                 closing = delivery.event
         if closing is not None:
             raise status.StreamClosed(closing)
 
-    def _message(self, delivery: Delivery, follower: Follower, call: Call) -> bytes:
-        moment = self._moment(call.request_id)
+    def _message(self, delivery: Delivery, follower: Follower, moment: Moment) -> bytes:
         served = convert.timestamp(moment.wall).SerializeToString()
         head = _NUMBER + varint(delivery.number) + _SERVE_TIME + varint(len(served)) + served
         box = delivery.box
