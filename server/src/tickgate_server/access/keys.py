@@ -68,6 +68,7 @@ class KeyDoor:
 
     def load(self, keys: Sequence[ApiKey]) -> None:
         """Go by *keys* from now on."""
+        keys = tuple(keys)
         if keys != self._keys:
             self._keys = keys
             self._known = {key.digest: _Known(key, _consumer(key, self._defaults)) for key in keys}
