@@ -91,6 +91,7 @@ class AdminServicer:
         feed = reader.some_feed(request.feed if request.HasField("feed") else None)
         kinds = reader.kinds(request.kinds)
         reader.done()
+        call.symbols, call.feed = tuple(symbols or ()), feed
         dropped = await self._caches.drop(None if feed is None else {feed}, symbols, kinds)
         return pb.InvalidateCacheResponse(
             memory_entries=dropped.memory,
@@ -130,6 +131,7 @@ class AdminServicer:
         reader = self._reader(call, "watchlist")
         wanted = reader.watchlist(request.watchlist)
         reader.done()
+        call.symbols = wanted.symbols
         before = await watchlists.get(wanted.name)
         if before is not None and _refreshes_alike(before, wanted):
             wanted = replace(wanted, refresh_time=before.refresh_time)
@@ -169,6 +171,7 @@ class AdminServicer:
         reader = self._reader(call)
         wanted = reader.backfill_wanted(request)
         reader.done()
+        call.symbols, call.feed, call.interval = wanted.symbols, wanted.key.feed, wanted.interval
         begun = await backfills.start(wanted.key, wanted.symbols, wanted.interval)
         moment = self._moment(call.request_id)
         return pb.StartBackfillResponse(backfill=to.backfill(begun, moment)).SerializeToString()

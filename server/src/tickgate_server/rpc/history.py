@@ -24,6 +24,7 @@ from ..access.meters import Meters
 from ..errors import InvalidRequest, LimitExceeded, UpstreamFailure
 from ..history.waiting import closing
 from ..market.corporate_action import CorporateAction
+from ..market.interval import Interval
 from ..market.series import SeriesKind
 from ..market.unavailable import Reason, Unavailable
 from ..observe.counters import Counters
@@ -118,6 +119,7 @@ class HistoryServicer:
         asked = reader.listed(kind, request)
         size = reader.page_size(request.page_size, default=DEFAULT_ROWS, largest=LARGEST_ROWS)
         reader.done()
+        _note_question(call, asked)
         self._admit(call, len(asked.question.symbols))
         page, tally = Page(SHAPES[kind], asked, size), Tally()
         # One row more than the page holds tells whether there is another page.
@@ -125,7 +127,10 @@ class HistoryServicer:
         async with self._reading(asked, rows, call.deadline) as events:
             async for event in events:
                 tally.add(event)
-                if not page.take(event, self._moment(call.request_id)):
+                before = page.count
+                wanted = page.take(event, self._moment(call.request_id))
+                _note_points(call, event, page.count - before)
+                if not wanted:
                     break
                 await asyncio.sleep(0)
         tally.note(call, asked.question.key.feed, strict=asked.strict)
@@ -161,6 +166,7 @@ class HistoryServicer:
         reader = SeriesReader(self._rules, self._moment(call.request_id))
         asked = reader.streamed(kind, request)
         reader.done()
+        _note_question(call, asked)
         self._admit(call, len(asked.question.symbols))
         tally = Tally()
         columns = Columns(SHAPES[kind], asked, lambda: self._moment(call.request_id))
@@ -185,6 +191,7 @@ class HistoryServicer:
                                 yield message
                         return
                     self._meters.charge_points(call.consumer, len(event.block))
+                    _note_points(call, event, len(event.block))
                 for message in told(event):
                     yield message
 
@@ -216,6 +223,8 @@ class HistoryServicer:
         reader.done()
         self._admit(call, 1)
         symbol = wanted.key.symbol
+        call.symbols, call.feed = (symbol,), wanted.key.feed
+        call.interval = Interval(wanted.time - wanted.tolerance, wanted.time + 1)
         answer = await self._prices.price_at(
             wanted.key,
             wanted.time,
@@ -240,6 +249,7 @@ class HistoryServicer:
         wanted, as_of = reader.coverage_wanted(request)
         reader.done()
         call.check_batch(len(wanted.symbols))
+        call.symbols, call.feed, call.interval = wanted.symbols, wanted.key.feed, wanted.interval
         keys = {symbol: wanted.key.about(symbol) for symbol in wanted.symbols}
         held = await self._source.coverage(tuple(keys.values()), wanted.interval, as_of)
         call.asked = len(keys)
@@ -271,6 +281,7 @@ class HistoryServicer:
         position = reader.page_token(request.page_token, wanted, ActionPosition)
         reader.done()
         call.check_batch(len(wanted.symbols))
+        call.symbols = wanted.symbols
         found = await self._happened(wanted, call)
         moment = self._moment(call.request_id)
         if isinstance(found, Unavailable):
@@ -317,6 +328,18 @@ def _limited(refusal: LimitExceeded) -> Unavailable:
     return Unavailable(
         reason=Reason.LIMIT_EXCEEDED, message=str(refusal), retry_delay=refusal.retry_delay
     )
+
+
+def _note_question(call: Call, asked: Asked) -> None:
+    question = asked.question
+    call.symbols, call.feed, call.interval = question.symbols, question.key.feed, question.interval
+
+
+def _note_points(call: Call, event: SeriesEvent, count: int) -> None:
+    """Note in *call* that *count* values of *event* are given."""
+    if isinstance(event, SeriesChunk) and count:
+        tier = event.block.origin.served_from
+        call.points[tier] = call.points.get(tier, 0) + count
 
 
 _Order: TypeAlias = tuple[date, str, str, str]

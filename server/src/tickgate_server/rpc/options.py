@@ -267,6 +267,7 @@ class OptionServicer:
         self, wanted: ChainWanted, call: Call, price: Trade | None
     ) -> _Found | Unavailable:
         """Return what *wanted* takes of the chain, or why there is nothing; *price* is one that is kept."""
+        call.symbols, call.feed = (wanted.underlying,), wanted.feed
         question = ChainQuestion(wanted.underlying, wanted.feed, wanted.max_age, call.deadline)
         scopes = [self._active(wanted.underlying)] if _is_full(wanted) else []
         answer, priced, books = await asyncio.gather(
@@ -321,6 +322,7 @@ class OptionServicer:
         query = _ContractQuery(underlying, status, wanted, request.show_deliverables)
         position = reader.page_token(request.page_token, query, ContractPosition)
         reader.done()
+        call.symbols = (underlying,)
         found = await self._list(query, call)
         moment = self._moment(call.request_id)
         if isinstance(found, Unavailable):

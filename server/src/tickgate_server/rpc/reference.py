@@ -58,6 +58,7 @@ class ReferenceServicer:
         reader = Reader()
         symbol = reader.symbol(request.symbol)
         reader.done()
+        call.symbols = (symbol,)
         assets = await _ask(
             self._reference.assets(call.deadline), call, strict=request.strict, symbol=symbol
         )

@@ -54,6 +54,10 @@ _MOST_WORDS: Final = 100
 """Requests of a follower that wait for those before them; beyond that he is not heard for a while."""
 
 
+_MOST_NOTED: Final = 10_000
+"""Symbols after which a stream is not told any more for the logs what else it asks for: it may last for days."""
+
+
 class StreamDefaults(Struct, frozen=True):
     """What a subscription gets that does not say."""
 
@@ -96,7 +100,7 @@ class StreamServicer:
     ) -> AsyncGenerator[bytes, None]:
         """Send what is followed, while the follower says what that is."""
         follower = self._streams.open(acks=True)
-        heeding = asyncio.create_task(self._heed(requests, follower))
+        heeding = asyncio.create_task(self._heed(requests, follower, call))
         try:
             async for message in self._messages(follower, call):
                 yield message
@@ -109,6 +113,7 @@ class StreamServicer:
     async def Watch(self, request: pb.WatchRequest, call: Call) -> AsyncGenerator[bytes, None]:  # noqa: N802
         """Send what one request follows."""
         order = self._order(request.subscription, "subscription", watches=True)
+        _note_followed(call, order.symbols, order.feed)
         follower = self._streams.open(acks=False)
         try:
             await follower.subscribe(order)
@@ -119,9 +124,9 @@ class StreamServicer:
 
     # ---------------------------------------------------------------------------- what he says
 
-    async def _heed(self, requests: AsyncIterator[bytes], follower: Follower) -> None:
+    async def _heed(self, requests: AsyncIterator[bytes], follower: Follower, call: Call) -> None:
         words: asyncio.Queue[pb.SubscribeRequest] = asyncio.Queue(_MOST_WORDS)
-        doing = asyncio.create_task(self._do_each(words, follower))
+        doing = asyncio.create_task(self._do_each(words, follower, call))
         doing.add_done_callback(lambda _: follower.mailbox.end())
         try:
             async for body in requests:
@@ -147,25 +152,33 @@ class StreamServicer:
             return
         await words.put(request)
 
-    async def _do_each(self, words: asyncio.Queue[pb.SubscribeRequest], follower: Follower) -> None:
+    async def _do_each(
+        self, words: asyncio.Queue[pb.SubscribeRequest], follower: Follower, call: Call
+    ) -> None:
         while True:
             request = await words.get()
             named = _subscription_of(request)
             try:
-                await self._do(request, named, follower)
+                await self._do(request, named, follower, call)
             except InvalidRequest as error:
                 # The answer may wait to be read, and a request can break ten thousand rules.
                 follower.mailbox.refuse(named, status.in_short(error))
             finally:
                 words.task_done()
 
-    async def _do(self, request: pb.SubscribeRequest, named: str, follower: Follower) -> None:
+    async def _do(
+        self, request: pb.SubscribeRequest, named: str, follower: Follower, call: Call
+    ) -> None:
         word = request.WhichOneof("request")
         match word:
             case "subscribe":
-                await follower.subscribe(self._order(request.subscribe, word, watches=False))
+                order = self._order(request.subscribe, word, watches=False)
+                _note_followed(call, order.symbols, order.feed)
+                await follower.subscribe(order)
             case "add":
-                await follower.add(named, _symbols(request.add, word, needed=True))
+                symbols = _symbols(request.add, word, needed=True)
+                _note_followed(call, symbols, None)
+                await follower.add(named, symbols)
             case "unsubscribe":
                 follower.unsubscribe(named, _symbols(request.unsubscribe, word, needed=False))
             case "query":
@@ -300,6 +313,14 @@ def _symbols(message: R, path: str, *, needed: bool) -> Sequence[str]:
     symbols = reader.followed(message.symbols, needed=needed)
     reader.done()
     return symbols
+
+
+def _note_followed(call: Call, symbols: Sequence[str], feed: Feed | None) -> None:
+    """Note in *call* what it asks to follow, beside what it has asked for before."""
+    if len(call.symbols) < _MOST_NOTED:
+        call.symbols = tuple(dict.fromkeys((*call.symbols, *symbols)))
+    if feed is not None:
+        call.feed = feed
 
 
 def _set(message: pb.Subscription, field: Any) -> Any:
