@@ -13,7 +13,6 @@ from tickgate_server.identity.current import CALLER, payers
 
 from ...support.fakes import HandClock, settle
 
-
 CLOCK = HandClock()
 
 

@@ -138,6 +138,11 @@ class Meters:
 
     # -------------------------------------------------------------------------------------- buckets
 
+    @property
+    def known(self) -> int:
+        """How many buckets are kept."""
+        return len(self._calls) + len(self._points)
+
     def _bucket(
         self, buckets: dict[str, Bucket], name: str, limit: float, window: float, now: float
     ) -> Bucket:
@@ -146,7 +151,7 @@ class Meters:
         if bucket is not None:
             bucket.resize(limit, window, now)
             return bucket
-        if len(self._calls) + len(self._points) >= self._many:
+        if self.known >= self._many:
             self._forget(now)
         bucket = buckets[name] = Bucket(limit, window, now)
         return bucket
@@ -156,4 +161,4 @@ class Meters:
             for name in [one for one, bucket in buckets.items() if bucket.full(now)]:
                 del buckets[name]
         # As many again may come before the next look, so that each costs its share of one.
-        self._many = max(_FEW, 2 * (len(self._calls) + len(self._points)))
+        self._many = max(_FEW, 2 * self.known)

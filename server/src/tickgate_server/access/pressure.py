@@ -30,8 +30,8 @@ mind with every look."""
 _LOOK_EVERY: Final = 0.5
 """Seconds."""
 
-_GIVE_BACK_EVERY: Final = 5.0
-"""Seconds between the times at which memory that nobody uses is given back, while it is short."""
+_LOOKS: Final = 10
+"""Looks between the times at which memory that nobody uses is given back, while it is short."""
 
 _STATM: Final = Path("/proc/self/statm")
 
@@ -101,6 +101,7 @@ class Pressure:
         resident: Callable[[], int | None] = resident_memory,
         give_back: Callable[[], None] = give_back,
         chance: Callable[[], float] = random.random,
+        every: float = _LOOK_EVERY,
     ) -> None:
         """Take on so much.
 
@@ -111,6 +112,7 @@ class Pressure:
             resident: tells the bytes in memory, or None where nobody knows.
             give_back: gives memory that nobody uses back to the system; called in a thread.
             chance: 0 up to 1, by lot: those who are refused together do not come back together.
+            every: seconds between looks at the memory.
         """
         self._calls = calls
         self._memory = memory_mib * _MIB
@@ -118,6 +120,7 @@ class Pressure:
         self._resident = resident
         self._give_back = give_back
         self._chance = chance
+        self._every = every
         self._level = Level.CALM
         self._idle = calls == 0 and memory_mib == 0
 
@@ -146,9 +149,8 @@ class Pressure:
         level = self._judged(share)
         if level is self._level:
             return
+        self._counters.memory_alarms += level > self._level
         self._level = self._counters.memory_level = level
-        if level:
-            self._counters.memory_alarms += 1
         log = _log.warning if level else _log.info
         log(
             "memory_pressure",
@@ -174,8 +176,8 @@ class Pressure:
         looks = 0
         while True:
             self.look()
-            if self._level and not looks % round(_GIVE_BACK_EVERY / _LOOK_EVERY):
+            if self._level and not looks % _LOOKS:
                 # Beside the loop: it may take a while, and asks nobody.
                 await asyncio.to_thread(self._give_back)
             looks += 1
-            await asyncio.sleep(_LOOK_EVERY)
+            await asyncio.sleep(self._every)
