@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from msgspec import Struct
 
-from ..errors import StoreUnusable
+from ..errors import StoreDown, StoreUnusable
 from ..market.option import OptionQuote
 from ..market.provenance import DataSource, Tier
 from ..market.quote import Quote
@@ -212,10 +212,15 @@ async def open_keys(settings: Settings) -> AsyncIterator[KeyStore | None]:
     if settings.identity.keys != "postgres":
         yield _key_store(settings, None)
         return
+    from ..stores.postgres.link import PostgresDown  # noqa: PLC0415 - as above
+
     link = _postgres(settings, ErrorLogCounts(), settings.store.migrate)
     try:
         await link.connect()
         yield _key_store(settings, link)
+    except PostgresDown as down:
+        msg = f"PostgreSQL cannot be had: {down}"
+        raise StoreDown(msg) from down
     finally:
         await link.close()
 
