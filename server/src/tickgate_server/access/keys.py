@@ -30,6 +30,8 @@ class _Known(Struct, frozen=True):
 
     key: ApiKey
     consumer: Consumer
+    ends: bool
+    """Whether it has ended, or will."""
 
 
 class KeyDoor:
@@ -71,8 +73,12 @@ class KeyDoor:
         keys = tuple(keys)
         if keys != self._keys:
             self._keys = keys
-            self._known = {key.digest: _Known(key, _consumer(key, self._defaults)) for key in keys}
+            self._known = {key.digest: self._understood(key) for key in keys}
         self.look()
+
+    def _understood(self, key: ApiKey) -> _Known:
+        ends = key.revoked is not None or key.expires is not None
+        return _Known(key, _consumer(key, self._defaults), ends)
 
     def look(self) -> None:
         """Look which keys are valid now."""
@@ -92,9 +98,10 @@ class KeyDoor:
         assert known is not None, "no token has a hash of zeros"
         consumer = known.consumer
         # From here on they are told more: they hold the whole token.
-        why = _why_ended(known.key, self._clock.wall())
-        if why:
-            raise Unauthenticated(why, consumer)
+        if known.ends:
+            why = _why_ended(known.key, self._clock.wall())
+            if why:
+                raise Unauthenticated(why, consumer)
         if scope not in consumer.scopes:
             msg = f"the API key {known.key.id} lacks the scope {scope.value}, which this service takes"
             raise NotPermitted(msg, consumer)
