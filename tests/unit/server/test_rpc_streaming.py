@@ -13,6 +13,7 @@ from google.rpc import error_details_pb2, status_pb2
 from tickgate.v1 import stream_service_pb2 as pb
 from tickgate_server.errors import GatewayError, InvalidRequest, NotFeedHolder, TooManyStreams
 from tickgate_server.fanout.mailbox import Closing
+from tickgate_server.identity.consumer import Scope
 from tickgate_server.market.provenance import Feed
 from tickgate_server.market.unavailable import Reason
 from tickgate_server.rpc.answers import miss
@@ -41,7 +42,7 @@ async def run(
     ends: bool = False,
 ) -> bool:
     """Put a call through a handler, and tell whether it ended well."""
-    handler = calls.streaming("StreamService/Try", read, method, ends=ends)
+    handler = calls.streaming("StreamService/Try", read, method, Scope.STREAM, ends=ends)
     handle: Any = handler.stream_stream if read is None else handler.unary_stream
     try:
         await handle(b"", context)
@@ -182,7 +183,7 @@ async def test_a_request_that_cannot_be_read_is_refused() -> None:
     """Bytes that are no request of the method are INVALID_ARGUMENT, and so is a request id that is too long."""
     parts, context = Parts(), FakeContext()
     read = decoder(pb.WatchRequest)
-    handle: Any = parts.calls().streaming("S/Watch", read, three, ends=False).unary_stream
+    handle: Any = parts.calls().streaming("S/Watch", read, three, Scope.STREAM, ends=False).unary_stream
     with pytest.raises(grpc.aio.AbortError):
         await handle(b"\xff", context)
     assert context.code is grpc.StatusCode.INVALID_ARGUMENT
