@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
+import uvloop
 from redis.exceptions import ConnectionError as ConnectionLost
 from structlog.testing import capture_logs
 
@@ -63,6 +65,34 @@ async def test_a_command_is_answered() -> None:
         async with link_to(url, counts=counts) as link:
             assert await link.ask(echo(link, "here")) == b"here"
             assert (counts.state, counts.failures, counts.changed_time) == ("up", 0, None)
+
+
+def test_a_broken_connection_is_a_broken_connection_on_uvloop_too() -> None:
+    """The program's loop has its own words for writing to a connection that has just broken: Redis is down, no more."""
+
+    async def ask_over_a_broken_connection() -> str:
+        with redis_server() as server:
+            counts = TierCounts()
+            async with link_to(server.url, PATIENT, counts=counts) as link:
+                await link.validate()
+
+                async def echo_on_what_breaks() -> object:
+                    pool: Any = link.client.connection_pool
+                    connection = await pool.get_connection()
+                    try:
+                        connection._writer.transport.abort()
+                        await connection._reader.read()
+                        await connection.send_command("ECHO", "lost")
+                        return await connection.read_response()
+                    finally:
+                        await pool.release(connection)
+
+                with pytest.raises(RedisDown):
+                    await link.ask(echo_on_what_breaks)
+                return counts.state
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(ask_over_a_broken_connection()) == "down"
 
 
 async def test_a_killed_redis_is_left_out_until_it_is_back() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final, TypeVar
 
 import redis.asyncio as aioredis
@@ -140,7 +140,7 @@ class RedisLink:
     async def close(self) -> None:
         """Give the connections back."""
         pool = self.client.connection_pool
-        with suppress(RedisError, OSError):
+        with suppress(RedisError, OSError), _broken_is_lost():
             await self.client.aclose()
         if isinstance(pool, SentinelConnectionPool):
             with suppress(RedisError, OSError):
@@ -152,7 +152,8 @@ class RedisLink:
             async with asyncio.timeout_at(due) as patience:
                 self._waiting.add(patience)
                 try:
-                    return await command()
+                    with _broken_is_lost():
+                        return await command()
                 finally:
                     self._waiting.discard(patience)
         except TimeoutError as error:
@@ -167,11 +168,12 @@ class RedisLink:
     async def _look(self) -> bool:
         """Return whether it is a cluster."""
         # What died or hangs must not be handed out again; and only a new connection finds a Sentinel's new Redis.
-        with suppress(RedisError, OSError):
+        with suppress(RedisError, OSError), _broken_is_lost():
             await self.client.connection_pool.disconnect(inuse_connections=False)
         async with asyncio.timeout(self._limits.timeout):
             try:
-                info = await self.client.info("cluster")
+                with _broken_is_lost():
+                    info = await self.client.info("cluster")
             except ResponseError:
                 # A user without the right to ask has been answered all the same.
                 return False
@@ -202,3 +204,18 @@ class RedisLink:
         if type(error) not in self._told:
             self._told.add(type(error))
             _log.warning("redis_refused", why=type(error).__name__, said=str(error))
+
+
+@contextmanager
+def _broken_is_lost() -> Iterator[None]:
+    """Let who writes to a connection that has just broken see a lost connection on every event loop.
+
+    asyncio's own loop takes the bytes and lets the next read fail. uvloop raises a bare RuntimeError, which redis-py
+    passes on, and which nobody would take for an outage.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if type(error) is RuntimeError and "handler is closed" in str(error):
+            raise ConnectionResetError(str(error)) from error
+        raise
