@@ -21,6 +21,7 @@ from tickgate.v1 import error_reason_pb2 as reasons
 from tickgate.v1 import history_pb2, provenance_pb2
 from tickgate.v1 import history_service_pb2 as pb
 from tickgate_server.errors import InvalidRequest, UpstreamBroken
+from tickgate_server.identity.consumer import Scope
 from tickgate_server.market.columns import Block, Decimals, TradeBlock, part
 from tickgate_server.market.corporate_action import CorporateAction, CorporateActionType
 from tickgate_server.market.history_rows import rows
@@ -463,7 +464,12 @@ async def test_a_stopping_gateway_cuts_a_stream_that_can_go_on_elsewhere() -> No
 
     request = pb.StreamTradesRequest(**asking("AAPL"))
     handler: Any = calls.streaming(
-        "HistoryService/StreamTrades", lambda _: request, method, ends=True, resumable=True
+        "HistoryService/StreamTrades",
+        lambda _: request,
+        method,
+        Scope.HISTORY,
+        ends=True,
+        resumable=True,
     )
     with pytest.raises(grpc.aio.AbortError):
         await handler.unary_stream(b"", context)
