@@ -176,7 +176,7 @@ class _Client:
     def __init__(self, port: int, underlying: str) -> None:
         import tickgate  # noqa: PLC0415 - as above
 
-        self._client = tickgate.connect_sync(f"127.0.0.1:{port}")
+        self._client = tickgate.connect_sync(f"127.0.0.1:{port}", api_key=consumer.api_key())
         self._underlying = underlying
 
     def fetch(self, ask: Ask) -> Any:

@@ -132,8 +132,8 @@ async def _measure(stage: Stage, effort: Effort, symbols: tuple[str, ...]) -> To
             return made.GetQuotes
 
         asked = _read(symbols, settings)
-        await questions.quotes.latest(asked.question(clock.monotonic() + _PATIENCE))
-        answers = await questions.quotes.latest(asked.question(clock.monotonic() + _PATIENCE))
+        await questions.quotes.latest(asked.question_of(_call(clock.monotonic())))
+        answers = await questions.quotes.latest(asked.question_of(_call(clock.monotonic())))
         if any(getattr(one, "served_from", None) is not Tier.MEMORY for one in answers.values()):
             raise BrokenMeasurement("memory was to hold every quote")
         handlers = {"guarded": servicer(questions.quotes), "handed": servicer(_Handed(answers))}
@@ -159,9 +159,12 @@ async def _take_turns(
 async def _took(handle: Handle, asked: Asked, clock: MarketClock, calls: int) -> float:
     before = time.thread_time()
     for _ in range(calls):
-        now = clock.monotonic()
-        await handle(asked, Call("QuoteService/GetQuotes", "bench", now + _PATIENCE, "", now))
+        await handle(asked, _call(clock.monotonic()))
     return (time.thread_time() - before) / calls
+
+
+def _call(now: float) -> Call:
+    return Call("QuoteService/GetQuotes", "bench", now + _PATIENCE, "", now)
 
 
 def _read(symbols: tuple[str, ...], settings: Settings) -> Asked:

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
+from . import consumer
 from .history_tape import Columns
 
 POLARS: Final = "polars"
@@ -87,7 +88,7 @@ class _Client:
     def __init__(self, way: str, port: int, range_: Range) -> None:
         import tickgate  # noqa: PLC0415 - each way loads its own
 
-        self._client = tickgate.connect_sync(f"127.0.0.1:{port}")
+        self._client = tickgate.connect_sync(f"127.0.0.1:{port}", api_key=consumer.api_key())
         self._range = range_
         self._way = way
 

@@ -20,6 +20,7 @@ import msgspec
 import tickgate
 from tickgate_server.market.time import NANOS
 
+from . import consumer
 from .reader import percentiles
 
 
@@ -35,7 +36,7 @@ async def read(port: int, pace: float, seconds: float, ahead: int, symbols: Sequ
     """Take a quote every *pace* seconds for *seconds*."""
     ages = array("d")
     async with (
-        tickgate.connect(f"127.0.0.1:{port}") as gateway,
+        tickgate.connect(f"127.0.0.1:{port}", api_key=consumer.api_key()) as gateway,
         gateway.follow(*symbols) as quotes,
     ):
         print("ready", flush=True)
