@@ -60,7 +60,7 @@ def test_a_refused_call_says_when_to_come_back() -> None:
     refusal = desk.refusal(quant)
     assert refusal is not None
     assert (refusal.limit, refusal.retry_delay) == ("calls_per_second", 0.25)
-    assert str(refusal) == "quant may make 4 calls a second here"
+    assert str(refusal) == "calls a second: quant may make 4 here"
     desk.clock.advance(0.25)
     assert desk.refusal(quant) is None
 
@@ -142,7 +142,9 @@ def test_only_so_many_streams_at_once() -> None:
     with ExitStack() as first, ExitStack() as others:
         first.enter_context(desk.meters.stream(quant))
         others.enter_context(desk.meters.stream(quant))
-        with pytest.raises(LimitExceeded, match="may have 2 streams at once") as refused:
+        with pytest.raises(
+            LimitExceeded, match="streams at once: quant may have 2 here"
+        ) as refused:
             others.enter_context(desk.meters.stream(quant))
         assert (refused.value.limit, refused.value.retry_delay) == ("streams", None)
         others.enter_context(desk.meters.stream(limited("other", streams=1)))

@@ -49,7 +49,7 @@ class Meters:
         bucket = self._calls_of(consumer.name, limit, now)
         wait = bucket.wait(1, now)
         if wait:
-            msg = f"{consumer.name} may make {limit:g} calls a second here"
+            msg = f"calls a second: {consumer.name} may make {limit:g} here"
             raise LimitExceeded("calls_per_second", msg, wait)
         bucket.take(1, now)
 
@@ -93,7 +93,7 @@ class Meters:
         # Also without a limit: there may be one tomorrow, and then these count.
         there = self._streams.get(name, 0)
         if limit is not None and there >= limit:
-            msg = f"{name} may have {limit} streams at once here, and has them: end one first"
+            msg = f"streams at once: {name} may have {limit} here, and has them; end one first"
             raise LimitExceeded("streams", msg)
         self._streams[name] = there + 1
         try:
@@ -120,7 +120,7 @@ class Meters:
         wait = self._points_of(consumer.name, limit, now).wait(1, now)
         if not wait:
             return None
-        msg = f"{consumer.name} may have {limit} points of the past within 24 hours here, and has had them"
+        msg = f"points of the past within 24 hours: {consumer.name} may have {limit} here, and has had them"
         return LimitExceeded("history_points_per_day", msg, wait)
 
     def charge_points(self, consumer: Consumer, points: int) -> None:

@@ -416,7 +416,7 @@ class Follower:
         )
         if its is not None and its < most:
             most, reason = its, Reason.LIMIT_EXCEEDED
-            said = f"{self.consumer.name} may follow {most} symbols on a stream here (symbols_per_stream)"
+            said = f"symbols of a stream: {self.consumer.name} may follow {most} here (symbols_per_stream)"
         there = sum(len(_symbols(each)) for each in self.mailbox.boxes.values())
         followed = _symbols(box)
         new = [symbol for symbol in symbols if symbol not in followed]

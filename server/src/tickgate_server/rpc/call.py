@@ -82,7 +82,7 @@ class Call(Struct):
         """
         most = self.consumer.limits.symbols_per_batch
         if most is not None and symbols > most:
-            msg = f"{self.consumer.name} may name {most} symbols in one request here, and names {symbols}"
+            msg = f"symbols of one request: {self.consumer.name} may name {most} here, and names {symbols}"
             raise LimitExceeded("symbols_per_batch", msg)
 
     @property
