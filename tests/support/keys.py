@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from tickgate.v1 import stream_service_pb2 as pb
 from tickgate_server.identity.api_key import ApiKey, digest_of, new_token
 from tickgate_server.identity.consumer import UNLIMITED, Limits, Scope
 
@@ -31,3 +32,19 @@ def made_key(
 def bearer(token: str) -> tuple[tuple[str, str], ...]:
     """Return the metadata of whoever calls with *token*."""
     return (("authorization", f"Bearer {token}"),)
+
+
+class StreamsOf:
+    """The calls of a stub of StreamService, made with a token."""
+
+    def __init__(self, stub: Any, token: str) -> None:
+        self._stub = stub
+        self._metadata = bearer(token)
+
+    def Subscribe(self) -> Any:  # noqa: N802
+        """Begin a stream."""
+        return self._stub.Subscribe(metadata=self._metadata)
+
+    def Watch(self, request: pb.WatchRequest) -> Any:  # noqa: N802
+        """Watch what *request* says."""
+        return self._stub.Watch(request, metadata=self._metadata)
