@@ -21,12 +21,12 @@ from ..access.pressure import Pressure
 from ..fanout.mailbox import Closing
 from ..guards.caches import AllCaches
 from ..jobs.asset_list import AssetKeeper
+from ..jobs.loop_lag import LoopLag
 from ..jobs.market_clock import MarketClock, MarketClockKeeper
 from ..market.provenance import Tier
 from ..market.unavailable import Reason
 from ..market.value_kind import ValueKind
 from ..observe.counters import Counters
-from ..observe.metrics import Metrics
 from ..ports import Upstream
 from ..rpc.admin import AdminServicer, Keeping
 from ..rpc.calls import Calls
@@ -36,6 +36,7 @@ from ..rpc.history import HistoryServicer
 from ..rpc.options import OptionServicer, OptionSources
 from ..rpc.quotes import QuoteServicer
 from ..rpc.reference import ReferenceServicer
+from ..rpc.served import Served
 from ..rpc.serving import Serving
 from ..rpc.streams import StreamServicer
 from ..settings import Settings
@@ -49,6 +50,7 @@ from .questions import Questions
 from .side_port import open_side_port
 from .stores import open_stores
 from .tasks import running_jobs
+from .telemetry import Telemetry
 from .tracing import tracer
 from .wire import open_wire
 
@@ -91,9 +93,11 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
     counters = Counters()
     clock = MarketClock(follows_upstream=settings.environment == "sandbox")
     async with AsyncExitStack() as parts:
+        telemetry = Telemetry(settings, counters, clock)
+        parts.callback(telemetry.metrics.close)
         # First and last, so that whoever looks sees why it is not ready.
         http_port = await parts.enter_async_context(
-            open_side_port(settings, counters, Metrics(counters), start_time)
+            open_side_port(settings, counters, telemetry.metrics, start_time)
         )
         followers = await parts.enter_async_context(AsyncExitStack())
         stores = await parts.enter_async_context(open_stores(settings, counters, clock))
@@ -122,6 +126,8 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
             plan=settings.alpaca.plan,
             start_time=start_time,
         )
+        telemetry.read(stores, wire, questions, live)
+        served = Served(counters)
         told = parts.enter_context(call_logs(settings, about.source, clock, counters))
         identity = Identity(settings, counters, clock, stores.keys)
         meters = Meters(clock.monotonic)
@@ -130,7 +136,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
             Calls(
                 clock,
                 counters,
-                told.of_call,
+                telemetry.counted(told.of_call),
                 stores.errors.note,
                 lambda: wire.budget.remaining(Upstream.DATA),
                 identity.door,
@@ -145,6 +151,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
                 questions.snapshots,
                 settings.alpaca.stock_feed,
                 moment,
+                served,
             ),
             OptionServicer(
                 OptionSources(
@@ -157,6 +164,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
                 settings.alpaca.option_feed,
                 settings.alpaca.stock_feed,
                 moment,
+                served,
             ),
             ReferenceServicer(questions.reference, keeper, moment),
             StatusServicer(
@@ -195,6 +203,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
             ),
             policies.connection_limits(settings),
         )
+        await identity.begin()
         tls = open_tls(settings, counters, clock)
         port = serving.bind(settings.listen, None if tls is None else tls.credentials())
         assets = _asset_keeper(settings, questions, clock)
@@ -203,7 +212,6 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
         identity.on_look = lambda: live.streams.dismiss(identity.last_word)
         live.streams.on_refusal = counters.refuse_limit
         live.streams.on_holding = lambda holding: start(serving.tell_streams(serving=holding))
-        await identity.begin()
         for job in (*stores.jobs, *questions.jobs, *identity.jobs()):
             start(job())
         if tls is not None:
@@ -212,7 +220,8 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
             following(job())
         patience = settings.reference.start_patience
         await asyncio.gather(keeper.try_refresh(patience), assets.try_load(patience))
-        for job in (keeper.run, assets.run, pressure.run, *ingestion.jobs()):
+        lag = LoopLag(counters)
+        for job in (keeper.run, assets.run, pressure.run, lag.run, *ingestion.jobs()):
             start(job())
         await serving.start()
         if not settings.stream.enabled:

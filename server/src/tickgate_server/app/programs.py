@@ -17,6 +17,7 @@ from ..errors import StoreDown, UpstreamFailure
 from ..ingress.gate import Gate
 from ..jobs.asset_list import AssetKeeper
 from ..jobs.backfills import Backfilling, new_backfill
+from ..jobs.loop_lag import LoopLag
 from ..jobs.market_clock import MarketClock
 from ..jobs.session_recorder import CHANNELS, SessionRecorder, Wording
 from ..market.backfill import Backfill
@@ -25,7 +26,6 @@ from ..market.provenance import Feed
 from ..market.series import SeriesKey
 from ..market.session import MarketSession
 from ..observe.counters import Counters, FeedCounts
-from ..observe.metrics import Metrics
 from ..settings import Settings
 from ..upstream.alpaca.rest import unknown_symbol
 from ..upstream.alpaca.stream.feed import AlpacaFeed
@@ -38,7 +38,8 @@ from .questions import Questions
 from .side_port import open_side_port
 from .stores import Stores, open_stores
 from .tasks import running_jobs
-from .wire import open_wire
+from .telemetry import Telemetry
+from .wire import Wire, open_wire
 
 _FIRST_LOOK: Final = 5.0
 """Seconds that the upstream's clock is waited for at the start."""
@@ -58,16 +59,19 @@ class Base(Struct, frozen=True):
     counters: Counters
     clock: MarketClock
     stores: Stores
+    wire: Wire
     questions: Questions
     history: History
 
 
+def _clock(settings: Settings) -> MarketClock:
+    return MarketClock(follows_upstream=settings.environment == "sandbox")
+
+
 @asynccontextmanager
-async def _base(settings: Settings, counters: Counters | None = None) -> AsyncIterator[Base]:
+async def _base(settings: Settings, counters: Counters, clock: MarketClock) -> AsyncIterator[Base]:
     # A repetition is counted; its default hook would log each, thousands in an outage.
     set_on_retry_hooks(())
-    counters = counters or Counters()
-    clock = MarketClock(follows_upstream=settings.environment == "sandbox")
     async with (
         open_stores(settings, counters, clock) as stores,
         open_wire(settings, counters, clock, stores) as wire,
@@ -75,7 +79,7 @@ async def _base(settings: Settings, counters: Counters | None = None) -> AsyncIt
         questions = Questions(settings, counters, clock, stores, wire)
         history = History(settings, counters, clock, stores, wire, questions)
         try:
-            yield Base(counters, clock, stores, questions, history)
+            yield Base(counters, clock, stores, wire, questions, history)
         finally:
             await history.reader.aclose()
 
@@ -88,17 +92,18 @@ async def ingestion(settings: Settings) -> AsyncIterator[int | None]:
         OSError: the address of the side port cannot be used.
         StoreUnusable: Redis or PostgreSQL is there and must not be used.
     """
-    counters = Counters()
+    counters, clock = Counters(), _clock(settings)
+    telemetry = Telemetry(settings, counters, clock, serves=False)
     async with AsyncExitStack() as parts:
+        parts.callback(telemetry.metrics.close)
         port = await parts.enter_async_context(
-            open_side_port(settings, counters, Metrics(counters), time.time_ns())
+            open_side_port(settings, counters, telemetry.metrics, time.time_ns())
         )
-        base = await parts.enter_async_context(_base(settings, counters))
-        questions, clock = base.questions, base.clock
-        live = Live(settings, base.counters, clock, questions, lambda job: following(job()))
-        ingesting = Ingestion(
-            settings, base.counters, clock, base.stores, questions, base.history, live
-        )
+        base = await parts.enter_async_context(_base(settings, counters, clock))
+        questions = base.questions
+        live = Live(settings, counters, clock, questions, lambda job: following(job()))
+        ingesting = Ingestion(settings, counters, clock, base.stores, questions, base.history, live)
+        telemetry.read(base.stores, base.wire, questions, live)
         # Last of all, before the stores close.
         parts.push_async_callback(ingesting.close)
         following = await parts.enter_async_context(running_jobs())
@@ -119,7 +124,7 @@ async def ingestion(settings: Settings) -> AsyncIterator[int | None]:
         await asyncio.gather(
             keeper.try_refresh(reference.start_patience), assets.try_load(reference.start_patience)
         )
-        for each in (keeper.run, assets.run, *ingesting.jobs()):
+        for each in (keeper.run, assets.run, LoopLag(counters).run, *ingesting.jobs()):
             start(each())
         counters.unready = ""
         try:
@@ -154,7 +159,7 @@ async def backfill(
         StoreUnusable: it is there and must not be used.
         OrderError: the range is empty.
     """
-    async with _base(settings) as base:
+    async with _base(settings, Counters(), _clock(settings)) as base:
         store, clock = base.stores.history, base.clock
         if store is None or not store.up:
             msg = "PostgreSQL cannot be had"
@@ -198,7 +203,7 @@ async def recording(
         live.follow(channel, symbols)
     # A recording needs no store, and nothing that is wrong with one may keep it from being made.
     alone = {"redis_url": SecretStr(""), "postgres_url": SecretStr("")}
-    async with _base(settings.model_copy(update=alone)) as base:
+    async with _base(settings.model_copy(update=alone), Counters(), _clock(settings)) as base:
         looked = asyncio.Event()
         try:
             async with running_jobs() as start:

@@ -256,7 +256,9 @@ class Questions:
 
     def _tiers_of(self, kind: ValueKind, type_: type[V], book: LiveTier[V]) -> Tiers[V]:
         counters, capacity = self._counters, self._settings.memory.capacity
-        counts = {tier: counters.cache(tier, kind) for tier in (Tier.BOOK, Tier.MEMORY, Tier.REDIS)}
+        counts = {tier: counters.cache(tier, kind) for tier in (Tier.MEMORY, Tier.REDIS)}
+        # Of other kinds no book holds anything.
+        live = counters.cache(Tier.BOOK, kind) if isinstance(book, LiveQuotes) else None
         memory = MemoryTier[V](capacity, counts[Tier.MEMORY])
         cache = self._stores.hot_cache(
             type_,
@@ -279,7 +281,7 @@ class Questions:
         # GetStatus tells of these even where nothing has happened in them.
         for tier in (Tier.BOOK, Tier.MEMORY):
             counters.tier(tier)
-        return Tiers(book, memory, counts[Tier.MEMORY], shared, book_counts=counts[Tier.BOOK])
+        return Tiers(book, memory, counts[Tier.MEMORY], shared, book_counts=live)
 
     def _latest(
         self,

@@ -32,8 +32,10 @@ async def open_side_port(
         yield None
         return
     about = About(__version__, settings.environment, format_rfc3339(start_time))
-    answers = pages(
-        about, lambda: counters.unready, lambda accept: Page(*metrics.exposition(accept))
-    )
+
+    async def numbers(accept: str) -> Page:
+        return Page(*await metrics.exposition(accept))
+
+    answers = pages(about, lambda: counters.unready, numbers)
     async with side_port(settings.http_listen, answers) as port:
         yield port

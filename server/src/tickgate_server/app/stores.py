@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
@@ -15,7 +15,7 @@ from ..market.provenance import DataSource, Tier
 from ..market.quote import Quote
 from ..market.snapshot import Snapshot
 from ..market.trade import Trade
-from ..observe.counters import CacheCounts, Counters, ErrorLogCounts
+from ..observe.counters import CacheCounts, Counters, ErrorLogCounts, PoolCounts
 from ..ports import (
     BackfillLog,
     Clock,
@@ -58,6 +58,9 @@ class Kept(Struct, frozen=True):
     keys: KeyStore | None = None
     """None where nobody is asked for a key."""
 
+    pools: Callable[[], Mapping[str, PoolCounts]] = dict
+    """Tells how the connections stand."""
+
 
 class Stores:
     """What outlives a call."""
@@ -77,6 +80,7 @@ class Stores:
         self.history = kept.history
         self.backfill_log = kept.backfill_log
         self.keys = kept.keys
+        self.pools = kept.pools
         self.jobs = jobs
         """Keep the stores going while the gateway runs."""
 
@@ -195,6 +199,7 @@ async def _kept(
             history,
             PostgresBackfillLog(link),
             _key_store(settings, link),
+            link.pools,
         )
     finally:
         await errors.close()

@@ -289,6 +289,17 @@ class KeyCounts(Struct):
     """Looks that did not find them, or found what cannot be read."""
 
 
+class PoolCounts(Struct):
+    """Connections to PostgreSQL that are kept for one kind of use."""
+
+    size: int = 0
+    available: int = 0
+    waiting: int = 0
+    requests: int = 0
+    waited: float = 0.0
+    """Seconds that requests waited for a connection."""
+
+
 class LogCounts(Struct):
     """A log that is written behind the backs of those whose calls it is about."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -54,7 +54,7 @@ class Page(Struct, frozen=True):
     status: int = 200
 
 
-Answer = Callable[[str], Page]
+Answer = Callable[[str], Awaitable[Page]]
 """Makes the answer for somebody who accepts what the given `Accept` header names; empty without one."""
 
 
@@ -81,18 +81,18 @@ def pages(about: About, unready: Callable[[], str], metrics: Answer) -> Mapping[
         metrics: makes the numbers.
     """
 
-    def readyz(_: str) -> Page:
+    async def livez(_: str) -> Page:
+        # That anything answers says that the loop turns.
+        return said("alive", 200)
+
+    async def readyz(_: str) -> Page:
         why = unready()
         return said(why, 503) if why else said("ready", 200)
 
-    version = Page(json.encode(about))
-    return {
-        # That anything answers says that the loop turns.
-        "/livez": lambda _: said("alive", 200),
-        "/readyz": readyz,
-        "/metrics": metrics,
-        "/version": lambda _: version,
-    }
+    async def version(_: str) -> Page:
+        return Page(json.encode(about))
+
+    return {"/livez": livez, "/readyz": readyz, "/metrics": metrics, "/version": version}
 
 
 @asynccontextmanager
@@ -142,7 +142,7 @@ class _HungUp(asyncio.Protocol):
 
 
 async def _respond(request: web.BaseRequest, answers: Mapping[str, Answer]) -> web.Response:
-    page = _page(request, answers)
+    page = await _page(request, answers)
     response = web.Response(
         status=page.status,
         body=page.body,
@@ -153,14 +153,14 @@ async def _respond(request: web.BaseRequest, answers: Mapping[str, Answer]) -> w
     return response
 
 
-def _page(request: web.BaseRequest, answers: Mapping[str, Answer]) -> Page:
+async def _page(request: web.BaseRequest, answers: Mapping[str, Answer]) -> Page:
     answer = answers.get(request.path)
     if answer is None:
         return said(f"there is nothing here but {', '.join(answers)}", 404)
     if request.method not in _ALLOWED:
         return said(f"this can be read ({' or '.join(_ALLOWED)}) and nothing else", 405)
     try:
-        return answer(request.headers.get("Accept", ""))
+        return await answer(request.headers.get("Accept", ""))
     except Exception as error:  # noqa: BLE001 - the last line: no exception's text may reach a caller
         _log.error("side_port_failed", path=request.path, exc_info=error)
         return said("the gateway has failed to say it; its log says why", 500)

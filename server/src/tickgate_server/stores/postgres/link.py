@@ -15,7 +15,7 @@ from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from ...errors import StoreDown, StoreUnusable
-from ...observe.counters import ErrorLogCounts, StoreCounts
+from ...observe.counters import ErrorLogCounts, PoolCounts, StoreCounts
 from . import migrate
 from .address import parse
 from .traced import TracedCursor
@@ -30,6 +30,9 @@ _OLDEST: Final = 15
 _SHARE: Final = 0.9
 """Share of the time after which the server gives up a statement, and the pool the wait for a connection: both leave
 PostgreSQL up. Who has waited longer than that hangs up, and takes PostgreSQL for down."""
+
+_GENERAL: Final = "general"
+"""What the connections are for that belong to no lane, in numbers about them."""
 
 _log = structlog.get_logger(__name__)
 
@@ -136,6 +139,9 @@ class PostgresLink:
         """Held for nothing but to see it end."""
 
         self._lanes: dict[Lane, AsyncConnectionPool[Connection] | None] = {}
+        self._past: dict[str, PoolCounts] = {}
+        """What pools have done that are closed: there is a new one each time that PostgreSQL comes back."""
+
         self._lent: set[Connection] = set()
         self._told: list[StoreCounts] = []
         self._waiting: set[asyncio.Timeout] = set()
@@ -249,8 +255,20 @@ class PostgresLink:
             await _roll_back(connection, self._limits.timeout)
             await pool.putconn(connection)
 
+    def pools(self) -> dict[str, PoolCounts]:
+        """Return how the connections stand, by what they are for."""
+        pools = {_GENERAL: self._pool} | {lane.name: pool for lane, pool in self._lanes.items()}
+        return {
+            name: _pool_counts(self._past.get(name), pool.get_stats() if pool else {})
+            for name, pool in pools.items()
+        }
+
     async def close(self) -> None:
         """Give the connections back."""
+        self._past = {
+            name: PoolCounts(requests=counts.requests, waited=counts.waited)
+            for name, counts in self.pools().items()
+        }
         pools = [self._pool, *self._lanes.values()]
         line, self._line = self._line, None
         self._pool, self._lanes = None, dict.fromkeys(self._lanes)
@@ -430,6 +448,18 @@ class PostgresLink:
         if isinstance(error, TimeoutError):
             return f"no answer within {self._limits.timeout:g} s"
         return self._address.censor(str(error))
+
+
+def _pool_counts(past: PoolCounts | None, stats: dict[str, int]) -> PoolCounts:
+    """Return how a pool with these *stats* stands, and what it and those before it have done."""
+    before = past or PoolCounts()
+    return PoolCounts(
+        size=stats.get("pool_size", 0),
+        available=stats.get("pool_available", 0),
+        waiting=stats.get("requests_waiting", 0),
+        requests=before.requests + stats.get("requests_num", 0),
+        waited=before.waited + stats.get("requests_wait_ms", 0) / 1000,
+    )
 
 
 async def _roll_back(connection: Connection, timeout: float) -> None:  # noqa: ASYNC109 - as the pool takes it
