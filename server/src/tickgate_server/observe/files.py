@@ -170,8 +170,11 @@ class LogFile:
         os.close(before)
 
     def _rotate(self) -> None:
+        mode = stat.S_IMODE(os.fstat(self._file).st_mode)
         self._path.rename(self._full_name())
         self._renew()
+        # Whoever has let others read it means the next one as well.
+        os.fchmod(self._file, mode)
         self._pack()
 
     def _full_name(self) -> Path:
