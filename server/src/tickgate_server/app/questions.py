@@ -258,7 +258,7 @@ class Questions:
         counters, capacity = self._counters, self._settings.memory.capacity
         counts = {tier: counters.cache(tier, kind) for tier in (Tier.MEMORY, Tier.REDIS)}
         # Of other kinds no book holds anything.
-        live = counters.cache(Tier.BOOK, kind) if isinstance(book, LiveQuotes) else None
+        live = counters.cache(Tier.BOOK, kind) if kind is ValueKind.QUOTE else None
         memory = MemoryTier[V](capacity, counts[Tier.MEMORY])
         cache = self._stores.hot_cache(
             type_,
