@@ -151,14 +151,15 @@ class AccountBudget:
             BudgetExhausted: they would come too late.
         """
         purse = self._purses[upstream]
-        claim = await self._claim(purse, cost, deadline, consumers)
-        if claim is None:
-            return await self._spend(purse, priority, cost, deadline, "")
-        try:
-            return await self._spend(purse, priority, cost, deadline, claim.name)
-        except BaseException:
-            purse.shares.give_up(claim)
-            raise
+        with purse.counts.waits.timing():
+            claim = await self._claim(purse, cost, deadline, consumers)
+            if claim is None:
+                return await self._spend(purse, priority, cost, deadline, "")
+            try:
+                return await self._spend(purse, priority, cost, deadline, claim.name)
+            except BaseException:
+                purse.shares.give_up(claim)
+                raise
 
     async def _claim(
         self, purse: Purse, cost: int, deadline: float, consumers: Collection[str]
