@@ -206,6 +206,15 @@ def _plain(url: str) -> str:
     return url.rstrip("/")
 
 
+def _http(url: str) -> str:
+    parts = urlsplit(url)
+    # Asking for the port is what checks it.
+    if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0):
+        msg = "must be an http or https address"
+        raise ValueError(msg)
+    return _plain(url)
+
+
 class AlpacaSettings(_Section):
     """The upstream."""
 
@@ -247,12 +256,7 @@ class AlpacaSettings(_Section):
     @field_validator("data_url", "trading_url")
     @classmethod
     def _is_address(cls, url: str) -> str:
-        parts = urlsplit(url)
-        # Asking for the port is what checks it.
-        if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0):
-            msg = "must be an http or https address"
-            raise ValueError(msg)
-        return _plain(url)
+        return _http(url)
 
     @field_validator("stream_url")
     @classmethod
@@ -813,6 +817,11 @@ class TraceSettings(_Section):
     share: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Share of calls that are traced, beside those whose caller traces them (`traceparent`)."""
 
+    @field_validator("endpoint")
+    @classmethod
+    def _is_collector(cls, url: str) -> str:
+        return _http(url)
+
 
 class LogSettings(_Section):
     """Logs, written to standard error, or to a file."""
@@ -941,6 +950,9 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fits_environment(self) -> Settings:
+        if self.audit.file and Path(self.audit.file).absolute() == Path(self.log.file).absolute():
+            msg = "audit.file: is log.file as well; each takes a file of its own"
+            raise ValueError(msg)
         if self.environment == "live":
             for field in ("data_url", "trading_url", "stream_url"):
                 url = getattr(self, field)
