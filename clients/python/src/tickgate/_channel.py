@@ -78,6 +78,9 @@ BALANCED = SERVICE_CONFIG | {
     # The whole gateway's health, which it has until it stops, whatever becomes of one of its services. gRPC watches it
     # on each connection and sends nothing to who is NOT_SERVING. Who has no health service is taken for healthy.
     "healthCheckConfig": {"serviceName": ""},
+    # When one ends without a word, all that was under way there is asked of the others at once, five hundred calls at
+    # most. After that the same holds as for one gateway: a tenth more calls.
+    "retryThrottling": {"maxTokens": 1000, "tokenRatio": 0.1},
 }
 """What is said of a target that may be several gateways."""
 

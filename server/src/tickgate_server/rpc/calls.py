@@ -43,8 +43,11 @@ _log = structlog.get_logger(__name__)
 DEFAULT_DEADLINE: Final = 10.0
 """Seconds that a call without a deadline gets."""
 
-_QUIET: Final = 0.1
-"""Seconds without a new call after which a closing gateway counts as left alone."""
+_MOMENT: Final = 0.05
+"""Seconds."""
+
+_QUIET_MOMENTS: Final = 4
+"""Moments in a row without a new call, after which a closing gateway counts as left alone."""
 
 REQUEST_ID: Final = "x-request-id"
 """Metadata key of the caller's id of a call, and trailer that returns it."""
@@ -142,26 +145,28 @@ class Calls:
         self._prefix = secrets.token_hex(6)
 
     async def left_alone(self) -> None:
-        """Return once nothing has arrived for a moment. What arrives is answered as ever."""
-        seen = -1
-        while seen != self._arrivals:
-            seen = self._arrivals
-            await asyncio.sleep(_QUIET)
+        """Return once nothing has arrived for a while. What arrives is answered as ever."""
+        loop, quiet = asyncio.get_running_loop(), 0
+        while quiet < _QUIET_MOMENTS:
+            seen, began = self._arrivals, loop.time()
+            await asyncio.sleep(_MOMENT)
+            # A loop that was held up wakes this before it hears of the calls that came meanwhile.
+            was_held_up = loop.time() - began > 2 * _MOMENT
+            quiet = 0 if was_held_up or seen != self._arrivals else quiet + 1
 
     def close(self) -> None:
         """Refuse whatever arrives from now on; what is under way is not disturbed."""
         self._closing = True
 
     async def settle(self) -> None:
-        """Return once nothing is under way and nothing has arrived for a moment.
+        """Return once nothing is under way and nothing has arrived for a while.
 
         gRPC's own stop answers calls that it has received and not yet handed over with CANCELLED, which no client
         repeats. So those who still call are told that the gateway is closing, until they have heard it.
         """
-        seen = -1
-        while self._counters.calls_in_flight or seen != self._arrivals:
-            seen = self._arrivals
-            await asyncio.sleep(_QUIET)
+        await self.left_alone()
+        while self._counters.calls_in_flight:
+            await self.left_alone()
 
     def handler(
         self,
