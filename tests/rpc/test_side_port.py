@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -20,43 +18,23 @@ from tickgate_server import __version__
 from tickgate_server.app import gateway
 from tickgate_server.market.time import parse_rfc3339
 
-from ..support.running import FROZEN, Stack, running, settings_for
+from ..support.running import FROZEN, running, settings_for
+from ..support.scraped import Side, beside
 
 ANYWHERE = "127.0.0.1:0"
 
 
-@dataclass(frozen=True)
-class Side:
-    """A side port, and who asks it."""
-
-    port: int
-    http: aiohttp.ClientSession
-
-    async def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[int, str]:
-        """Return the status and the text of the answer."""
-        url = f"http://127.0.0.1:{self.port}{path}"
-        async with self.http.request(method, url, headers=headers) as response:
-            return response.status, await response.text()
-
-    async def raw(self, sent: bytes) -> bytes:
-        """Return what comes back for *sent* until the connection is closed."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        try:
-            writer.write(sent)
-            await writer.drain()
-            return await asyncio.wait_for(reader.read(), 10)
-        except ConnectionError:
-            return b""
-        finally:
-            writer.close()
-
-
-@asynccontextmanager
-async def beside(stack: Stack) -> AsyncIterator[Side]:
-    """Ask the side port of *stack*."""
-    assert stack.gateway.http_port is not None
-    async with aiohttp.ClientSession() as http:
-        yield Side(stack.gateway.http_port, http)
+async def raw(port: int, sent: bytes) -> bytes:
+    """Return what comes back for *sent* until the connection is closed."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(sent)
+        await writer.drain()
+        return await asyncio.wait_for(reader.read(), 10)
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
 
 
 async def test_it_tells_what_lives_is_ready_and_runs() -> None:
@@ -121,7 +99,7 @@ async def test_strangers_are_told_in_a_sentence() -> None:
 async def test_garbage_is_hung_up_on(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
     """What is too long, has too many headers or is no HTTP is refused, unlogged, and disturbs nobody."""
     async with running(http_listen=ANYWHERE) as stack, beside(stack) as side:
-        answered = await side.raw(sent)
+        answered = await raw(side.port, sent)
 
         assert not answered or answered.split()[1].startswith(b"4"), answered[:100]
         assert (await side.ask("/livez"))[0] == 200
@@ -135,7 +113,7 @@ async def test_a_body_is_never_looked_at() -> None:
             10_000
         )
 
-        assert b'{"message":"alive"}' in await side.raw(sent)
+        assert b'{"message":"alive"}' in await raw(side.port, sent)
 
 
 async def test_connections_are_bounded() -> None:
@@ -144,7 +122,7 @@ async def test_connections_are_bounded() -> None:
         idle = [await asyncio.open_connection("127.0.0.1", side.port) for _ in range(100)]
         try:
             assert (
-                await side.raw(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                await raw(side.port, b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
                 == b""
             )
         finally:

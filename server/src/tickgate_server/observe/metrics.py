@@ -258,8 +258,8 @@ class Metrics:
         """
         try:
             encode, content_type = choose_encoder(accept)
-        except ValueError:
-            # A version that is none.
+        except (TypeError, ValueError):
+            # It names a version that is none.
             encode, content_type = choose_encoder("")
         parts: list[bytes] = []
         end = b""
