@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,7 +11,6 @@ from urllib.parse import unquote
 
 from msgspec import Struct
 
-from ..market.interval import Interval
 from ..market.provenance import DataSource
 from ..market.time import format_rfc3339
 from ..observe.audit import MOST_SYMBOLS, AuditLine
@@ -44,6 +42,8 @@ def event_log(settings: Settings) -> Iterator[None]:
         yield
         return
     with _file_log("log", settings.log, form, "call") as log:
+        # Whoever has started this looks for its lines here.
+        sys.stderr.write(f"tickgate-server: logs go to {settings.log.file}\n")
         start_logs(EventStream(log), form, level)
         try:
             yield
@@ -190,8 +190,9 @@ def _audited(finished: Finished) -> AuditLine:
 
 
 def _audit_line(call: Call, event: Literal["call", "stream_begun", "stream_ended"]) -> AuditLine:
-    tiers = call.points or Counter(call.tiers)
-    interval = call.interval or Interval(0, 0)
+    start = end = None
+    if call.interval is not None:
+        start, end = format_rfc3339(call.interval.start), format_rfc3339(call.interval.end)
     return AuditLine(
         timestamp="",
         event=event,
@@ -203,13 +204,24 @@ def _audit_line(call: Call, event: Literal["call", "stream_begun", "stream_ended
         values_given=sum(call.points.values()) if call.points else call.given,
         consumer=call.consumer.name or None,
         key_id=call.consumer.key_id or None,
-        symbols=tuple(call.symbols[:MOST_SYMBOLS]),
+        symbols=call.symbols[:MOST_SYMBOLS],
         feed=None if call.feed is None else call.feed.value,
-        start=None if interval.empty else format_rfc3339(interval.start),
-        end=None if interval.empty else format_rfc3339(interval.end),
-        tiers={tier.value: count for tier, count in tiers.items()} or None,
+        start=start,
+        end=end,
+        tiers=_tiers(call) or None,
         reason=call.reason,
     )
+
+
+def _tiers(call: Call) -> dict[str, int]:
+    """Return how many values came from which tier: of the past its rows, and otherwise what stands for a symbol."""
+    if call.points:
+        return {tier.value: count for tier, count in call.points.items()}
+    counts: dict[str, int] = {}
+    for tier in call.tiers:
+        name = tier.value
+        counts[name] = counts.get(name, 0) + 1
+    return counts
 
 
 def _as_it_is(line: Line) -> Line:

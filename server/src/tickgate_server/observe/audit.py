@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 from .logs import Line
@@ -33,7 +34,7 @@ class AuditLine(Line):
     key_id: str | None = None
     """Of the API key; it is no secret."""
 
-    symbols: tuple[str, ...] = ()
+    symbols: Sequence[str] = ()
     """What was asked for, the first twenty."""
 
     feed: str | None = None
