@@ -496,7 +496,8 @@ def test_days_come_in_order() -> None:
 @pytest.mark.parametrize(
     "change",
     [{"open": "25:00"}, {"open": ""}, {"close": "noon"}, {"session_open": "4"}, {"date": "2026-02-30"},
-     {"open": None}, {"session_close": 2000}],
+     {"open": None}, {"session_close": 2000}, {"close": "16:99999999999999999999"}, {"open": "+9:30"},
+     {"open": "9_0:3"}, {"open": "٠٩:٣٠"}, {"date": "9999-12-31"}, {"date": "0001-01-01"}],
 )  # fmt: skip
 def test_what_is_no_calendar_is_refused(change: dict[str, Any]) -> None:
     """A day with an hour or a date that is none makes no calendar."""

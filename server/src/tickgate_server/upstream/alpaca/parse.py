@@ -34,6 +34,13 @@ _FIRST_INSTANT: Final = parse_rfc3339("1970-02-01T00:00:00Z")
 _LAST_INSTANT: Final = parse_rfc3339("2100-01-01T00:00:00Z")
 """A clock that says something else is none. Alpaca's calendar begins in 1970 and ends in 2029."""
 
+_FIRST_YEAR: Final = 1970
+_LAST_YEAR: Final = 2100
+"""So is a calendar with a day outside of these years."""
+
+_HOUR: Final = re.compile(r"(\d\d):?(\d\d)", re.ASCII)
+"""Core hours come as "09:30", extended ones as "0400"."""
+
 SHOWN: Final = 60
 """Characters of a bad field that are shown as evidence."""
 
@@ -422,10 +429,12 @@ def _trading_day(day: _Day) -> TradingDay:
 
 
 def _new_york(day: datetime.date, hour: str) -> int:
-    # Core hours come as "09:30", extended ones as "0400".
-    digits = hour.replace(":", "")
+    found = _HOUR.fullmatch(hour)
+    if found is None or not _FIRST_YEAR <= day.year < _LAST_YEAR:
+        msg = f"{hour[:SHOWN]!r} on {day} is no hour of a calendar"
+        raise ValueError(msg)
     moment = datetime.datetime(
-        day.year, day.month, day.day, int(digits[:2]), int(digits[2:]), tzinfo=_NEW_YORK
+        day.year, day.month, day.day, int(found[1]), int(found[2]), tzinfo=_NEW_YORK
     )
     return int(moment.timestamp()) * NANOS
 
