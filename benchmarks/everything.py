@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
+from http.client import HTTPConnection
+from pathlib import Path
 from statistics import median
 from typing import Final
 
@@ -13,7 +16,7 @@ from . import consumer
 from .evidence import expect_quotes, tier_hits
 from .live import live_stage
 from .load import Pressure, Question
-from .processes import BrokenMeasurement
+from .processes import BrokenMeasurement, Process, wait_for
 from .report import Table, count, micros, millis, spread
 from .rounds import Contestant, Effort, Score, rate_of, take_turns
 from .stage import KEPT, Round, Stage
@@ -22,8 +25,11 @@ from .unary import BUSY, MANY, ONE
 from .various import MEMORY
 
 _MOST_ROUNDS: Final = 3
+_SCRAPES: Final = 10
+_PATIENCE: Final = 10.0
 _OFF: Final = "nothing on"
 _ON: Final = "everything on"
+_ON_NAME: Final = "switch-on"
 _BARE: Final = "bare grpc.aio echo"
 
 
@@ -62,6 +68,7 @@ def everything(stage: Stage, effort: Effort) -> Table:
     }
     effort = Effort(min(_MOST_ROUNDS, effort.rounds), effort.seconds)
     rows: list[tuple[str, ...]] = []
+    asked = 0
     with ExitStack() as parts:
         stages = {
             name: parts.enter_context(
@@ -71,7 +78,7 @@ def everything(stage: Stage, effort: Effort) -> Table:
             )
             for number, (name, settings) in enumerate(singly.items())
         }
-        stages[_ON] = parts.enter_context(stage.beside("switch-on", KEPT))
+        stages[_ON] = parts.enter_context(stage.beside(_ON_NAME, KEPT))
         for noun, question in (("GetQuote", ONE), (f"GetQuotes of {MANY.values}", MANY)):
             for each in stages.values():
                 expect_quotes(each.gateway, question)
@@ -83,6 +90,9 @@ def everything(stage: Stage, effort: Effort) -> Table:
                 }
                 scores = take_turns({**contestants, _BARE: bare.ask}, effort, BUSY)
             rows += _rows(noun, scores)
+            asked += sum(round_.run.calls for round_ in scores[_ON].rounds)
+        scrape = _scrape(stages[_ON].gateway)
+        _expect_told(stage.folder, asked)
     return Table(
         title="What identity, limits and telemetry cost a cached call",
         head=(
@@ -92,10 +102,43 @@ def everything(stage: Stage, effort: Effort) -> Table:
         rows=rows,
         notes=[
             f"{BUSY}. Each thing alone, then all of them, with /metrics; the limits are counted and never reached.",
+            scrape,
             "Each round, the gateway's own count of hits in memory is that of the values asked for.",
             "Targets: everything on, at least 0.75 of the bare calls/s; 200,000 quotes/s a core.",
         ],
     )
+
+
+def _expect_told(folder: Path, asked: int) -> None:
+    """See that the audit log has so many lines, and that traces have come.
+
+    Raises:
+        BrokenMeasurement: they are not there.
+    """
+    audit, sink = folder / f"{_ON_NAME}.audit", folder / "otlp-sink.log"
+    wait_for(
+        lambda: audit.read_bytes().count(b"\n") >= asked or None,
+        _PATIENCE,
+        f"{asked} calls were answered, and the audit log has fewer lines",
+    )
+    wait_for(lambda: re.search(r"spans \d", sink.read_text()), _PATIENCE, "no trace has been sent")
+
+
+def _scrape(gateway: Process) -> str:
+    """Say what it takes to read /metrics, as Prometheus does every 15 seconds."""
+    found = re.search(
+        r'"http_listen":"127\.0\.0\.1:(\d+)"', gateway.log.read_text(errors="replace")
+    )
+    if found is None:
+        raise BrokenMeasurement(f"{gateway.name} does not say where its metrics are")
+    took, size = list[float](), 0
+    for _ in range(_SCRAPES):
+        cpu = gateway.cpu_seconds()
+        with closing(HTTPConnection("127.0.0.1", int(found[1]), timeout=_PATIENCE)) as connection:
+            connection.request("GET", "/metrics")
+            size = len(connection.getresponse().read())
+        took.append(gateway.cpu_seconds() - cpu)
+    return f"To be scraped takes the gateway {millis(median(took))} ms of the loop that answers, for {size:,} bytes."
 
 
 def _rows(noun: str, scores: Mapping[str, Score]) -> Iterator[tuple[str, ...]]:

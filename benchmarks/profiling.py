@@ -1,9 +1,10 @@
 """Says where the gateway's own Python spends its time: on a cached GetQuote, a batch, chains, the past, fan-out.
 
-python -m benchmarks.profiling [calls] [chains] [history] [streams]
+python -m benchmarks.profiling [calls] [everything] [chains] [history] [streams]
 
 Each function's own time by cProfile, in microseconds of one call, in nanoseconds of one contract, bar or delivered
-update.
+update. "everything" says what keys, limits, metrics, traces, logs and audit add to each function of a cached GetQuote;
+all else is without them.
 The profiler adds to every Python function that is called and nothing to gRPC's own code, so compare lines with each
 other and never with RESULTS.md.
 """
@@ -21,6 +22,7 @@ from typing import Any, Final
 from tickgate.v1 import option_service_pb2 as pb
 
 from .chain_market import ChainStage, chain_stage, drop, gather
+from .consumer import OFF, everything_on
 from .evidence import expect_quotes
 from .h2load import NoLoadGenerator, find
 from .history_market import FROM, TO, HistoryStage, history_stage
@@ -31,12 +33,13 @@ from .load import Load, Question
 from .processes import BrokenMeasurement, Cores
 from .run import CACHE
 from .sandbox import Sandbox
-from .stage import GATEWAY, running_gateway, running_sandbox
+from .stage import GATEWAY, KEPT, running_gateway, running_sandbox
 from .streaming import Fanned, Following, fan
 from .unary import BUSY, MANY, ONE
 
 _CALLS: Final = ((ONE, 5000), (MANY, 200))
 _FEW: Final = 50
+_MANY: Final = 1000
 _CHAINS: Final = 10
 _YEARS: Final = 5
 _SYMBOL: Final = "YEAR"
@@ -50,7 +53,7 @@ _SHORT, _LONG = 0.5, 5.5
 
 _PROFILED: Final = ("-m", "cProfile", "-o")
 
-_WHAT: Final = ["calls", "chains", "history", "streams"]
+_WHAT: Final = ["calls", "everything", "chains", "history", "streams"]
 
 Times = Mapping[tuple[str, str], float]
 """Seconds of its own that each function took, by place and name."""
@@ -62,6 +65,22 @@ def profile(question: Question, calls: int, load: Load, sandbox: Sandbox, folder
     many = _measure(question, _FEW + calls, load, sandbox, folder)
     said = f"{question.path}, {question.values} values: µs of a call"
     return _said(said, few, many, calls / 1e6)
+
+
+def profile_everything(load: Load, sandbox: Sandbox, folder: Path) -> str:
+    """Return the functions that take longer for a cached GetQuote when everything is on, with the microseconds."""
+    question, calls = _CALLS[0]
+    with everything_on(folder, Cores.divide()):
+        times = [
+            _measure(question, _FEW + more, load, sandbox, folder, everything=everything)
+            for everything in (False, True)
+            for more in (0, calls)
+        ]
+    (few_off, many_off), (few_on, many_on) = times[:2], times[2:]
+    # What a start takes differs as well: each is subtracted from its own.
+    off = {place: many_off[place] - few_off.get(place, 0.0) for place in many_off}
+    on = {place: many_on[place] - few_on.get(place, 0.0) for place in many_on}
+    return _said(f"{question.path}: µs more of a call, everything on", off, on, calls / 1e6)
 
 
 def profile_streams(folder: Path) -> str:
@@ -99,13 +118,26 @@ def _said(title: str, few: Times, many: Times, units: float) -> str:
     return "\n".join([title, *lines])
 
 
-def _measure(question: Question, calls: int, load: Load, sandbox: Sandbox, folder: Path) -> Times:
+def _measure(
+    question: Question,
+    calls: int,
+    load: Load,
+    sandbox: Sandbox,
+    folder: Path,
+    *,
+    everything: bool = False,
+) -> Times:
     written = folder / "profile"
-    command = (*_PROFILED, str(written), *GATEWAY)
-    with running_gateway("profiled", sandbox, folder, Cores.divide(), command=command) as gateway:
+    with running_gateway(
+        *("profiled", sandbox, folder, Cores.divide()),
+        command=(*_PROFILED, str(written), *GATEWAY),
+        settings=KEPT if everything else {**KEPT, **OFF},
+        everything=everything,
+    ) as gateway:
         expect_quotes(gateway, question)
         load.run(gateway.port, question, calls, BUSY)
-    return _read(written)
+    # What only a start calls is none of the call's; 1 % of all calls are traced.
+    return _read(written, calls // 200 if calls > _MANY else 0)
 
 
 def _measure_chains(chains: ChainStage, times: int, *, cold: bool) -> Times:
@@ -146,12 +178,14 @@ def _measure_streams(seconds: float, folder: Path) -> tuple[Times, Fanned]:
     return _read(written), done
 
 
-def _read(written: Path) -> Times:
+def _read(written: Path, least: int = 0) -> Times:
+    """Return the times of the functions that were called at *least* so often."""
     # The profile is there when the gateway has ended.
     stats: Any = pstats.Stats(str(written))
     return {
         (f"{'/'.join(Path(file).parts[-2:])}:{line}", name): own
-        for (file, line, name), (_, _, own, _, _) in stats.stats.items()
+        for (file, line, name), (_, called, own, _, _) in stats.stats.items()
+        if called >= least
     }
 
 
@@ -164,6 +198,8 @@ def main() -> int:
         with TemporaryDirectory(prefix="tickgate-profile-") as name:
             if "calls" in what:
                 _profile_calls(Path(name))
+            if "everything" in what:
+                _profile_everything(Path(name))
             if "chains" in what:
                 _profile_chains(Path(name))
             if "history" in what:
@@ -182,6 +218,13 @@ def _profile_calls(folder: Path) -> None:
     with running_sandbox(folder, cores) as sandbox:
         for question, calls in _CALLS:
             print(f"\n{profile(question, calls, load, sandbox, folder)}", flush=True)
+
+
+def _profile_everything(folder: Path) -> None:
+    cores = Cores.divide()
+    load = Load(find(CACHE), cores.others, folder)
+    with running_sandbox(folder, cores) as sandbox:
+        print(f"\n{profile_everything(load, sandbox, folder)}", flush=True)
 
 
 def _profile_chains(folder: Path) -> None:

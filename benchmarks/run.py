@@ -98,8 +98,10 @@ formed pair by pair and written as its median, its least and its largest; tables
 {cores} Server CPU is user and system time of
 all its threads.
 
-The gateway is the program `tickgate-server serve` with its default settings, its log of calls going to a file. Only
-these differ: {unbound}, so that no budget slows the asking and nothing goes upstream that nobody asks for; and, where a
+The gateway is the program `tickgate-server serve` with everything on: callers show an API key, limits are counted and
+never reached, metrics are kept, one call in a hundred is traced and sent by OTLP to a collector that counts, and calls
+go into a log and into an audit log, both files. All other settings are the defaults. Only these differ: {unbound},
+so that no budget slows the asking and nothing goes upstream that nobody asks for; and, where a
 table does not say otherwise, {kept}, so that values stay in memory for the length of a run. Behind it stands
 `tickgate-sandbox serve` with a market that stands still. The bare echo is a grpc.aio server that sends the gateway's
 own bytes and does nothing else (`benchmarks/echo.py`). The load comes from h2load where every call asks the same, and
