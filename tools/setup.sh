@@ -87,7 +87,7 @@ protos)
     ;;
 floor)
     # The test tools at their usual versions; what the client and its command line need at the lowest allowed.
-    sed -n 's/^\(hypothesis\|pytest\|pytest-asyncio\|pytest-timeout\)==\([^ ]*\).*/\1==\2/p' \
+    sed -n 's/^\(cryptography\|hypothesis\|pytest\|pytest-asyncio\|pytest-timeout\)==\([^ ]*\).*/\1==\2/p' \
         constraints.txt >"$venv/tools.txt"
     install --resolution lowest-direct --no-sources -e "clients/python[cli]" "grpcio-testing>=1.71.2" -r "$venv/tools.txt"
     ;;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -46,9 +47,45 @@ def _handlers(
     ]
 
 
+class Health:
+    """A gateway's word on whether it serves, as `grpc.health.v1` carries it."""
+
+    def __init__(self) -> None:
+        self.watched: list[bytes] = []
+        """What was asked about: a request is empty where it asks about all of the gateway."""
+        self._serves = True
+        self._news = asyncio.Condition()
+
+    async def say(self, *, serves: bool) -> None:
+        """Tell everybody who watches."""
+        async with self._news:
+            self._serves = serves
+            self._news.notify_all()
+
+    async def _watch(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
+        self.watched.append(request)
+        async with self._news:
+            while True:
+                # HealthCheckResponse: field 1, SERVING or NOT_SERVING. The oldest versions come without its code.
+                yield bytes((8, 1 if self._serves else 2))
+                await self._news.wait()
+
+    @property
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What serves it."""
+        watch: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_stream_rpc_method_handler(
+            self._watch
+        )
+        return grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Watch": watch})
+
+
 @asynccontextmanager
-async def served(**answers: Callable[..., Coroutine[Any, Any, Any]]) -> AsyncIterator[str]:
-    """Serve RPCs, each by the coroutine function of its name, and give the address.
+async def served(
+    *others: grpc.GenericRpcHandler,
+    credentials: grpc.ServerCredentials | None = None,
+    **answers: Callable[..., Coroutine[Any, Any, Any]],
+) -> AsyncIterator[str]:
+    """Serve RPCs, each by the coroutine function of its name, besides *others*, and give the address.
 
     Where the reply is streamed, it returns all messages.
     """
@@ -60,16 +97,22 @@ async def served(**answers: Callable[..., Coroutine[Any, Any, Any]]) -> AsyncIte
 
         return each
 
-    async with starting(*_handlers(answers, streamed)) as target:
+    handlers = (*_handlers(answers, streamed), *others)
+    async with starting(*handlers, credentials=credentials) as target:
         yield target
 
 
 @asynccontextmanager
-async def starting(*handlers: grpc.GenericRpcHandler) -> AsyncIterator[str]:
+async def starting(
+    *handlers: grpc.GenericRpcHandler, credentials: grpc.ServerCredentials | None = None
+) -> AsyncIterator[str]:
     """Start a server and give its address."""
     server = grpc.aio.server()
     server.add_generic_rpc_handlers(handlers)
-    port = server.add_insecure_port("127.0.0.1:0")
+    if credentials is None:
+        port = server.add_insecure_port("127.0.0.1:0")
+    else:
+        port = server.add_secure_port("127.0.0.1:0", credentials)
     await server.start()
     try:
         yield f"127.0.0.1:{port}"

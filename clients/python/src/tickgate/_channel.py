@@ -198,7 +198,7 @@ def rate_limit(trailers: Trailers | None) -> RateLimit | None:
     said = {key: str(value) for key, value in trailers or () if key.startswith(prefix)}
     try:
         return RateLimit(
-            limit=int(said[f"{prefix}limit"]),
+            limit=float(said[f"{prefix}limit"]),
             remaining=int(said[f"{prefix}remaining"]),
             reset_ns=nanoseconds(float(said[f"{prefix}reset"])),
         )

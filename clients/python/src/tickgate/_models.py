@@ -1537,7 +1537,7 @@ class FeedEntitlement:
 class RateLimit:
     """What the gateway allows this caller, by the trailers of an answer."""
 
-    limit: int
+    limit: float
     """Calls a second."""
     remaining: int
     """Calls that would be taken now."""
