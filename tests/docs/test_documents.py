@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import pytest
 
 from tests.support.recordings import write_recordings
 from tests.support.stores import postgres_url, redis_url
+from tickgate_server.settings import Settings
 from tools import hints
 from tools.programs import (
     environment_without_settings,
@@ -32,6 +34,8 @@ DOCUMENTS = sorted(
     path
     for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/**/README.md")]
     if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+    # Its blocks are one walk, of which no line works without those before it: test_security.py runs it.
+    and path.name != "security.md"
 )
 ADDRESS = "127.0.0.1:50051"
 """Address of a gateway in every document."""
@@ -243,6 +247,37 @@ def test_operator_lines_work(line: str, installation: Installation, tmp_path: Pa
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [line for line in lines("tickgate-server") if line.split()[1:3] == ["keys", "create"]],
+)
+def test_lines_that_make_keys_work(line: str, tmp_path: Path) -> None:
+    """Each line that makes an API key writes one, and nothing else, to standard output."""
+    keys = {
+        "TICKGATE_IDENTITY__KEYS": "file",
+        "TICKGATE_IDENTITY__FILE": str(tmp_path / "keys"),
+        "TICKGATE_IDENTITY_SECRET": "a secret that is long enough for tests",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "tickgate_server", *shlex.split(line, comments=True)[1:]],
+        env=environment_without_settings() | keys,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"tg_\w+\n", done.stdout)
+
+
+@pytest.mark.parametrize(("name", "text"), blocks("toml"), ids=lambda part: part.split("\n")[0])
+def test_settings_are_in_order(name: str, text: str) -> None:
+    """Each block of settings in the documents is one that a gateway takes."""
+    assert Settings(**tomllib.loads(text)).listen, name
 
 
 @pytest.mark.parametrize("line", lines("tickgate-sandbox"))
