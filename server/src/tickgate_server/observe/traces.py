@@ -254,7 +254,9 @@ async def tracing(policy: TracePolicy) -> AsyncIterator[OtelTracer]:
     """
     # What it says of each failure, and of each span that goes, is said here once; it would be thousands of lines.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
-    exporter = _Watched(OTLPSpanExporter(policy.endpoint, timeout=_PATIENCE), policy.endpoint)
+    plain = policy.endpoint.startswith("http:")
+    sending = OTLPSpanExporter(policy.endpoint, insecure=plain, timeout=_PATIENCE)
+    exporter = _Watched(sending, policy.endpoint)
     provider = TracerProvider(
         sampler=ALWAYS_ON,
         resource=Resource.create(
