@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -109,6 +110,33 @@ async def test_defaults_hold_for_whoever_has_no_limit_of_its_own() -> None:
         await refused(ask(AAPL, metadata=gate.as_("quant")))
         for _ in range(5):
             await ask(AAPL, metadata=gate.as_("free"))
+
+
+async def test_the_error_log_is_not_filled_by_whoever_goes_on_calling() -> None:
+    """Of the refusals of one caller and method the log keeps a few a minute, and all of them are counted."""
+    consumers = {"quant": Limits(calls_per_second=0.01), "other": Limits(calls_per_second=0.01)}
+    async with limited(consumers | {"operator": Limits()}) as gate:
+        for name in ("quant", "other"):
+            for _ in range(31):
+                call = gate.stack.quotes.GetQuote(AAPL, metadata=gate.as_(name))
+                await asyncio.wait([asyncio.ensure_future(call)])
+        for _ in range(50):
+            await refused(gate.stack.quotes.GetQuote(AAPL))
+        errors = await gate.stack.admin.ListErrors(
+            admin_service_pb2.ListErrorsRequest(page_size=200), metadata=gate.as_("operator")
+        )
+        counts = Counter(
+            (reasons.ErrorReason.Name(one.reason), one.context.fields["consumer"].string_value)
+            if one.reason == LIMIT_EXCEEDED
+            else reasons.ErrorReason.Name(one.reason)
+            for one in errors.errors
+        )
+        assert counts == {
+            ("ERROR_REASON_LIMIT_EXCEEDED", "quant"): 5,
+            ("ERROR_REASON_LIMIT_EXCEEDED", "other"): 5,
+            "ERROR_REASON_UNAUTHENTICATED": 20,
+        }
+        assert gate.refusals == {"calls_per_second": 60}
 
 
 # ---------------------------------------------------------------------------- symbols of a request
@@ -314,6 +342,32 @@ async def test_a_strict_stream_of_the_past_fails_when_the_points_are_had() -> No
         assert no.error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert no.info.reason == "LIMIT_EXCEEDED"
         assert no.delay is not None
+
+
+# ------------------------------------------------------------------------------------ a fair share
+
+
+async def test_one_who_spends_everything_leaves_the_others_their_share() -> None:
+    """While one consumer asks as much as it can, another is served, and the first is told that others need the rest."""
+    consumers = {"quant": Limits(), "dashboard": Limits()}
+    async with limited(consumers, alpaca={"budget": {"data_per_minute": 30, "share": 1.0}}) as gate:
+        names = (f"Z{chr(65 + a)}{chr(65 + b)}" for a in range(26) for b in range(26))
+
+        async def ask(name: str) -> Any:
+            request = pb.GetQuotesRequest(symbols=[next(names), next(names)])
+            answer = await gate.stack.quotes.GetQuotes(
+                request, metadata=gate.as_(name), timeout=1.0
+            )
+            return answer.results[0].unavailable
+
+        await ask("dashboard")
+        whys = [await ask("quant") for _ in range(40)]
+        spent = [why for why in whys if why.reason == reasons.ERROR_REASON_BUDGET_EXHAUSTED]
+        assert 20 <= len(spent) <= 26
+        assert all("others need it" in why.message for why in spent)
+        for _ in range(13):
+            why = await ask("dashboard")
+            assert why.reason != reasons.ERROR_REASON_BUDGET_EXHAUSTED
 
 
 # -------------------------------------------------------------------------------------- the process

@@ -46,6 +46,7 @@ from .identity import Identity, open_tls
 from .jobs import Ingestion
 from .live import Live
 from .logs import call_logs
+from .notes import sparing
 from .questions import Questions
 from .side_port import open_side_port
 from .stores import open_stores
@@ -137,7 +138,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
                 clock,
                 counters,
                 telemetry.counted(told.of_call),
-                stores.errors.note,
+                sparing(stores.errors.note, clock),
                 lambda: wire.budget.remaining(Upstream.DATA),
                 identity.door,
                 meters,
