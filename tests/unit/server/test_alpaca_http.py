@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 from msgspec.structs import replace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from tickgate_server.errors import (
     KeyRefused,
@@ -25,6 +27,8 @@ from tickgate_server.errors import (
     UpstreamUnreachable,
 )
 from tickgate_server.jobs.market_clock import MarketClock
+from tickgate_server.observe.spans import enter
+from tickgate_server.observe.traces import OtelTracer
 from tickgate_server.ports import Group, Reply, Request, Upstream
 from tickgate_server.upstream.alpaca import http
 from tickgate_server.upstream.alpaca.http import HttpLimits, HttpRequests, http_session
@@ -114,6 +118,34 @@ async def failure(ask: Ask, seconds: float = 10.0) -> UpstreamFailure:
     assert "alpaca.data" in message
     assert PATH in message
     return caught.value
+
+
+async def test_nothing_is_sent_of_traces() -> None:
+    """Also for a call that is traced, what is sent has no header about the trace: that is nobody's business outside."""
+    sent: list[web.Request] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        sent.append(request)
+        return web.Response(text="{}")
+
+    tracer = OtelTracer(
+        TracerProvider(sampler=ALWAYS_ON, shutdown_on_exit=False).get_tracer("test"), 1.0
+    )
+    root = tracer.begin("QuoteService/GetQuote", "")
+    assert root is not None
+    enter(root)
+    async with upstream(answer) as ask:
+        await ask()
+    root.end()
+    (request,) = sent
+    assert {name.lower() for name in request.headers} == {
+        "host",
+        "accept",
+        "accept-encoding",
+        "user-agent",
+        "apca-api-key-id",
+        "apca-api-secret-key",
+    }
 
 
 async def test_an_answer_comes_back_whole() -> None:

@@ -226,7 +226,7 @@ def test_a_file_that_cannot_be_is_said_at_the_start(
 
 
 def test_a_file_that_may_not_be_written_is_said(tmp_path: Path) -> None:
-    """Without permission the start says so. Who is root may do anything, so another user tries."""
+    """Without permission the start says so; as root may do anything, another user tries where that is who tests."""
     if os.geteuid() == 0:
         tmp_path.chmod(0o700)
         program = (
