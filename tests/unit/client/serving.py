@@ -80,15 +80,23 @@ class Health:
 
 
 @asynccontextmanager
-async def served(
-    *others: grpc.GenericRpcHandler,
-    credentials: grpc.ServerCredentials | None = None,
-    **answers: Callable[..., Coroutine[Any, Any, Any]],
-) -> AsyncIterator[str]:
-    """Serve RPCs, each by the coroutine function of its name, besides *others*, and give the address.
+async def served(**answers: Callable[..., Coroutine[Any, Any, Any]]) -> AsyncIterator[str]:
+    """Serve RPCs, each by the coroutine function of its name, and give the address.
 
     Where the reply is streamed, it returns all messages.
     """
+    async with served_with(None, **answers) as target:
+        yield target
+
+
+@asynccontextmanager
+async def served_with(
+    credentials: grpc.ServerCredentials | None,
+    /,
+    *others: grpc.GenericRpcHandler,
+    **answers: Callable[..., Coroutine[Any, Any, Any]],
+) -> AsyncIterator[str]:
+    """Serve RPCs like `served`, besides *others*; with *credentials*, by TLS."""
 
     def streamed(answer: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
         async def each(request: Any, context: Any) -> AsyncIterator[Message]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import tickgate
 from tickgate import _plans as plans
-from tickgate._follower import ACK_INTERVAL, CALM, LONGEST_PAUSE, WINDOW, Follower
+from tickgate._follower import ACK_INTERVAL, CALM, HOP, LONGEST_PAUSE, WINDOW, Follower
 from tickgate.v1 import error_reason_pb2, provenance_pb2, quote_pb2, unavailable_pb2
 from tickgate.v1 import stream_service_pb2 as pb
 
@@ -330,6 +330,39 @@ def test_pauses_grow_and_are_spread() -> None:
     assert lucky.lose(LOST) == 0.05
 
 
+def refused(follower: Follower[Any], error: tickgate.TickgateError, gateways: int) -> float | None:
+    """Lose the stream and begin another, and give the pause between the two."""
+    pause = follower.lose(error, gateways=gateways)
+    follower.connect()
+    return pause
+
+
+def test_every_gateway_is_tried_before_a_pause() -> None:
+    """Of several gateways the untried are tried at once, and only whole rounds that failed make the pauses grow."""
+    follower = following("AAPL")
+    pauses = [refused(follower, LOST, 3) for _ in range(9)]
+    assert pauses == [HOP, HOP, 0.1, HOP, HOP, 0.2, HOP, HOP, 0.4]
+
+
+def test_the_delay_that_one_gateway_asks_for_is_no_reason_to_spare_the_others() -> None:
+    """Who was asked to come again later turns to the others now, and comes again not before that."""
+    busy = tickgate.GatewayError("busy", code="RESOURCE_EXHAUSTED", retry_delay_ns=8 * 10**9)
+    follower = following("AAPL")
+    assert refused(follower, busy, 2) == HOP
+    assert refused(follower, busy, 2) == 12
+
+
+def test_gateways_that_accept_and_end_are_left_alone_for_a_while() -> None:
+    """Streams that begin and end at once are no round of untried gateways for long."""
+    follower = following("AAPL")
+    pauses = []
+    for _ in range(6):
+        pauses.append(follower.lose(LOST, gateways=2))
+        follower.connect()
+        follower.receive(statuses(1, status("AAPL")))
+    assert pauses == [HOP] * 4 + [0.4, 0.4]
+
+
 def test_a_connection_that_lasted_is_made_again_at_once() -> None:
     """Only a connection that has held for a while makes the pauses short again."""
     clock = Clock()
@@ -365,6 +398,7 @@ def test_the_gateways_delay_is_kept() -> None:
     [
         tickgate.InvalidRequest("wrong"),
         tickgate.NotPermitted("no"),
+        tickgate.Unauthenticated("who?"),
         tickgate.GatewayError("what?", code="UNIMPLEMENTED"),
         tickgate.GatewayError("who?", code="UNAUTHENTICATED"),
         tickgate.NotEntitled(messages.unavailable_read(None)),
@@ -409,6 +443,21 @@ def test_whoever_enters_is_told_at_once() -> None:
     assert follower.lose(LOST) is None
     with pytest.raises(tickgate.GatewayUnreachable):
         follower.take()
+
+
+def test_whoever_enters_has_every_gateway_tried() -> None:
+    """Before one has answered, nobody at any of several is an error after one more attempt than there are."""
+    follower: Follower[Any] = Follower(plans.follow("AAPL"))
+    for _ in range(3):
+        assert follower.lose(LOST, gateways=3) is not None
+    assert follower.lose(LOST, gateways=3) is None
+
+
+def test_whoever_enters_waits_for_the_feed_to_be_taken_over() -> None:
+    """Where one replica is the wrong one and the others are away, somebody is about to take over: it goes on."""
+    follower: Follower[Any] = Follower(plans.follow("AAPL"))
+    errors = [LOST, tickgate.NotFeedHolder("elsewhere"), *[LOST] * 7]
+    assert None not in [follower.lose(error, gateways=2) for error in errors]
 
 
 def test_the_wrong_replica_is_left_for_another() -> None:

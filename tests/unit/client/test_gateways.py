@@ -23,7 +23,7 @@ from tickgate.v1 import asset_pb2, reference_service_pb2
 
 from . import messages
 from .cases import CASES
-from .serving import Health, served
+from .serving import Health, served, served_with
 from .streams import Peer, quote, streaming, updates
 from .test_follow import both, ends_with, everything, records
 
@@ -179,7 +179,7 @@ async def standing(*, health: bool = True) -> AsyncIterator[Gateway]:
     """Run such a gateway."""
     gateway = Gateway()
     others = (gateway.health.handler,) if health else ()
-    async with served(*others, GetQuote=gateway.answer) as gateway.target:
+    async with served_with(None, *others, GetQuote=gateway.answer) as gateway.target:
         yield gateway
 
 
