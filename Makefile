@@ -180,11 +180,13 @@ docs-drift: $(IMAGE) ## is docs/reference.md what the protos say?
 # -------------------------------------------------------------------------------- shipping
 
 .PHONY: image
-image: ## build the container image tickgate:VERSION
+image: ## build the container images tickgate:VERSION and tickgate-sandbox:VERSION
 	@docker info >/dev/null 2>&1 || { \
 	    echo 'make image needs a running Docker engine, and none answers here. Everything else works without.' >&2; \
 	    exit 1; }
-	@docker build --tag tickgate:$$(sed -n 's/^version = "\(.*\)"/\1/p' server/pyproject.toml) .
+	@version=$$(sed -n 's/^version = "\(.*\)"/\1/p' server/pyproject.toml); \
+	    docker build --tag tickgate:$$version . && \
+	    docker build --tag tickgate-sandbox:$$version --target sandbox .
 
 .PHONY: release
 release: $(READY) ## VERSION=1.2.3: set the number everywhere, check, freeze the contract, build dist/
