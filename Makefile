@@ -72,9 +72,19 @@ live-check: $(READY) ## compare Alpaca's live answers with what the parser requi
 test: $(READY) $(PROTOS_READY) ## run the promises
 	@$(BIN)/pytest -n $(JOBS) -m 'not slow and not live'
 
+# The tests of single faults come second: what ten minutes of everything at once break is told first.
 .PHONY: faults
-faults: $(READY) ## kill, mute, cut and flood everything; the long promises too
-	@$(BIN)/pytest -n $(JOBS) tests/faults tests/e2e
+faults: $(READY) ## ten minutes of every call under every fault, then the tests of single faults
+	@$(BIN)/python -m tests.storm --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/pytest -n $(JOBS) tests/faults tests/e2e --deselect tests/faults/test_storm.py::test_a_storm_finds_nothing_wrong
+
+.PHONY: fuzz
+fuzz: $(READY) ## a hundred thousand spoilt requests, bodies and frames each; SEED=1 tries the same again
+	@$(BIN)/python -m tests.fuzz $(if $(SEED),--seed $(SEED))
+
+.PHONY: soak
+soak: $(READY) ## twenty minutes at half capacity: do memory and open files stay flat? MINUTES=3 for less
+	@$(BIN)/python -m tests.storm --soak --minutes $(or $(MINUTES),20)
 
 .PHONY: coverage
 coverage: ## run every test, slow ones too, and measure branch coverage
