@@ -42,7 +42,7 @@ def test_the_image_sets_what_the_gateway_takes(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_line_that_runs_it_gives_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The `docker run` in the Dockerfile names settings that the gateway takes, and all that a start with a key needs."""
+    """The `docker run` in the Dockerfile names settings that the gateway takes, and all that it needs."""
     (line,) = re.findall(r"^#\s+(docker run (?:.*\\\n#\s+)*.*)$", DOCKERFILE, re.MULTILINE)
     words = shlex.split(re.sub(r"\\\n#\s+", " ", line))
     given = [word for flag, word in pairwise(words) if flag == "-e"]
