@@ -34,7 +34,7 @@ CALLS = st.builds(
     code=st.sampled_from(["OK", "NOT_FOUND"]),
     reason=st.sampled_from([None, "NO_DATA"]),
     given=st.integers(0, 1000),
-    symbols=st.lists(st.text(max_size=21), max_size=50).map(tuple),
+    symbols=st.integers(0, 50).map(lambda count: tuple(f"S{number}" for number in range(count))),
     tiers=st.lists(st.sampled_from(Tier), max_size=50).map(tuple),
     feed=st.sampled_from([None, *Feed]),
     interval=st.none() | st.builds(Interval, st.integers(0, 2**62), st.integers(0, 2**62)),

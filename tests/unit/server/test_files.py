@@ -143,7 +143,7 @@ def test_old_files_go_while_it_runs(tmp_path: Path) -> None:
     file = opened(path, now=clock)
     old = tmp_path / "a.log.20260101T000000.000000Z.gz"
     old.touch()
-    os.utime(old, (clock.now - 31 * DAY,) * 2)
+    os.utime(old, (clock.now - 30 * DAY + 1800,) * 2)
     file.write("now\n")
     assert old.exists()
     clock.now += 3601

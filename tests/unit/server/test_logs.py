@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -13,6 +14,7 @@ import pytest
 import structlog
 
 from tickgate_server.market.time import NANOS
+from tickgate_server.observe.counters import LogCounts
 from tickgate_server.observe.logs import CallLine, EventStream, LineLog, start_logs
 
 from ...support.fakes import NOW
@@ -170,6 +172,61 @@ def test_lines_that_could_not_be_written_are_counted() -> None:
 
     assert (dropped["event"], dropped["count"]) == ("call_lines_dropped", 1)
     assert written["request_id"] == "id-2"
+
+
+def test_a_count_that_could_not_be_written_is_not_lost() -> None:
+    """When the word about missing lines cannot be written either, the next one counts them all."""
+    stream, counts = Failing(1), LogCounts()
+    log = LineLog(stream, "json", counts)
+    log.write(NOW, as_it_is, line(1))
+    stream.failed.wait()
+    stream.failed.clear()
+    stream.left = 1
+    log.write(NOW, as_it_is, line(2))
+    stream.failed.wait()
+    log.write(NOW, as_it_is, line(3))
+    log.close()
+    dropped, written = [json.loads(text) for text in stream.getvalue().splitlines()]
+
+    assert (dropped["count"], written["request_id"]) == (2, "id-3")
+    assert counts.dropped == 2
+
+
+async def test_events_from_many_threads_are_all_there() -> None:
+    """Threads that log at once lose no line, and none is taken for dropped."""
+    stream, counts = io.StringIO(), LogCounts()
+    log = LineLog(stream, "json", counts)
+    events = EventStream(log)
+
+    def say(who: int) -> None:
+        for number in range(500):
+            events.write(f"{who} {number}\n")
+
+    await asyncio.gather(*(asyncio.to_thread(say, who) for who in range(4)))
+    log.close()
+    said = stream.getvalue().splitlines()
+    assert counts.dropped == 0
+    assert [
+        [text for text in said if text.startswith(f"{who} ")] == [f"{who} {n}" for n in range(500)]
+        for who in range(4)
+    ] == [True] * 4
+
+
+def test_a_fault_in_a_line_costs_that_line() -> None:
+    """A line that cannot be made is counted as lost, and those behind it are written."""
+    stream, counts = io.StringIO(), LogCounts()
+    log = LineLog(stream, "json", counts)
+    log.write(NOW, broken, line(1))
+    log.write(NOW, as_it_is, line(2))
+    log.close()
+    dropped, written = [json.loads(text) for text in stream.getvalue().splitlines()]
+    assert (dropped["count"], written["request_id"]) == (1, "id-2")
+    assert counts.dropped == 1
+
+
+def broken(_: CallLine) -> CallLine:
+    """Make no line."""
+    raise RuntimeError
 
 
 def test_nothing_dropped_is_not_mentioned() -> None:

@@ -22,6 +22,8 @@ E = TypeVar("E")
 LineOf: TypeAlias = "Callable[[E], Line | str]"
 """Makes a line of what it is about, or a text that is a line already, with its end."""
 
+_log = structlog.get_logger(__name__)
+
 _FAREWELL: Final = 5.0
 """Seconds that what is queued gets to be written at the end."""
 
@@ -144,6 +146,9 @@ class LineLog:
         self._unsaid = 0
         """Lines that were lost since the last one that was written."""
 
+        self._faulty = False
+        """Whether a fault of ours has cost a line, which is said once."""
+
         self._json = msgspec.json.Encoder()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"{name}-log", daemon=True)
@@ -178,24 +183,31 @@ class LineLog:
 
     def _write_some(self) -> None:
         lines: list[str] = []
-        before = self._unsaid
-        count = 0
+        count = said = 0
         while self._entries and count < self._BATCH:
             number, at, line_of, entry = self._entries.popleft()
             if number > self._expected:
                 self._lose(number - self._expected)
             self._expected = number + 1
+            try:
+                line = self._text(line_of(entry), at)
+            except Exception:  # noqa: BLE001 - a fault in one line must not end the log
+                self._lose(1)
+                if not self._faulty:
+                    self._faulty = True
+                    _log.exception("log_line_failed")
+                continue
             if self._unsaid:
                 lines.append(self._text(_Dropped("", self._unsaid, self._dropped), at))
-                before, self._unsaid = before + self._unsaid, 0
-            lines.append(self._text(line_of(entry), at))
+                said, self._unsaid = said + self._unsaid, 0
+            lines.append(line)
             count += 1
         try:
             self._output.write("".join(lines))
             self._output.flush()
         except OSError:
             # A full disk, a closed pipe: these lines are lost, and counted before the next that can be written.
-            self._unsaid = before
+            self._unsaid += said
             self._lose(count)
 
     def _lose(self, count: int) -> None:
