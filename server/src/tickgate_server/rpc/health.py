@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, cast
@@ -13,6 +14,9 @@ from grpc_health.v1 import health_pb2
 from msgspec import Struct
 
 _CHECK: Final = "/grpc.health.v1.Health/Check"
+_PAUSE: Final = 0.1
+"""Seconds between tries to connect."""
+
 _SERVING: Final = health_pb2.HealthCheckResponse.SERVING
 
 
@@ -97,7 +101,7 @@ def _name_in_own(target: str, identity: Identity, patience: float) -> str:
     host, _, port = target.rpartition(":")
     address = (host.strip("[]"), int(port))
     with (
-        socket.create_connection(address, patience) as connection,
+        _connected(address, patience) as connection,
         context.wrap_socket(connection) as shaken,
     ):
         told = shaken.getpeercert() or {}
@@ -107,6 +111,18 @@ def _name_in_own(target: str, identity: Identity, patience: float) -> str:
             return name.replace("*", "gateway", 1)
     msg = "the certificate bears no name"
     raise OSError(msg)
+
+
+def _connected(address: tuple[str, int], patience: float) -> socket.socket:
+    """Connect to a gateway that may be just starting."""
+    until = time.monotonic() + patience
+    while True:
+        try:
+            return socket.create_connection(address, patience)
+        except ConnectionRefusedError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(_PAUSE)
 
 
 def _explained(error: grpc.aio.AioRpcError, service: str) -> str:
