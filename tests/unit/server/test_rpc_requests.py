@@ -302,7 +302,7 @@ def test_members_are_known_and_named_once(
 ) -> None:
     """Kinds and reasons that are unknown, unspecified or repeated are refused by their place, too many as a whole."""
     field = read.__name__
-    known = {"kinds": range(1, 6), "reasons": range(1, 27)}[field]
+    known = {"kinds": range(1, 6), "reasons": range(1, 29)}[field]
     found = broken(lambda reader: read(reader, numbers))
     if len(numbers) > len(known):
         assert set(found) == {field}
