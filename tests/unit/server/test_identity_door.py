@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from tickgate_server.access import keys
 from tickgate_server.access.certificates import CertificateDoor
 from tickgate_server.access.door import OpenDoor
 from tickgate_server.access.keys import NO_KEY, KeyDoor
@@ -187,17 +188,17 @@ def test_whatever_is_sent_is_hashed_once(
     door = door_with(key)
     hashed: list[int] = []
     compared: list[int] = []
-    digest, compare = hmac.digest, hmac.compare_digest
+    compare = hmac.compare_digest
 
-    def digesting(secret: bytes, text: bytes, algorithm: str) -> bytes:
+    def digesting(text: str, secret: bytes) -> str:
         hashed.append(len(text))
-        return digest(secret, text, algorithm)
+        return digest_of(text, secret)
 
     def comparing(one: str, other: str) -> bool:
         compared.append(len(one) - len(other))
         return compare(one, other)
 
-    monkeypatch.setattr(hmac, "digest", digesting)
+    monkeypatch.setattr(keys, "digest_of", digesting)
     monkeypatch.setattr(hmac, "compare_digest", comparing)
     if authorization == "KNOWN":
         door.admit(f"Bearer {token}", "", AWAY, Scope.READ)
