@@ -823,7 +823,7 @@ class StreamClosing(google.protobuf.message.Message):
     MESSAGE_FIELD_NUMBER: builtins.int
     RETRY_DELAY_FIELD_NUMBER: builtins.int
     reason: tickgate.v1.error_reason_pb2.ErrorReason.ValueType
-    """Why: SHUTTING_DOWN, NOT_FEED_HOLDER."""
+    """Why: SHUTTING_DOWN, NOT_FEED_HOLDER, UNAUTHENTICATED when the API key has ended meanwhile."""
     message: builtins.str
     """One sentence for people."""
     @property
