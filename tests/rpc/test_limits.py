@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,7 @@ from tickgate.v1 import error_reason_pb2 as reasons
 from tickgate.v1 import history_service_pb2 as history_pb
 from tickgate.v1 import quote_service_pb2 as pb
 from tickgate.v1 import stream_service_pb2 as stream_pb
+from tickgate.v1.quote_service_pb2_grpc import QuoteServiceStub
 from tickgate_sandbox import faults
 from tickgate_server.identity.consumer import Limits
 from tickgate_server.market.time import parse_rfc3339
@@ -98,6 +100,35 @@ async def test_our_client_does_not_try_again_by_itself() -> None:
         assert no.value.retry_delay is not None
         assert 9 < no.value.retry_delay.total_seconds() <= 10
         assert gate.refusals == {"calls_per_second": 1}
+
+
+async def test_a_client_that_repeats_by_itself_is_guided() -> None:
+    """A client of its own making that repeats RESOURCE_EXHAUSTED waits as told, and not at all where it is useless."""
+    retry = {
+        "maxAttempts": 3,
+        "initialBackoff": "0.01s",
+        "maxBackoff": "0.01s",
+        "backoffMultiplier": 1,
+        "retryableStatusCodes": ["RESOURCE_EXHAUSTED"],
+    }
+    config = {"methodConfig": [{"name": [{}], "retryPolicy": retry}]}
+    consumers = {"quant": Limits(calls_per_second=4, symbols_per_batch=1)}
+    async with (
+        limited(consumers) as gate,
+        grpc.aio.insecure_channel(
+            gate.stack.target, options=[("grpc.service_config", json.dumps(config))]
+        ) as channel,
+    ):
+        stub: Any = QuoteServiceStub(channel)
+        for _ in range(5):
+            await stub.GetQuote(AAPL, metadata=gate.as_("quant"), timeout=5)
+        assert gate.refusals == {"calls_per_second": 1}
+        await waited(0.5)
+        no = await refused(
+            stub.GetQuotes(pb.GetQuotesRequest(symbols=TWO), metadata=gate.as_("quant"), timeout=5)
+        )
+        assert no.quota == "symbols_per_batch"
+        assert gate.refusals == {"calls_per_second": 1, "symbols_per_batch": 1}
 
 
 async def test_defaults_hold_for_whoever_has_no_limit_of_its_own() -> None:

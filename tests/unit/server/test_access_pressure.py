@@ -129,6 +129,20 @@ def test_without_limits_everything_is_taken_on() -> None:
     assert house.refused() == set()
 
 
+def test_a_process_whose_memory_is_full_is_not_ready() -> None:
+    """While it answers hardly anything it says that it is not ready, so that others are asked."""
+    house = House(memory_mib=100)
+    house.counters.unready = ""
+    told = []
+    for mib in (50, 92, 100, 92, 50):
+        house.fill(mib)
+        told.append(house.counters.why_unready.partition(":")[0])
+    assert told == ["", "", "the memory is full", "", ""]
+    house.fill(100)
+    house.counters.unready = "the gateway is stopping"
+    assert house.counters.why_unready == "the gateway is stopping"
+
+
 async def test_memory_that_is_short_is_given_back() -> None:
     """While memory is short, what nobody uses is given back to the system; not while there is enough."""
     house = House(memory_mib=100)

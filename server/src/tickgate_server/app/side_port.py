@@ -36,6 +36,6 @@ async def open_side_port(
     async def numbers(accept: str) -> Page:
         return Page(*await metrics.exposition(accept))
 
-    answers = pages(about, lambda: counters.unready, numbers)
+    answers = pages(about, lambda: counters.why_unready, numbers)
     async with side_port(settings.http_listen, answers) as port:
         yield port

@@ -411,6 +411,13 @@ class Counters:
         """Return the counters of *feed*, which exist from the first time they are asked for."""
         return self.feeds.setdefault(feed, FeedCounts())
 
+    @property
+    def why_unready(self) -> str:
+        """Why it cannot be asked now, in a sentence; empty while it can. Full memory is a reason to ask another one."""
+        if not self.unready and self.memory_level > 1:
+            return "the memory is full: nothing but questions about the gateway itself is answered"
+        return self.unready
+
     def refuse_limit(self, limit: str) -> None:
         """Count a refusal for the limit called *limit*."""
         self.limit_refusals[limit] = self.limit_refusals.get(limit, 0) + 1

@@ -647,7 +647,7 @@ class _Numbers:
         yield (self._levels.version,), 1
 
     def gateway_ready(self) -> Numbers:
-        yield (), not self._counters.unready
+        yield (), not self._counters.why_unready
 
     def event_loop_lag_seconds(self) -> Numbers:
         yield (), self._counters.loop_lag
