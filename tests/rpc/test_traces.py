@@ -17,6 +17,7 @@ from tickgate.v1 import history_service_pb2 as history
 from tickgate.v1 import quote_service_pb2 as quotes
 from tickgate_sandbox import faults
 from tickgate_server.market.time import parse_rfc3339
+from tickgate_server.observe import traces
 
 from ..support.following import watching
 from ..support.otlp import Collector, Seen, collecting
@@ -182,6 +183,21 @@ async def test_what_is_left_is_sent_at_the_end() -> None:
         async with running(traces=traced(collector), **QUIET) as stack:
             await ask(stack)
         assert names(collector.named(GET_QUOTE)) == [GET_QUOTE]
+
+
+async def test_spans_that_are_lost_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not reach the collector is counted to the last span, whether it failed or had no room to wait."""
+    monkeypatch.setattr(traces, "_WAITING", 20)
+    monkeypatch.setattr(traces, "_BATCH", 10)
+    settings = {"endpoint": f"http://127.0.0.1:{free_port()}", "share": 1.0}
+    with capture_logs() as logs:
+        async with running(traces=settings, **QUIET) as stack:
+            await ask(stack)
+            for _ in range(100):
+                await ask(stack)
+    (lost,) = [line["count"] for line in logs if line["event"] == "traces_lost"]
+    # The first has asked Alpaca; each of them is a call, and its answer was encoded.
+    assert lost == 101 * 2 + len(["budget", "GET", "parse"])
 
 
 async def test_a_collector_that_is_away_disturbs_nobody() -> None:

@@ -19,7 +19,7 @@ from opentelemetry import trace as otel
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import SpanKind, StatusCode
@@ -212,20 +212,43 @@ class OtelTracer:
         return _Root(span, _Trace(self._tracer))
 
 
+class _Ended(SpanProcessor):
+    """Counts the spans that have ended."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def on_end(self, _: ReadableSpan) -> None:
+        self.count += 1
+
+
 class _Watched(SpanExporter):
     """The wrapped exporter, whose success or failure is said when it changes, and not with every batch."""
 
-    def __init__(self, exporter: SpanExporter, endpoint: str) -> None:
+    def __init__(self, exporter: SpanExporter, endpoint: str, ended: _Ended) -> None:
         self._exporter = exporter
         self._endpoint = endpoint
+        self._ended = ended
         self._failing = False
-        self.lost = 0
+        self._taken = 0
+        self._failed = 0
+
+    @property
+    def lost(self) -> int:
+        """How many have not reached the collector, as far as is known while others may be waiting."""
+        return self._failed + max(0, self._ended.count - self._taken - _WAITING)
+
+    @property
+    def lost_in_all(self) -> int:
+        """How many have not reached the collector, now that none waits."""
+        return self._failed + self._ended.count - self._taken
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send *spans*."""
+        self._taken += len(spans)
         result = self._exporter.export(spans)
         failed = result is not SpanExportResult.SUCCESS
-        self.lost += failed * len(spans)
+        self._failed += failed * len(spans)
         if failed != self._failing:
             self._failing = failed
             _log.warning(
@@ -256,7 +279,8 @@ async def tracing(policy: TracePolicy) -> AsyncIterator[OtelTracer]:
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     plain = policy.endpoint.startswith("http:")
     sending = OTLPSpanExporter(policy.endpoint, insecure=plain, timeout=_PATIENCE)
-    exporter = _Watched(sending, policy.endpoint)
+    ended = _Ended()
+    exporter = _Watched(sending, policy.endpoint, ended)
     provider = TracerProvider(
         sampler=ALWAYS_ON,
         resource=Resource.create(
@@ -267,8 +291,8 @@ async def tracing(policy: TracePolicy) -> AsyncIterator[OtelTracer]:
             }
         ),
         shutdown_on_exit=False,
-        span_limits=SpanLimits(),
     )
+    provider.add_span_processor(ended)
     provider.add_span_processor(
         BatchSpanProcessor(
             exporter,
@@ -283,7 +307,7 @@ async def tracing(policy: TracePolicy) -> AsyncIterator[OtelTracer]:
         await asyncio.to_thread(_end, provider, exporter)
 
 
-def _end(provider: TracerProvider, exporter: SpanExporter) -> None:
+def _end(provider: TracerProvider, exporter: _Watched) -> None:
     # OpenTelemetry would wait half a minute for a collector that is away.
     ending = threading.Thread(target=provider.shutdown, name="traces-end", daemon=True)
     ending.start()
@@ -291,6 +315,8 @@ def _end(provider: TracerProvider, exporter: SpanExporter) -> None:
     if ending.is_alive():
         exporter.shutdown()
         ending.join(_FAREWELL)
+    if exporter.lost_in_all:
+        _log.warning("traces_lost", count=exporter.lost_in_all)
 
 
 def _attributes(told: dict[str, Told]) -> dict[str, Told]:
