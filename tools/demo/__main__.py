@@ -15,7 +15,7 @@ import tickgate
 from .. import hints
 from ..embedded import ServerFailed, postgres_server, redis_server
 from ..programs import ProgramFailed, gateway_program, sandbox_program
-from . import now, past
+from . import callers, now, past
 from .stage import BEGINS_AT, Market, NotAsPromised, Stage
 
 
@@ -98,6 +98,7 @@ _PARTS: Final[tuple[Callable[[Stage], None], ...]] = (
     past.watchlist,
     past.session,
     now.assets_and_status,
+    callers.api_keys,
     past.without_the_upstream,
     _by_hand,
 )
