@@ -115,6 +115,31 @@ def test_the_newest_supersedes() -> None:
     assert desk.read() == []
 
 
+def test_the_box_says_when_what_it_handed_out_had_come() -> None:
+    """Of each reading it says when the first live update in it arrived; nobody has waited for a snapshot."""
+    desk = Desk()
+    desk.follow()
+    desk.follow(channel=TRADES)
+    told: list[int | None] = []
+
+    def read() -> int:
+        pieces = desk.read()
+        told.append(desk.box.received)
+        return len(pieces)
+
+    desk.bring()
+    newest = desk.bring()
+    counts = [read(), read()]
+    desk.bring().origin = UpdateKind.SNAPSHOT
+    counts.append(read())
+    first, *_ = desk.trades(3)
+    counts.append(read())
+
+    assert counts == [1, 0, 1, 3]
+    received = [update.value.provenance.receive_time for update in (newest, first)]
+    assert told == [received[0], None, None, received[1]]
+
+
 def test_refused_records_are_not_conflated() -> None:
     """A refused record between two quotes takes a number, and is not among those that were superseded."""
     desk = Desk()

@@ -147,3 +147,49 @@ async def test_recovery_is_seen() -> None:
         await setup.counted.send(request())
     await setup.counted.send(request())
     assert (setup.counts.state, setup.counts.last_failure_reason) == ("up", "UPSTREAM_ERROR")
+
+
+def outcomes(setup: Setup) -> dict[str, int]:
+    """How many requests came to what."""
+    return {outcome: buckets.count for outcome, buckets in setup.counts.seconds.items()}
+
+
+async def test_each_request_has_taken_its_time_under_one_outcome() -> None:
+    """However a request ends, its seconds are counted once: as answered, by its reason, or as nobody's any more."""
+    script = (None, UpstreamRejected("no", said="no"), KeyRefused("no"), RateLimited("no"))
+    setup = Setup(*script, UpstreamTimeout("no"), seconds=0.5)
+    for _ in range(5):
+        await asyncio.gather(setup.counted.send(request()), return_exceptions=True)
+
+    assert outcomes(setup) == {
+        "answered": 1,
+        "UPSTREAM_ERROR": 1,
+        "UPSTREAM_UNAUTHENTICATED": 1,
+        "UPSTREAM_RATE_LIMITED": 1,
+        "UPSTREAM_TIMEOUT": 1,
+    }
+    assert sum(buckets.total for buckets in setup.counts.seconds.values()) == 2.5
+    assert sum(outcomes(setup).values()) == setup.counts.requests
+
+
+@pytest.mark.parametrize(
+    ("message", "seconds", "outcome"),
+    [
+        (TIME_IS_UP, 0.21, "UPSTREAM_TIMEOUT"),
+        (TIME_IS_UP, 0.19, "abandoned"),
+        (None, 5.0, "abandoned"),
+    ],
+)
+async def test_a_request_without_an_end_has_an_outcome_too(
+    message: str | None, seconds: float, outcome: str
+) -> None:
+    """A request that is called back timed out if it was waited for long enough, and else was abandoned."""
+    setup = Setup()
+    setup.upstream.held = True
+    sending = asyncio.ensure_future(setup.counted.send(request()))
+    await settle(lambda: bool(setup.upstream.under_way))
+    setup.clock.advance(seconds)
+    sending.cancel(message)
+    await asyncio.wait([sending])
+
+    assert outcomes(setup) == {outcome: 1}
