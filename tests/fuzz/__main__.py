@@ -1,4 +1,7 @@
-"""`python -m tests.fuzz`: all of it, for people. Exit status 1 when anything was wrong."""
+"""`python -m tests.fuzz`: nonsense from callers and from the upstream. Exit status 1 when anything was wrong.
+
+Every run has a seed, which is printed: the same seed spoils the same things in the same ways.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
@@ -32,7 +31,6 @@ class Found:
 
     def look(self) -> None:
         """Note how much memory this process holds."""
-        gc.collect()
         self.resident.append(psutil.Process().memory_info().rss)
 
     @property

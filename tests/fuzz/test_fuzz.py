@@ -40,7 +40,7 @@ def nothing_wrong(found: Found) -> None:
 @pytest.mark.timeout(300)
 async def test_requests_are_answered_or_refused_with_reasons(seed: int) -> None:
     """Whatever bytes a caller sends: no INTERNAL, no hang, and each refusal explains itself."""
-    found = await fuzz_requests(seed, tried(seed, 600))
+    found = await fuzz_requests(seed, tried(seed, 300))
     nothing_wrong(found)
     assert {"OK", "INVALID_ARGUMENT"} <= found.outcomes.keys()
 
@@ -58,7 +58,7 @@ async def test_what_is_no_grpc_disturbs_nobody(seed: int) -> None:
 @pytest.mark.timeout(300)
 async def test_bodies_become_what_they_say_or_nothing(seed: int) -> None:
     """Of a spoilt body each value's numbers and times stand in it, or there is a reason why there is no value."""
-    found = await fuzz_bodies(seed, tried(seed, 2_000))
+    found = await fuzz_bodies(seed, tried(seed, 700))
     nothing_wrong(found)
     assert {"read", "UpstreamUnreadable"} <= found.outcomes.keys()
 
@@ -67,7 +67,7 @@ async def test_bodies_become_what_they_say_or_nothing(seed: int) -> None:
 @pytest.mark.timeout(300)
 def test_frames_become_what_they_say_or_nothing(seed: int) -> None:
     """Of a spoilt frame each value's numbers and times stand in it; what cannot be read is missed and said to be."""
-    found = fuzz_frames(seed, tried(seed, 3_000))
+    found = fuzz_frames(seed, tried(seed, 2_000))
     nothing_wrong(found)
     assert {"accept", "refuse", "missed"} <= found.outcomes.keys()
 

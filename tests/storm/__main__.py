@@ -1,4 +1,8 @@
-"""`python -m tests.storm`: the storm, or with --soak a long day, for people. Exit status 1 when anything was wrong."""
+"""`python -m tests.storm`: the storm, or with --soak a long day, for people. Exit status 1 when anything was wrong.
+
+docs/faults.md says what is thrown, and how to read the report. Nothing here but `stage` starts a part of the gateway,
+and what judges imports none.
+"""
 
 from __future__ import annotations
 
