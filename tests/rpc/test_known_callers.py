@@ -92,7 +92,7 @@ async def test_a_caller_knows_what_is_left_to_him() -> None:
     assert 0 < delay.total_seconds() <= 20 / 3
 
 
-ral_gateways_with_keys_and_certificates(tmp_path: Path) -> None:
+async def test_several_gateways_with_keys_and_certificates(tmp_path: Path) -> None:
     """Over TLS, with a key and a certificate, both of two gateways are asked, health and streams included."""
     keys = KeyFile(tmp_path / "keys")
     key, token = made_key()
