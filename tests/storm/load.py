@@ -17,7 +17,7 @@ from .matrix import ANSWERED, Matrix
 from .oracle import Asked, Oracle
 from .questions import Question, Scene, known_symbols
 
-MARGIN: Final = 3.0
+MARGIN: Final = 6.0
 """Seconds past its deadline by which a call must have ended, on a machine that has much else to do."""
 
 LOOK: Final = 1.2

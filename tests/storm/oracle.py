@@ -34,7 +34,7 @@ from tickgate.v1 import (
 from tickgate_sandbox.assets import built_in_assets
 from tickgate_sandbox.timestamps import MINUTE, SECOND, new_york, new_york_date
 
-from .truth import SHARES, SILENT, UNKNOWN, Record, Truth, _decode
+from .truth import SHARES, SILENT, Record, Truth, _decode
 
 LATEST_SLACK: Final = 14 * SECOND
 """Nanoseconds by which a value may have been superseded when it was received: a request may hang, and a socket be mute,
@@ -467,8 +467,6 @@ class Oracle:
             and name == "NO_DATA"
             and time.time_ns() > self.doubtful_until
         ):
-            self.found.object("a reason that is not so", f"{asked} {symbol}: {name} {message}")
-        if symbol == UNKNOWN and name == "NOT_ENTITLED":
             self.found.object("a reason that is not so", f"{asked} {symbol}: {name} {message}")
 
     # ---------------------------------------------------------------------------------- objecting
