@@ -10,6 +10,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
+from urllib.request import urlopen
 
 import grpc
 import pytest
@@ -112,6 +113,21 @@ def test_taken_port_is_said_plainly() -> None:
             assert done.returncode == 1
             assert f"cannot listen on {sandbox.address}" in done.stderr
             assert "Traceback" not in done.stderr
+
+
+def test_the_side_port_is_where_the_log_says() -> None:
+    """`serve` says in its first line where it tells how it is, and there it lives, is ready and counts."""
+    with sandbox_program(*OPEN) as sandbox, gateway_program(sandbox.address) as gateway:
+        assert gateway.address
+        (serving,) = [json.loads(line) for line in gateway.lines if '"serving"' in line]
+        told = {}
+        for path in ("/livez", "/readyz", "/metrics"):
+            with urlopen(f"http://{serving['http_listen']}{path}", timeout=10) as answer:
+                told[path] = answer.read().decode()
+
+    assert told["/livez"] == '{"message":"alive"}'
+    assert told["/readyz"] == '{"message":"ready"}'
+    assert "\ngateway_ready 1.0\n" in told["/metrics"]
 
 
 def test_sigterm_loses_nothing_under_load() -> None:
