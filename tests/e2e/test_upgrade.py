@@ -194,8 +194,8 @@ async def stop(leaving: Program, staying: Program, readers: list[Reader], upgrad
     return Stop(place_taken, everybody_back, await going, leaving.process.returncode)
 
 
-async def upgraded(followers: int, rate: int, told: Callable[[str], object]) -> None:
-    """Replace both gateways, one after the other, under so many followers and calls a second; tell the numbers."""
+async def upgraded(followers: int, rate: int, told: Callable[[str], object], *, both: bool) -> None:
+    """Replace one gateway or *both*, in turn, under so many followers and calls a second; tell the numbers."""
     with ExitStack() as programs:
         sandbox = programs.enter_context(sandbox_program("--at", NOW, "--speed", "0"))
         first, second = (
@@ -218,20 +218,21 @@ async def upgraded(followers: int, rate: int, told: Callable[[str], object]) -> 
             async with callers.asking():
                 await until(lambda: callers.answered > rate, "calls are answered")
                 stops = [await stop(first, second, readers, 1)]
-                third = programs.enter_context(
-                    gateway_program(sandbox.address, PATIENT, listen=one)
-                )
-                await asyncio.to_thread(lambda: third.address)
-                # Whoever upgrades waits until the new one is used.
-                await until(
-                    lambda: any("QuoteService/GetQuote" in line for line in third.lines),
-                    "the new gateway is asked",
-                )
-                stops.append(await stop(second, third, readers, 2))
+                if both:
+                    third = programs.enter_context(
+                        gateway_program(sandbox.address, PATIENT, listen=one)
+                    )
+                    await asyncio.to_thread(lambda: third.address)
+                    # Whoever upgrades waits until the new one is used.
+                    await until(
+                        lambda: any("QuoteService/GetQuote" in line for line in third.lines),
+                        "the new gateway is asked",
+                    )
+                    stops.append(await stop(second, third, readers, 2))
                 settled = callers.answered
                 await until(lambda: callers.answered > settled + rate, "calls go on")
 
-    for which, each in zip(("first", "second"), stops, strict=True):
+    for which, each in zip(("first", "second"), stops, strict=False):
         told(
             f"{which} stop: the other had the feed after {each.place_taken:.2f} s, all {followers} followers were back"
             f" after {each.everybody_back:.2f} s, the process was gone after {each.gone:.2f} s"
@@ -245,15 +246,15 @@ async def upgraded(followers: int, rate: int, told: Callable[[str], object]) -> 
         f" {max(outages):.2f} s: {resumed} resumed, {gaps} gaps reported"
     )
     assert callers.failures == Counter()
-    assert [each.status for each in stops] == [0, 0]
+    assert [each.status for each in stops] == [0] * (1 + both)
 
 
-@pytest.mark.timeout(180)  # three programs start one after the other
-async def test_an_upgrade_fails_no_call_and_tells_every_follower(
+@pytest.mark.timeout(180)  # three programs start, which takes its time on a busy machine
+async def test_a_stop_fails_no_call_and_tells_every_follower(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Gateways stopped in turn: no call fails, and each follower goes on at the other, told of his gap."""
-    await upgraded(10, 50, telling(capsys))
+    """The gateway with the feed stops: no call fails, and each follower goes on at the other, told of his gap."""
+    await upgraded(10, 50, telling(capsys), both=False)
 
 
 @pytest.mark.slow
@@ -261,5 +262,5 @@ async def test_an_upgrade_fails_no_call_and_tells_every_follower(
 async def test_an_upgrade_under_load_fails_no_call_and_tells_every_follower(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The same with 200 followers and 500 calls a second."""
-    await upgraded(200, 500, telling(capsys))
+    """Both gateways are replaced in turn under 200 followers and 500 calls a second, and the same holds for each."""
+    await upgraded(200, 500, telling(capsys), both=True)
