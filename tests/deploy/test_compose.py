@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from tests.deploy.files import DEPLOY, ROOT, read_yaml
+from tests.support.stores import postgres_url, redis_url
+from tickgate.v1 import quote_service_pb2 as quotes_pb
+from tickgate.v1 import quote_service_pb2_grpc as quotes
 from tickgate_server.settings import Settings, load
-from tools.programs import environment_without_settings
+from tools.programs import environment_without_settings, program, sandbox_program
 
 COMPOSE = read_yaml("compose.yaml")
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -235,7 +241,8 @@ def test_logs_can_be_kept_and_shipped() -> None:
     shipper = read_yaml("vector.yaml")
     logs = "logs:/var/log/tickgate"
 
-    assert settings["log"]["file"].startswith("/var/log/tickgate/")
+    assert "TICKGATE_LOG__FILE=/" not in (DEPLOY / ".env.example").read_text()
+    assert "set /var/log/tickgate/tickgate.log" in (DEPLOY / ".env.example").read_text()
     assert settings["audit"]["file"].startswith("/var/log/tickgate/")
     assert logs in SERVICES["gateway"]["volumes"]
     assert logs in SERVICES["shipper"]["volumes"]
@@ -265,3 +272,67 @@ def test_each_profile_is_known() -> None:
     assert all(profile in text for profile in profiles)
     used = set(re.findall(r"\$\{(\w+)", (DEPLOY / "compose.yaml").read_text()))
     assert used <= set(example())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_the_first_key_opens_the_gateway(tmp_path: Path) -> None:
+    """As its container starts it, secrets in files, it answers who has the first key, and writes down who that was."""
+    secrets = make_secrets(tmp_path)
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    config = tmp_path / "tickgate.toml"
+    config.write_text(
+        (DEPLOY / "tickgate.toml").read_text().replace("/var/log/tickgate", str(logs))
+    )
+    with (
+        sandbox_program("--at", "2026-10-01T15:00:00Z") as sandbox,
+        redis_url() as redis,
+        postgres_url() as postgres,
+    ):
+        for name, url in (("redis_url", redis), ("postgres_url", postgres)):
+            (secrets / name).chmod(0o600)
+            (secrets / name).write_text(url)
+        environment = {
+            name: substituted(value, example())
+            .replace("/run/secrets", str(secrets))
+            .replace("/etc/tickgate/tickgate.toml", str(config))
+            .replace("sandbox:50080", sandbox.address)
+            for name, value in SERVICES["gateway"]["environment"].items()
+        } | {"TICKGATE_LISTEN": "127.0.0.1:0", "TICKGATE_HTTP_LISTEN": "127.0.0.1:0"}
+        with program("tickgate-server", ["-m", "tickgate_server", "serve"], environment) as gateway:
+            refused = asked(gateway.address, "")
+            (order,) = re.findall(
+                r"^#\s+tickgate-server (keys create .*)$",
+                (DEPLOY / "compose.yaml").read_text(),
+                re.MULTILINE,
+            )
+            made = subprocess.run(
+                [sys.executable, "-m", "tickgate_server", *order.split()],
+                env=environment_without_settings() | environment,
+                capture_output=True, text=True, timeout=60, check=True,
+            )  # fmt: skip
+            token = made.stdout.strip()
+            # The gateway sees it within identity.reload_every.
+            patience = time.monotonic() + 20
+            while (answered := asked(gateway.address, token)) is not grpc.StatusCode.OK:
+                assert time.monotonic() < patience, answered
+        lines = (logs / "audit.log").read_text().splitlines()
+
+    assert refused is grpc.StatusCode.UNAUTHENTICATED
+    assert json.loads(lines[-1])["consumer"] == "quant"
+    assert not any(token in line for line in [*lines, *gateway.lines])
+
+
+def asked(address: str, token: str) -> grpc.StatusCode:
+    """Ask the gateway for a quote with *token*, and return what status that has."""
+    metadata = (("authorization", f"Bearer {token}"),) if token else ()
+    with grpc.insecure_channel(address) as channel:
+        try:
+            quotes.QuoteServiceStub(channel).GetQuote(
+                quotes_pb.GetQuoteRequest(symbol="AAPL"), metadata=metadata, timeout=20
+            )
+        except grpc.RpcError as error:
+            code: grpc.StatusCode = error.code()
+            return code
+    return grpc.StatusCode.OK
