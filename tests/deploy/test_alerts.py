@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -96,6 +97,23 @@ def test_alerts_say_what_to_do(alert: dict[str, dict[str, str]]) -> None:
     assert said["description"].endswith(".")
     assert page == MANUAL.relative_to(DEPLOY.parent).as_posix()
     assert heading in headings(MANUAL)
+
+
+def test_the_manual_lists_every_alert() -> None:
+    """The manual's table has each alert, as loud as it is, and leads to the same runbook."""
+    rows = re.findall(
+        r"^\| (\w+) \| (\w+) \| .+ \| \[.+\]\(#([\w-]+)\) \|$", MANUAL.read_text(), re.MULTILINE
+    )
+    there = [
+        (
+            alert["alert"],
+            alert["labels"]["severity"],
+            alert["annotations"]["runbook"].partition("#")[2],
+        )
+        for alert in alerts()
+    ]
+
+    assert rows == there
 
 
 def test_what_was_promised_is_watched() -> None:
