@@ -43,21 +43,25 @@ class Weather:
     stalls: list[tuple[float, float]] = field(default_factory=list)
     """When, by the monotonic clock, this process itself did not get round to anything, and for how many seconds."""
 
+    looked: float = field(default_factory=time.monotonic)
+    """When this process last got round to looking at itself."""
+
     corpus: set[str] = field(default_factory=set)
     """Words that callers got to read with failures, for the search for secrets."""
 
     async def watch_ourselves(self) -> None:
         """Note when the judge has kept everybody waiting, which is no fault of the gateway's."""
         while True:
-            before = time.monotonic()
+            self.looked = time.monotonic()
             await asyncio.sleep(_LOOK_EVERY)
-            stalled = time.monotonic() - before - _LOOK_EVERY
+            stalled = time.monotonic() - self.looked - _LOOK_EVERY
             if stalled > _LOOK_EVERY:
-                self.stalls.append((before, stalled))
+                self.stalls.append((self.looked, stalled))
 
     def stalled_since(self, began: float) -> float:
-        """Return the seconds lost since *began*."""
-        return sum(seconds for when, seconds in reversed(self.stalls) if when + seconds > began)
+        """Return the seconds lost since *began*, those that last still too."""
+        before = sum(seconds for when, seconds in self.stalls if when + seconds > began)
+        return before + max(0.0, time.monotonic() - self.looked - _LOOK_EVERY)
 
 
 class Load:
