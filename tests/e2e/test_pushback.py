@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc
 import pytest
@@ -35,6 +36,14 @@ async def open_circuit(cool_down: float) -> AsyncIterator[Stack]:
         yield stack
 
 
+def client_options(target: str) -> list[tuple[str, Any]]:
+    """Return the options of the Python client's own channel to *target*."""
+    way = _channel.way_to(
+        target, tls=False, credentials=None, api_key=None, insecure_key=False, options=()
+    )
+    return way.options()
+
+
 def refused(stack: Stack) -> int:
     """Return how many questions the circuits have refused."""
     return sum(each.circuit.refused for each in stack.gateway.counters.upstreams.values())
@@ -43,7 +52,7 @@ def refused(stack: Stack) -> int:
 async def test_a_strict_call_outlasts_a_cool_down() -> None:
     """With time left after the cool-down, gRPC asks once more by itself, and the caller never learns of the refusal."""
     async with open_circuit(COOL_DOWN) as stack:
-        options = _channel.channel_options(())
+        options = client_options(stack.target)
         async with grpc.aio.insecure_channel(stack.target, options=options) as channel:
             quotes = services.QuoteServiceStub(channel)
             answer = await quotes.GetQuote(STRICT, timeout=10)
@@ -56,7 +65,7 @@ async def test_a_strict_call_outlasts_a_cool_down() -> None:
 async def test_a_strict_call_that_cannot_outlast_it_is_refused_at_once() -> None:
     """A cool-down beyond the deadline is told with its delay, instead of being sat out until there is no time left."""
     async with open_circuit(30) as stack:
-        options = _channel.channel_options(())
+        options = client_options(stack.target)
         async with grpc.aio.insecure_channel(stack.target, options=options) as channel:
             quotes = services.QuoteServiceStub(channel)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
