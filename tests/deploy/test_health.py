@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.certificates import Authority
 from tests.support.running import running, settings_for
-from tests.support.tls import certificate_of_this_process
 from tickgate_server.app.health import health_target
+from tickgate_server.app.programs import OrderError
 from tickgate_server.rpc.health import Identity, ask_health
 from tickgate_server.settings import Settings
 
@@ -52,27 +53,57 @@ async def test_a_gateway_that_is_starting_is_waited_for() -> None:
         assert (await asked).serves
 
 
-async def test_a_gateway_with_tls_is_known_by_its_certificate() -> None:
+async def test_a_gateway_with_tls_is_known_by_its_certificate(tmp_path: Path) -> None:
     """With TLS the gateway's own certificate is enough to ask it, and no other one is taken for it."""
-    folder = certificate_of_this_process()
-    tls = {"certificate": str(folder / "certificate.pem"), "private_key": str(folder / "key.pem")}
+    authority = Authority()
+    tls = authority.issue("gateway").write(tmp_path, "gateway")
+    other = authority.issue("other").write(tmp_path, "other")
+    ca = Path(authority.write(tmp_path / "ca.pem"))
     async with running(tls=tls) as stack:
-        target, own = health_target(
-            lambda: settings_for(stack.sandbox.url, listen=stack.target, tls=tls),
-            None,
-            None,
-            None,
-            None,
-        )
+
+        def settings() -> Settings:
+            return settings_for(stack.sandbox.url, listen=stack.target, tls=tls)
+
+        target, own = health_target(settings, None, None, None, None)
         known = await ask_health(target, identity=own)
-        by_authority = await ask_health(target, identity=Identity(folder / "certificate.pem"))
+        by_authority = await ask_health(target, identity=Identity(ca))
+        another = await ask_health(target, identity=Identity(Path(other["certificate"]), own=True))
         plain = await ask_health(target, patience=1.0)
 
-    assert own is not None
-    assert own.own
+    assert own == Identity(Path(tls["certificate"]), own=True)
     assert known.serves, known.said
     assert by_authority.serves
+    assert not another.serves
+    assert "certificate" in another.said
     assert not plain.serves
+
+
+async def test_a_gateway_that_asks_for_certificates_is_shown_one(tmp_path: Path) -> None:
+    """Where callers must show a certificate, the gateway's own will do if one of their authorities has signed it."""
+    authority = Authority()
+    ca = authority.write(tmp_path / "ca.pem")
+    tls = authority.issue("gateway").write(tmp_path, "gateway") | {"client_authorities": ca}
+    async with running(tls=tls) as stack:
+
+        def settings() -> Settings:
+            return settings_for(stack.sandbox.url, listen=stack.target, tls=tls)
+
+        target, own = health_target(settings, None, None, None, None)
+        shown = await ask_health(target, identity=own)
+        nothing = await ask_health(target, identity=Identity(Path(ca)), patience=1.0)
+
+    assert shown.serves, shown.said
+    assert not nothing.serves
+
+
+def test_arguments_that_do_not_fit_are_refused() -> None:
+    """Half of a pair, and a certificate that would be shown to nobody, are refused in words."""
+    own, key = Path("own.pem"), Path("own.key")
+
+    with pytest.raises(OrderError, match="both or none"):
+        health_target(Settings, NOBODY, None, own, None)
+    with pytest.raises(OrderError, match="needs --ca"):
+        health_target(Settings, NOBODY, None, own, key)
 
 
 @pytest.mark.parametrize(

@@ -201,9 +201,9 @@ def health(
     """
     try:
         target, identity = health_target(lambda: _load(config), target, ca, certificate, key)
-    except SettingsError as error:
+    except (OrderError, SettingsError) as error:
         # Whoever runs health checks knows no other status than 0 and 1.
-        print(f"tickgate-server: the settings cannot be used\n{error}", file=sys.stderr)
+        print(f"tickgate-server: it cannot be asked\n{error}", file=sys.stderr)
         return 1
     health = asyncio.run(ask_health(target, service, identity, timeout))
     print(health.said, file=sys.stdout if health.serves else sys.stderr)

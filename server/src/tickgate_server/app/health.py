@@ -8,6 +8,7 @@ from typing import Final
 
 from ..rpc.health import Identity
 from ..settings import Settings
+from .programs import OrderError
 
 _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - to ask there, not to listen
 """Who listens on every address is asked on that of the machine itself."""
@@ -20,9 +21,19 @@ def health_target(
     certificate: Path | None,
     key: Path | None,
 ) -> tuple[str, Identity | None]:
-    """Return host and port to ask, and how; *settings* are read only where *target* leaves it to them."""
+    """Return host and port to ask, and how; *settings* are read only where *target* leaves it to them.
+
+    Raises:
+        OrderError: the arguments do not fit together.
+    """
+    if (certificate is None) != (key is None):
+        msg = "--certificate and --key: both or none"
+        raise OrderError(msg)
     pair = None if certificate is None or key is None else (certificate, key)
     if target is not None:
+        if authority is None and pair is not None:
+            msg = "--certificate: needs --ca as well, or nothing is encrypted"
+            raise OrderError(msg)
         return target, None if authority is None else Identity(authority, pair)
     chosen = settings()
     host, _, port = chosen.listen.rpartition(":")
