@@ -63,6 +63,7 @@ _OUR_CODES: Final = frozenset(
 )
 """Statuses that no call of the storm is promised: each is a defect."""
 
+_LATE_WRITE: Final = "Internal error from Core"
 _FEEDS: Final = {False: provenance_pb2.FEED_IEX, True: provenance_pb2.FEED_INDICATIVE}
 _KEPT: Final = 8
 """Violations of one kind that are told in full; the others are counted."""
@@ -172,11 +173,10 @@ class Oracle:
         if found is not None:
             self.found.object("a status without ErrorInfo", f"{asked} {found}")
         name = error.code().name
-        late = name in ("DEADLINE_EXCEEDED", "CANCELLED")
-        if (
-            not late
-            and not (cut and name in ("UNAVAILABLE", "INTERNAL", "UNKNOWN", "RESOURCE_EXHAUSTED"))
-        ) or (cut and name in ("INTERNAL", "UNKNOWN") and not _is_transport(error.details() or "")):
+        # The last is what the caller's own library says where a deadline passes while it writes.
+        late = name in ("DEADLINE_EXCEEDED", "CANCELLED") or error.details() == _LATE_WRITE
+        garbled = name in ("INTERNAL", "UNKNOWN") and _is_transport(error.details() or "")
+        if not late and not (cut and (name == "UNAVAILABLE" or garbled)):
             self.found.object(f"status {name} out of nowhere", f"{asked} {error.details()}")
         label = f"({name.lower()})"
         self.found.reasons[label] += 1
@@ -555,7 +555,6 @@ def _is_transport(details: str) -> bool:
         "closed",
         "GOAWAY",
         "ransport",
-        "Internal error from Core",
     )
     return any(word in details for word in words)
 
