@@ -165,10 +165,11 @@ class Serving:
         servicers = (quotes, options, history, reference, status, admin, streams)
         for descriptor, servicer in zip(SERVICES, servicers, strict=True):
             self._server.add_generic_rpc_handlers((_handler(descriptor, servicer, calls),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        others: Any = _Unregistered(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, others)
         names = [service.full_name for service in SERVICES]
         reflected = [*names, health.SERVICE_NAME, reflection.SERVICE_NAME]
-        reflection.enable_server_reflection(reflected, self._server)
+        reflection.enable_server_reflection(reflected, others)
         self._names = ["", *names]
 
     def bind(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
@@ -270,3 +271,20 @@ def _streaming(
         ends=ends,
         resumable=resumable,
     )
+
+
+class _Unregistered:
+    """The server, as services that gRPC generated are added to it: found by name, like ours.
+
+    They would be registered as well, and a grpc.aio server waits apart for each method that is, anew for every call of
+    any: four of them take 3 µs of a cached quote.
+    """
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self._server = server
+
+    def add_generic_rpc_handlers(self, handlers: Any) -> None:
+        self._server.add_generic_rpc_handlers(handlers)
+
+    def add_registered_method_handlers(self, service: str, handlers: Any) -> None:
+        pass
