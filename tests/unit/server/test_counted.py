@@ -97,6 +97,7 @@ async def test_a_hasty_timeout_is_neither() -> None:
     counts = setup.counts
     assert (counts.state, counts.requests, counts.failures, counts.in_flight) == ("idle", 1, 0, 0)
     assert setup.recently().requests == 0
+    assert outcomes(setup) == {"abandoned": 1}
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,15 @@ def test_values_that_cost_a_request_are_the_upstreams() -> None:
     assert counters.rpc("QuoteService/GetQuotes").values[NO_FEED].given == {"upstream": 3, OTHER: 2}
 
 
+def test_a_request_is_the_origin_of_no_more_than_was_given() -> None:
+    """A view that takes a second value beside each may cost more requests than values were given: none is made up."""
+    counters = Counters()
+    call = a_call(asked=2, given=2, tiers=[Tier.UPSTREAM], from_upstream=4)
+    Counting(counters).count(call, 0.0)
+
+    assert counters.rpc("QuoteService/GetQuotes").values[NO_FEED].given == {"upstream": 2}
+
+
 def test_what_a_failed_call_never_said_is_missing_for_its_reason() -> None:
     """A call that broke off misses the values that it had not come to, for the reason that it gave."""
     counters = Counters()
