@@ -43,13 +43,18 @@ async def outcome(work: Coroutine[Any, Any, T]) -> T:
 
 async def _outcome(work: Coroutine[Any, Any, T], give_up: Callable[[asyncio.Task[T]], object]) -> T:
     task = asyncio.create_task(work)
+    # Whoever leaves asks no more how it went, also where he is told to leave in the moment in which it fails. A failure
+    # that was looked at is not reported as forgotten.
+    task.add_done_callback(_look_at)
     try:
         await asyncio.wait({task})
     finally:
         if not task.done():
             give_up(task)
             await asyncio.wait({task})
-            if not task.cancelled():
-                # Nobody asks any more how it went; looked at, it is not reported as forgotten.
-                task.exception()
     return task.result()
+
+
+def _look_at(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
