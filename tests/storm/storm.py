@@ -148,6 +148,8 @@ class Storm:
         self._say = say
         self._offset = 0
         self._stayers: list[Stayer] = []
+        self._tiers = ""
+        """How the tiers stood when they were last looked at."""
 
     def market_of(self, wall: int) -> int:
         """Return the sandbox's market time at a wall clock reading, in nanoseconds."""
@@ -314,12 +316,9 @@ class Storm:
                         await asyncio.sleep(_PAUSE)
                     recovery.times[name] = time.monotonic() - ended
             if recovery.times[name] is None:
-                silent = (
-                    [str(one) for one in self._stayers if one.heard <= ended]
-                    if name == "stream"
-                    else []
-                )
-                what = f"{fault.name}: {name} within {RECOVERY:g} s {'; '.join(silent)}"
+                silent = "; ".join(str(one) for one in self._stayers if one.heard <= ended)
+                why = {"stream": silent, "tiers": self._tiers}.get(name, "")
+                what = f"{fault.name}: {name} within {RECOVERY:g} s {why}"
                 oracle.found.object("no recovery", what)
 
         async with asyncio.TaskGroup() as group:
@@ -351,10 +350,12 @@ class Storm:
             told = await stub.GetStatus(
                 status_service_pb2.GetStatusRequest(), timeout=2, metadata=standing.metadata
             )
-        except grpc.aio.AioRpcError:
+        except grpc.aio.AioRpcError as error:
+            self._tiers = f"GetStatus: {error.code().name}"
             return False
         up = status_service_pb2.TIER_STATE_UP
         redis = [one.state for one in told.tiers if one.tier == provenance_pb2.TIER_REDIS]
+        self._tiers = f"Redis {redis}, store {told.store.state}"
         return redis == [up] and told.store.state == up
 
     async def read_clock(self, standing: Stage) -> None:
