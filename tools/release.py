@@ -56,7 +56,7 @@ PLACES = (
     # The examples show each setting's default, and one of them holds the number.
     Place(Path("tickgate.example.toml"), '\nuser_agent = "tickgate/'),
     Place(Path(".env.example"), "\nTICKGATE_ALPACA__HTTP__USER_AGENT=tickgate/", "\n"),
-    Place(Path("deploy/.env.example"), "\nTICKGATE_VERSION=", "\n"),
+    Place(Path("deploy/.env.example"), "\nIMAGE_VERSION=", "\n"),
     Place(Path("deploy/kubernetes/kustomization.yaml"), "\n    newTag: ", "\n"),
     Place(Path("CHANGELOG.md"), "\n## ", " "),
 )
