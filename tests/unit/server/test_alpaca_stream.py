@@ -32,8 +32,10 @@ from ...support.live_feed import (
     KEYS,
     POLICY,
     Elsewhere,
+    Held,
     Listener,
     Peer,
+    Upstream,
     error,
     held,
     packed,
@@ -400,6 +402,50 @@ async def test_a_place_that_stays_taken_is_waited_for_over_connections() -> None
             FeedState.LIVE,
         ]
         assert live.listener.of("lost") == []
+
+
+async def refused_the_place(upstream: Upstream) -> None:
+    """Refuse the next connection the place, and close it."""
+    peer = await upstream.connection()
+    await peer.say(CONNECTED)
+    await peer.hear()
+    await peer.say(error(406))
+    peer.cut()
+
+
+async def test_a_place_is_asked_for_at_once_when_somebody_comes() -> None:
+    """A long pause before a place that is taken ends when somebody comes for the feed, who may know that it is free."""
+    policy = replace(POLICY, pause=3600.0, slot_pause_most=3600.0, slot_pause_least=0.01)
+    async with scripted() as upstream, held(upstream.url, policy) as live:
+        live.feed.hurry()  # before there is anything to hurry
+        live.feed.follow(QUOTES, ["AAPL"])
+        await refused_the_place(upstream)
+        await live.in_state(FeedState.WAITING_FOR_SLOT)
+        hurrying = asyncio.create_task(hurry_until_asked(live))
+        await upstream.following()
+        await live.told("confirmed")
+        hurrying.cancel()
+        assert len(upstream.handshakes) == 2
+
+
+async def hurry_until_asked(live: Held) -> None:
+    """Come again and again, as followers do who are sent away."""
+    while True:
+        live.feed.hurry()
+        await asyncio.sleep(0.01)
+
+
+async def test_a_crowd_does_not_make_a_place_be_asked_for_all_the_time() -> None:
+    """However many come, there is a least pause between two attempts."""
+    policy = replace(POLICY, pause=3600.0, slot_pause_most=3600.0, slot_pause_least=0.3)
+    async with scripted() as upstream, held(upstream.url, policy) as live:
+        live.feed.follow(QUOTES, ["AAPL"])
+        await refused_the_place(upstream)
+        began = time.monotonic()
+        hurrying = asyncio.create_task(hurry_until_asked(live))
+        await upstream.following()
+        hurrying.cancel()
+        assert time.monotonic() - began >= 0.25
 
 
 async def test_a_place_is_not_waited_for_longer_than_the_connection_may_stand() -> None:

@@ -62,6 +62,9 @@ class House:
         self.looked_up: list[tuple[Feed, list[str]]] = []
         """Symbols that were looked up, and on which feed."""
 
+        self.hurried: list[Feed] = []
+        """Feeds that were asked for anew."""
+
         self.holding: list[bool] = []
         first = Desk()
         self.desks[Feed.IEX] = first
@@ -77,7 +80,8 @@ class House:
             desk = self.desks[feed] = Desk(feed=feed)
         quotes, trades = FakeLatest[Quote](self.clock), FakeLatest[Trade](self.clock)
         sources = RecallSources({QUOTES: quotes, TRADES: trades}, quotes)
-        return LiveHub(desk.hub, Recall(desk.hub, sources, self.clock, 5.0))
+        recall = Recall(desk.hub, sources, self.clock, 5.0)
+        return LiveHub(desk.hub, recall, lambda: self.hurried.append(feed))
 
     async def _unknown(self, feed: Feed, symbols: Collection[str]) -> Mapping[str, Unavailable]:
         self.looked_up.append((feed, list(symbols)))
@@ -215,6 +219,26 @@ async def test_who_waits_for_a_slot_sends_followers_elsewhere() -> None:
     house.desk.hub.changed(FeedState.LIVE, "")
     assert house.holding == [False, True]
     house.open()
+
+
+@in_steered_time
+async def test_who_comes_to_a_feed_that_is_elsewhere_lets_it_be_asked_for() -> None:
+    """Whoever comes in vain may have been sent by the holder, who leaves: the feed is asked for again soon."""
+    house = House()
+    reader, of_two = house.open(), house.open()
+    await reader.subscribe("AAPL")
+    assert house.hurried == []
+    house.desk.hub.changed(FeedState.WAITING_FOR_SLOT, "406")
+    assert house.hurried == []
+    with pytest.raises(NotFeedHolder):
+        house.open()
+    assert house.hurried == [Feed.IEX]
+    house.streams.live(Feed.SIP).hub.changed(FeedState.WAITING_FOR_SLOT, "406")
+    await of_two.subscribe("AAPL", feed=Feed.SIP)
+    assert house.hurried == [Feed.IEX, Feed.SIP]
+    house.desk.hub.changed(FeedState.LIVE, "")
+    house.open()
+    assert house.hurried == [Feed.IEX, Feed.SIP]
 
 
 @in_steered_time

@@ -132,7 +132,7 @@ class Live:
         )
         for job in (live.run, recall.run, watchdog.run):
             self._start(job)
-        return LiveHub(hub, recall)
+        return LiveHub(hub, recall, live.hurry)
 
     def _feed_tiers(self, feed: Feed, hub: Hub) -> None:
         """Let what *feed* brings be the first answer to who asks. An option's quote is only a part of its answer."""

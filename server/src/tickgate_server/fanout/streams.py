@@ -84,6 +84,8 @@ class LiveHub(Struct, frozen=True):
 
     hub: Hub
     recall: Recall
+    hurry: Callable[[], None] = lambda: None
+    """Asks for the feed again soon where another process holds it."""
 
 
 class Streams:
@@ -147,6 +149,7 @@ class Streams:
             msg = "streams are switched off on this replica (stream.enabled); ask another replica"
             raise NotFeedHolder(msg)
         if self._is_elsewhere(self.policy.default_feed):
+            self.look_again(self.policy.default_feed)
             raise NotFeedHolder(_ELSEWHERE)
         if len(self._followers) >= self.policy.streams:
             msg = f"this gateway takes {self.policy.streams} streams (stream.streams), and all are taken"
@@ -248,6 +251,11 @@ class Streams:
         if feed is self.policy.default_feed:
             self.on_holding(not self._is_elsewhere(feed))
 
+    def look_again(self, feed: Feed) -> None:
+        """Find out soon whether *feed* is still elsewhere: who comes may have been sent by its holder, who leaves."""
+        if self._is_elsewhere(feed):
+            self._hubs[feed].hurry()
+
     def show_out(self, follower: Follower, feed: Feed) -> None:
         """Send *follower* to another replica, if it holds *feed* and that is all that he follows."""
         if self._is_elsewhere(feed) and follower.follows_only(self._hubs[feed].hub):
@@ -298,6 +306,7 @@ class Follower:
             replayed = live.hub.resume(box, order.token)
             topics = [topic for topic in topics if topic.entry not in replayed]
         live.recall.snapshot(topics, box)
+        self._streams.look_again(order.feed)
         self._streams.show_out(self, order.feed)
 
     async def add(self, subscription_id: str, symbols: Sequence[str]) -> None:

@@ -114,6 +114,11 @@ class AlpacaFeed:
         if self._line is not None:
             self._line.reconnect(cause, message)
 
+    def hurry(self) -> None:
+        """Ask for the account's place again soon, if another connection has it: that one may have left."""
+        if self._line is not None:
+            self._line.hurry()
+
     async def run(self) -> None:
         """Hold the feed until cancelled, then take leave of the upstream."""
         loop, ready = asyncio.get_running_loop(), asyncio.Event()

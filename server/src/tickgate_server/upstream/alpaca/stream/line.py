@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import Final, NoReturn
 
 import aiohttp
@@ -59,6 +60,7 @@ class Line:
         self._said: Changed | None = None
         self._wanted = asyncio.Event()
         self._stopped = asyncio.Event()
+        self._hurried = asyncio.Event()
         self._loop = new_loop()
         self._thread = threading.Thread(target=self._run, name="live-feed", daemon=True)
 
@@ -77,6 +79,10 @@ class Line:
     def reconnect(self, cause: GapCause, message: str) -> None:
         """Give the connection up, if there is one, and make another."""
         self._loop.call_soon_threadsafe(self._reconnect, cause, message)
+
+    def hurry(self) -> None:
+        """Ask for the account's place again soon, if it is waited for: its holder may have left it."""
+        self._loop.call_soon_threadsafe(self._hurried.set)
 
     async def stop(self) -> None:
         """Take leave of the upstream, so that the account's place is free at once, and wait until it is done."""
@@ -160,10 +166,19 @@ class Line:
         self._is_waiting_for_slot = ended.slot_taken
         if ended.slot_taken:
             self._say(FeedState.WAITING_FOR_SLOT, ended.message)
-            await asyncio.sleep(self._pauses.next(self._policy.slot_pause_most))
+            await self._wait_for_slot(self._pauses.next(self._policy.slot_pause_most))
         else:
             self._say(FeedState.BACKING_OFF, ended.message)
             await asyncio.sleep(self._pauses.next(self._policy.pause_most))
+
+    async def _wait_for_slot(self, pause: float) -> None:
+        """Wait for *pause* seconds, or less if somebody comes meanwhile who was told to look for the feed here."""
+        self._hurried.clear()
+        least = min(pause, self._policy.slot_pause_least)
+        await asyncio.sleep(least)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause - least):
+                await self._hurried.wait()
 
     async def _connect(self, session: aiohttp.ClientSession) -> NoReturn:
         self._say(FeedState.CONNECTING, "")

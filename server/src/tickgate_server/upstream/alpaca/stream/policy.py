@@ -35,6 +35,9 @@ class FeedPolicy(Struct, frozen=True, kw_only=True):
     slot_pause_most: float = 120.0
     """Longest pause while another connection holds the only place: one that died without a word does so for 90 s."""
 
+    slot_pause_least: float = 5.0
+    """Shortest pause then, however many ask for the feed meanwhile."""
+
     jitter: float = 0.5
     """Share of a pause that is left to chance."""
 
