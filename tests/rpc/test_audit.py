@@ -27,6 +27,7 @@ from tickgate_server.stores.key_file import KeyFile
 
 from ..support.following import following, watching
 from ..support.keys import SECRET, bearer, made_key
+from ..support.otlp import collecting
 from ..support.running import Stack, running, settings_for
 from ..support.stores import postgres_url, redis_url
 
@@ -278,7 +279,7 @@ async def test_calls_and_events_stand_in_one_file(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("_logging_as_before")
 async def test_no_secret_stands_in_any_log(tmp_path: Path) -> None:
-    """Through an outage, refusals and wrong keys neither logs nor the audit log hold a key, a token or a password."""
+    """Through an outage, refusals and wrong keys no log, audit log or trace holds a key, a token or a password."""
     log, audit, file = tmp_path / "gateway.log", tmp_path / "audit.log", tmp_path / "keys.jsonl"
     key, token = made_key("desk-7")
     await KeyFile(file).add(key)
@@ -296,7 +297,10 @@ async def test_no_secret_stands_in_any_log(tmp_path: Path) -> None:
             **audited(audit),
         }
         with event_log(settings_for("http://127.0.0.1:1", **given)):
-            async with running(**given) as stack:
+            async with (
+                collecting() as collector,
+                running(**given, traces={"endpoint": collector.endpoint, "share": 1.0}) as stack,
+            ):
                 for fault in (
                     faults.Status(status=500),
                     faults.Html401(),
@@ -312,8 +316,9 @@ async def test_no_secret_stands_in_any_log(tmp_path: Path) -> None:
                                 quotes.GetQuoteRequest(symbol="AAPL"), metadata=bearer(shown)
                             )
                     stack.sandbox.faults.clear()
-    written = {one.name: one.read_text() for one in (log, audit)}
+    written = {one.name: one.read_bytes() for one in (log, audit)}
+    written["traces"] = b"".join(collector.raw)
     assert all(written.values())
     for secret in (*secrets.values(), token, forged, SECRET, "redis-password", key.digest):
-        for name, text in written.items():
-            assert secret not in text, name
+        for name, content in written.items():
+            assert secret.encode() not in content, name

@@ -175,6 +175,8 @@ async def test_a_stream_is_one_span() -> None:
     (root,) = collector.named("StreamService/Watch")
     assert root.attributes["tickgate.values_given"] >= 1
     assert root.attributes["tickgate.symbols"] == 1
+    assert root.attributes["rpc.response.status_code"] == "CANCELLED"
+    assert root.failed is None
 
 
 async def test_what_is_left_is_sent_at_the_end() -> None:

@@ -20,6 +20,10 @@ _MOST_SYMBOLS: Final = 20
 """Symbols that an entry names; it counts all of them."""
 
 
+_GOOD_ENDS: Final = frozenset({"OK", "CANCELLED"})
+"""Statuses that are no failure of ours: whoever leaves a stream has it cancelled."""
+
+
 class Call(Struct):
     """One call while it is being answered, and what its log line will say."""
 
@@ -124,7 +128,7 @@ def end_span(call: Call, span: Span) -> None:
     if call.reason is not None:
         # Of a call that was answered it is why the first missing value is missing.
         span.tell(reason=call.reason)
-    if call.code != "OK":
+    if call.code not in _GOOD_ENDS:
         span.fail(call.reason or call.code)
     span.end()
 
