@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 from tools.programs import environment_without_settings
 
-_START_PATIENCE: Final = 30.0
+_START_PATIENCE: Final = 60.0
 """Seconds within which a process must say that it is ready."""
 
 _STOP_PATIENCE: Final = 15.0

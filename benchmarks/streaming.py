@@ -37,7 +37,7 @@ _IN_FRAME: Final = 100
 """Quotes of a frame, as in recordings of a busy market."""
 
 BUSY_RATE: Final = 20_000
-_CALM: Final = 5_000
+CALM_RATE: Final = 5_000
 """Quotes that the upstream sends in a second."""
 
 _PACES: Final = (1, 4, 10, 100, 1000)
@@ -220,7 +220,7 @@ def frame_to_reader(stage: Stage, effort: Effort) -> Table:
     rows = []
     with _standing(stage, "latency") as live:
         for in_frame in (_IN_FRAME, 10):
-            compared = _compare(live, Following.chance(50, _CALM, in_frame), effort)
+            compared = _compare(live, Following.chance(50, CALM_RATE, in_frame), effort)
             for title, rounds in zip(("gateway", "bare"), compared.sides, strict=True):
                 rows.append(
                     (
@@ -257,7 +257,7 @@ def slow_readers(stage: Stage, effort: Effort) -> Table:
         before = live.gateway.resident()
         for reader in readers:
             _tell(reader, "go")
-        live.play(symbols, _CALM, _IN_FRAME, seconds + 1)
+        live.play(symbols, CALM_RATE, _IN_FRAME, seconds + 1)
         found = [_what_it_found(reader) for reader in readers]
         after, counts = live.gateway.resident(), live.counts()
     return Table(
@@ -300,7 +300,7 @@ def footprint(stage: Stage, effort: Effort) -> Table:
             opened = live.gateway.resident()
             readers.go()
             cpu = live.gateway.cpu_seconds()
-            playing = beside.submit(live.play, UNIVERSE, _CALM, _IN_FRAME, seconds)
+            playing = beside.submit(live.play, UNIVERSE, CALM_RATE, _IN_FRAME, seconds)
             sampled = list(_samples(live, lambda: not playing.done()))
             played, cpu = playing.result(), live.gateway.cpu_seconds() - cpu
             live.settle()
@@ -324,7 +324,7 @@ def footprint(stage: Stage, effort: Effort) -> Table:
         rows=[(name, f"{used:.1f}") for name, used in rows],
         notes=[
             (
-                f"{_CALM:,} updates/s over all symbols for {effort.minutes:g} min, looked at every {_SAMPLE:g} s:"
+                f"{CALM_RATE:,} updates/s over all symbols for {effort.minutes:g} min, looked at every {_SAMPLE:g} s:"
                 f" {messages:,} messages, {counts.delivered / 1e6:.1f} million deliveries,"
                 f" {counts.conflated / 1e6:.1f} million conflated, none lost; server CPU"
                 f" {cpu / played.seconds:.2f}. From the first third to the last: {last - first:+.1f} MB."
