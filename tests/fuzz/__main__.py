@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import secrets
 import sys
 import time
 from collections.abc import Callable
+
+import structlog
 
 # Before anything wakes gRPC: its fork handlers have no place in the children that become other programs.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
@@ -31,6 +34,8 @@ def main() -> int:
     )
     parser.add_argument("--only", default="", help="requests, http2, bodies or frames alone")
     asked = parser.parse_args()
+    # The gateway runs in this process, and has much to tell of such callers.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     seed = asked.seed if asked.seed is not None else secrets.randbelow(1 << 31)
     print(f"seed {seed}", flush=True)
     kinds: dict[str, Callable[[], Found]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import grpc
@@ -17,6 +18,7 @@ from ..storm.oracle import Oracle
 from ..storm.questions import Question, Scene, questions
 from ..storm.truth import Market, Truth
 from ..support.running import running
+from ..support.stores import postgres_url, redis_url
 from .found import Found
 from .mutate import spoil_message, spoil_wire
 
@@ -50,10 +52,11 @@ async def fuzz_requests(seed: int, count: int) -> Found:
     asked = list(questions().values())
     settings: dict[str, Any] = {
         "alpaca": {"budget": {"data_per_minute": 1_000_000, "trading_per_minute": 1_000_000}},
-        # Fuzzed requests may ask for a century: what each may cost is bounded by its deadline.
-        "log": {"calls": False},
     }
-    async with running(_MARKET, **settings) as stack:
+    async with AsyncExitStack() as parts:
+        settings["redis_url"] = parts.enter_context(redis_url())
+        settings["postgres_url"] = parts.enter_context(postgres_url())
+        stack = await parts.enter_async_context(running(_MARKET, **settings))
         gate = asyncio.Semaphore(_AT_ONCE)
         left = iter(range(count))
 
