@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 from ..errors import LimitExceeded
@@ -17,6 +17,11 @@ _DAY: Final = 24 * 3600.0
 
 _FEW: Final = 256
 """Buckets that are kept without a look at who still needs his."""
+
+
+@lru_cache(maxsize=256)
+def _limit_trailer(limit: float) -> tuple[str, str]:
+    return "x-ratelimit-limit", f"{limit:g}"
 
 
 class Meters:
@@ -63,10 +68,11 @@ class Meters:
             return ()
         now = self._now()
         bucket = self._calls_of(consumer.name, limit, now)
+        level = bucket.level(now)
         return (
-            ("x-ratelimit-limit", f"{limit:g}"),
-            ("x-ratelimit-remaining", str(max(0, math.floor(bucket.level(now))))),
-            ("x-ratelimit-reset", f"{bucket.wait(bucket.limit, now):.3f}"),
+            _limit_trailer(limit),
+            ("x-ratelimit-remaining", str(int(level))),
+            ("x-ratelimit-reset", f"{(bucket.limit - level) / limit:.3f}"),
         )
 
     def _calls_of(self, name: str, limit: float, now: float) -> Bucket:
