@@ -81,10 +81,7 @@ def code_of(call: Callable[[], Any]) -> grpc.StatusCode:
 def test_keys_are_replaced_while_the_gateway_runs(
     tmp_path: Path, kept: Callable[[Path], Any]
 ) -> None:
-    """An operator makes a key, later another for the same consumer, and revokes the first: its calls and streams end.
-
-    All the time one process serves, and no token is ever written but once, to standard output.
-    """
+    """Calls and streams of a key go on beside its successor and end when it is revoked, all in one process's life."""
     with (
         kept(tmp_path) as settings,
         sandbox_program("--at", "2026-10-01T15:00:00Z") as sandbox,

@@ -248,6 +248,42 @@ async def test_a_broken_renewal_changes_nothing(tmp_path: Path, fault: Break, wh
     assert served._change() is None
 
 
+async def test_what_was_refused_is_tried_again(tmp_path: Path) -> None:
+    """A certificate that came before its time is taken when that has come, although no file changes any more."""
+    files = AUTHORITY.issue("first").write(tmp_path, "gateway")
+    clock = HandClock(time.time_ns())
+    named = TlsFiles(Path(files["certificate"]), Path(files["private_key"]))
+    served = Tls(named, 1, clock, Counters())
+    first = served._newest
+    early(tmp_path)
+    await served.look()
+    assert served._newest is first
+    clock.advance(2 * 3600)
+    await served.look()
+
+    assert served._newest is not first
+
+
+async def test_each_loss_is_said(tmp_path: Path) -> None:
+    """Files that are lost, come back and are lost again, as on a disk of another machine, are said each time."""
+    folder, elsewhere = tmp_path / "disk", tmp_path / "elsewhere"
+    folder.mkdir()
+    files = AUTHORITY.issue("gateway").write(folder, "gateway")
+    named = TlsFiles(Path(files["certificate"]), Path(files["private_key"]))
+    served = Tls(named, 1, HandClock(time.time_ns()), Counters())
+    with capture_logs() as logs:
+        for _ in range(2):
+            folder.rename(elsewhere)
+            await served.look()
+            await served.look()
+            elsewhere.rename(folder)
+            await served.look()
+            await served.look()
+
+    said = [line["event"] for line in logs]
+    assert said == ["certificate_refused", "certificate_read"] * 2
+
+
 # --------------------------------------------------------------------------- whom the gateway believes
 
 

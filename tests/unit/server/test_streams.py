@@ -19,6 +19,8 @@ from tickgate_server.fanout.box import Status
 from tickgate_server.fanout.mailbox import Closing, Delivery, Statuses, Updates
 from tickgate_server.fanout.recall import Recall, RecallSources
 from tickgate_server.fanout.streams import Follower, LiveHub, Order, StreamPolicy, Streams
+from tickgate_server.identity.consumer import Consumer
+from tickgate_server.identity.current import CALLER
 from tickgate_server.market.live import Channel, FeedState, RecordKind, SymbolState
 from tickgate_server.market.provenance import OPTION_FEEDS, Feed
 from tickgate_server.market.quote import Quote
@@ -570,6 +572,30 @@ async def test_everybody_gets_his_mail_and_the_last_word() -> None:
     events = [one.event for one in heard if one is not None]
     assert events == [Updates([b"quote AAPL 2 live"]), GOODBYE]
     assert await reader.follower.next() is None
+
+
+@in_steered_time
+async def test_who_is_dismissed_gets_the_last_word_alone() -> None:
+    """Whoever may not stay gets the last word at once, and nothing of what lay there for him; others follow on."""
+    house = House()
+    CALLER.set(Consumer("desk-7"))
+    dismissed = house.open()
+    CALLER.set(Consumer("desk-8"))
+    other = house.open()
+    for reader in (dismissed, other):
+        await reader.subscribe("AAPL", interval=60.0)
+        house.desk.hub.confirmed(QUOTES, ["AAPL"])
+        house.desk.brings("AAPL")
+        await reader.updates()
+    house.desk.brings("AAPL")
+    house.streams.dismiss(lambda consumer: GOODBYE if consumer.name == "desk-7" else None)
+    last = await dismissed.hear()
+    assert last is not None
+    assert last.event == GOODBYE
+    assert await dismissed.follower.next() is None
+    house.desk.brings("AAPL")
+    await asyncio.sleep(60.0)
+    assert await other.updates()
 
 
 @in_steered_time
