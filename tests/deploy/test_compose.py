@@ -263,6 +263,24 @@ def test_prometheus_scrapes_what_runs() -> None:
             assert any(published.endswith(f":{port}") for published in SERVICES[service]["ports"])
 
 
+def test_grafana_finds_what_it_shows() -> None:
+    """Grafana's data sources are services that it can reach, and its folder of dashboards is the one that is mounted."""
+    sources = read_yaml("grafana/provisioning/datasources/prometheus.yaml")["datasources"]
+    (provider,) = read_yaml("grafana/provisioning/dashboards/tickgate.yaml")["providers"]
+    grafana = SERVICES["grafana"]
+    mounts = dict(volume.split(":")[:2] for volume in grafana["volumes"])
+    dashboard = json.loads((DEPLOY / "grafana/dashboards/tickgate.json").read_text())
+    (chosen,) = (each for each in dashboard["templating"]["list"] if each["type"] == "datasource")
+
+    for source in sources:
+        host, _, port = source["url"].removeprefix("http://").partition(":")
+        assert set(SERVICES[host]["networks"]) & set(grafana["networks"])
+        assert any(published.endswith(f":{port}") for published in SERVICES[host]["ports"])
+    assert mounts["./grafana/dashboards"] == provider["options"]["path"]
+    assert mounts["./grafana/provisioning"] == "/etc/grafana/provisioning"
+    assert chosen["current"]["value"] in {source["uid"] for source in sources}
+
+
 def test_each_profile_is_known() -> None:
     """The profiles are those that the example names."""
     profiles = {profile for service in SERVICES.values() for profile in service.get("profiles", ())}

@@ -110,6 +110,7 @@ def test_health_is_looked_at_as_promised() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_the_gateway_writes_nothing() -> None:
     """With the image's variables, no rights and nothing to write to it serves, says so when asked, and drains."""
     with closing(Port()) as port, sandbox_program() as sandbox:
