@@ -43,6 +43,12 @@ class Clock:
         return self.now
 
 
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a file that is closed pack to the end, on a busy machine as well."""
+    monkeypatch.setattr(files, "_FAREWELL", 60.0)
+
+
 def opened(path: Path, rotation: Rotation = SMALL, **given: Any) -> LogFile:
     """A file at *path*."""
     return LogFile(path, rotation, now=given.pop("now", Clock()), **given)

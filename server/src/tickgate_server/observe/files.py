@@ -86,7 +86,11 @@ class LogFile:
         self._rotation = rotation
         self._complain = complain or _say
         self._now = now
+        self._lock = threading.Lock()
         self._packing: threading.Thread | None = None
+        self._again = False
+        """Whether there is more to pack since packing began."""
+
         self._failing = False
         self._tended_at = now()
         try:
@@ -121,8 +125,9 @@ class LogFile:
     def close(self) -> None:
         """Close it. Packing that takes longer than a moment is left to the next start."""
         os.close(self._file)
-        if self._packing is not None:
-            self._packing.join(_FAREWELL)
+        packing = self._packing
+        if packing is not None:
+            packing.join(_FAREWELL)
 
     def _write(self, data: bytes) -> None:
         self._follow()
@@ -191,11 +196,22 @@ class LogFile:
 
     def _pack(self) -> None:
         self._tended_at = self._now()
-        if self._packing is not None and self._packing.is_alive():
-            # What is full meanwhile is found by the next.
-            return
-        self._packing = threading.Thread(target=self._pack_all, name="log-packing", daemon=True)
-        self._packing.start()
+        with self._lock:
+            self._again = True
+            if self._packing is None:
+                self._packing = threading.Thread(target=self._run, name="log-packing", daemon=True)
+                self._packing.start()
+
+    def _run(self) -> None:
+        while self._has_more():
+            self._pack_all()
+
+    def _has_more(self) -> bool:
+        with self._lock:
+            more, self._again = self._again, False
+            if not more:
+                self._packing = None
+            return more
 
     def _pack_all(self) -> None:
         try:
