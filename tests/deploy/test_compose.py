@@ -264,7 +264,7 @@ def test_prometheus_scrapes_what_runs() -> None:
 
 
 def test_grafana_finds_what_it_shows() -> None:
-    """Grafana's data sources are services that it can reach, and its folder of dashboards is the one that is mounted."""
+    """Grafana's data sources are services that it can reach, and its dashboards are the ones that are mounted."""
     sources = read_yaml("grafana/provisioning/datasources/prometheus.yaml")["datasources"]
     (provider,) = read_yaml("grafana/provisioning/dashboards/tickgate.yaml")["providers"]
     grafana = SERVICES["grafana"]
