@@ -27,6 +27,9 @@ async def both_clients(client: tickgate.Client, twin: tickgate.SyncClient) -> No
     assert_type(twin.errors(), Iterator[tickgate.ErrorRecord])
     assert_type(twin.invalidate_cache(["AAPL"]), tickgate.Invalidation)
     assert_type((client.upstream_remaining, twin.upstream_remaining), tuple[int | None, int | None])
+    assert_type(client.rate_limit, tickgate.RateLimit | None)
+    assert_type(tickgate.connect(["10.0.0.1:1", "10.0.0.2:1"], api_key="tg_…"), tickgate.Client)
+    assert_type(tickgate.connect_sync("a:1", tls=tickgate.Tls(ca="firm.pem")), tickgate.SyncClient)
     twin.quote(1)  # type: ignore[arg-type]  # a method's arguments are checked
     twin.trade("AAPL", view=tickgate.View.FULL)  # type: ignore[call-arg]  # so are their names
 

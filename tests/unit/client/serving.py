@@ -112,18 +112,18 @@ async def served_with(
 
 @asynccontextmanager
 async def starting(
-    *handlers: grpc.GenericRpcHandler, credentials: grpc.ServerCredentials | None = None
+    *handlers: grpc.GenericRpcHandler,
+    credentials: grpc.ServerCredentials | None = None,
+    at: str = "127.0.0.1:0",
 ) -> AsyncIterator[str]:
     """Start a server and give its address."""
     server = grpc.aio.server()
     server.add_generic_rpc_handlers(handlers)
-    if credentials is None:
-        port = server.add_insecure_port("127.0.0.1:0")
-    else:
-        port = server.add_secure_port("127.0.0.1:0", credentials)
+    plain = credentials is None
+    port = server.add_insecure_port(at) if plain else server.add_secure_port(at, credentials)
     await server.start()
     try:
-        yield f"127.0.0.1:{port}"
+        yield f"{at.rpartition(':')[0]}:{port}"
     finally:
         await server.stop(None)
 

@@ -133,7 +133,11 @@ class Peer:
 
 
 @asynccontextmanager
-async def streaming(*scripts: Callable[[Peer], Awaitable[None]]) -> AsyncIterator[str]:
+async def streaming(
+    *scripts: Callable[[Peer], Awaitable[None]],
+    credentials: grpc.ServerCredentials | None = None,
+    at: str = "127.0.0.1:0",
+) -> AsyncIterator[str]:
     """Serve streams, the first by the first script and so on, and give the address."""
     coming = iter(scripts)
 
@@ -148,5 +152,5 @@ async def streaming(*scripts: Callable[[Peer], Awaitable[None]]) -> AsyncIterato
     service = grpc.method_handlers_generic_handler(
         "tickgate.v1.StreamService", {"Subscribe": handler}
     )
-    async with starting(service) as target:
+    async with starting(service, credentials=credentials, at=at) as target:
         yield target

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,7 +29,7 @@ from tickgate.v1 import stream_service_pb2 as pb
 from . import messages
 from .cases import CASES
 from .serving import served, served_with, status
-from .streams import Peer, message, streaming
+from .streams import Peer, message, quote, streaming, updates
 from .test_follow import both, records
 
 KEY = "tg_ab12cd34_0123456789abcdef0123456789ABCDEF"
@@ -223,6 +224,51 @@ async def test_several_gateways_share_a_name() -> None:
     for connect in (tickgate.connect, tickgate.connect_sync):
         with pytest.raises(tickgate.InvalidRequest, match="server_name"):
             connect([one, other], tls=tickgate.Tls(ca=AUTHORITY.certificate))
+
+
+async def test_addresses_of_a_name_are_believed_by_the_name(monkeypatch: Any) -> None:
+    """A name that stands for two addresses is followed at both, each with the certificate of the name."""
+    shown = server(
+        AUTHORITY.issue("gateway")
+    )  # for localhost and 127.0.0.1, not for the addresses below
+    tried: list[str] = []
+
+    async def elsewhere(peer: Peer) -> None:
+        tried.append("first")
+        info = ErrorInfo(domain="tickgate", reason="NOT_FEED_HOLDER")
+        refusal = status(grpc.StatusCode.UNAVAILABLE, "elsewhere", info)
+        await peer.context.abort(refusal.code, refusal.details, refusal.trailing_metadata)
+
+    async def here(peer: Peer) -> None:
+        tried.append("second")
+        await peer.begin()
+        await peer.send(updates, quote("AAPL", 1))
+        await peer.gone()
+
+    async with streaming(elsewhere, elsewhere, credentials=shown, at="127.0.0.2:0") as one:
+        port = int(one.rpartition(":")[2])
+        async with streaming(here, here, credentials=shown, at=f"127.0.0.3:{port}"):
+            sockets = [
+                (socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))
+                for host in ("127.0.0.2", "127.0.0.3")
+            ]
+            monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: sockets)
+            tls = tickgate.Tls(ca=AUTHORITY.certificate)
+            async with (
+                tickgate.connect(f"localhost:{port}", tls=tls) as client,
+                client.follow("AAPL", timeout=20) as quotes,
+            ):
+                assert (await anext(quotes)).symbol == "AAPL"
+
+            def follow() -> str:
+                with (
+                    tickgate.connect_sync(f"dns:///localhost:{port}", tls=tls) as client,
+                    client.follow("AAPL", timeout=20) as quotes,
+                ):
+                    return next(quotes).symbol
+
+            assert await asyncio.to_thread(follow) == "AAPL"
+    assert tried == ["first", "second"] * 2
 
 
 @pytest.mark.parametrize(
