@@ -413,6 +413,15 @@ def test_a_symbol_that_the_feed_does_not_carry_is_none(feed: Feed, symbol: str) 
     assert desk.refused == {"malformed_symbol": 1}
 
 
+def test_a_name_that_is_no_text_costs_its_record() -> None:
+    """A record of the wrong type with a field whose name is no UTF-8 is refused, and the one behind it is read."""
+    desk = Desk()
+    sent = packed(trade(price="dear"), quote()).replace(b"\xa1s", b"\xa1\x80", 1)
+    told = desk.take_frame(sent)
+    assert [name for name, *_ in told] == ["refuse", "accept"]
+    assert desk.refused == {"wrong_type": 1}
+
+
 @given(st.binary(max_size=200))
 def test_no_bytes_break_the_reader(data: bytes) -> None:
     """Whatever arrives is a value, a refusal, a gap or nothing, and never an exception."""

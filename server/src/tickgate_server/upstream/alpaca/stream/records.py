@@ -516,7 +516,11 @@ def _misfit(error: Exception, record: msgspec.Raw) -> Refusal:
         return Refusal("missing_field", f"no {missing[1]!r} in {_shown(record)}")
     # msgspec ends its message with the path of the field, such as "- at `$.bs`".
     name = re.search(r"at `\$\.(\w+)", said)
-    sent = _as_fields(record).get(name[1]) if name else None
+    try:
+        sent = _as_fields(record).get(name[1]) if name else None
+    except _UNDECODABLE:
+        # The name of another field is no text.
+        sent = None
     if name is None or sent is None:
         return Refusal("wrong_type", f"the type of {_shown(record)}")
     return Refusal("wrong_type", f"field {name[1]!r} is {_shown(sent)}")
