@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import aiohttp
 import psycopg
@@ -20,6 +21,13 @@ from tickgate.v1 import status_service_pb2_grpc as status_services
 from tools.programs import environment_without_settings
 
 from .stage import GatewayHouse, Stage, channel
+
+_REPRS: Final = """
+from tickgate_server.settings import Settings
+settings = Settings()
+print(settings, repr(settings), settings.model_dump(), *(repr(part) for _, part in settings))
+"""
+"""In a process of its own: what judges imports no part of the server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +56,8 @@ async def search(stage: Stage, corpus: Iterable[str]) -> tuple[list[Leak], Mappi
     places |= await _asked(stage)
     for house in stage.houses:
         places |= await _pages(house)
-    places["config"] = await asyncio.to_thread(_config, stage)
+    places["config"] = await asyncio.to_thread(_run, stage, "-m", "tickgate_server", "config")
+    places["reprs of settings"] = await asyncio.to_thread(_run, stage, "-c", _REPRS)
     places["redis"] = await asyncio.to_thread(_redis, stage)
     places["error log in PostgreSQL"] = await asyncio.to_thread(_error_log, stage)
     leaks = [
@@ -96,10 +105,10 @@ async def _pages(house: GatewayHouse) -> dict[str, str]:
     return places
 
 
-def _config(stage: Stage) -> str:
-    """Return what `tickgate-server config` prints with the gateway's settings."""
+def _run(stage: Stage, *arguments: str) -> str:
+    """Return what a Python program writes that runs with the gateway's settings."""
     done = subprocess.run(
-        [sys.executable, "-m", "tickgate_server", "config"],
+        [sys.executable, *arguments],
         env=environment_without_settings() | dict(stage.environment),
         capture_output=True,
         text=True,
