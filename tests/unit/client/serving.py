@@ -119,8 +119,7 @@ async def starting(
     """Start a server and give its address."""
     server = grpc.aio.server()
     server.add_generic_rpc_handlers(handlers)
-    plain = credentials is None
-    port = server.add_insecure_port(at) if plain else server.add_secure_port(at, credentials)
+    port = server.add_secure_port(at, credentials) if credentials else server.add_insecure_port(at)
     await server.start()
     try:
         yield f"{at.rpartition(':')[0]}:{port}"
