@@ -179,8 +179,8 @@ HUGE = '{"t":"2026-10-01T14:59:59.5Z","x":"V","p":10.00,"s":100000000}'
 CROSSED = '{"t":"2026-10-01T14:59:59Z","bx":"V","bp":10.02,"bs":1,"ax":"Q","ap":10.01,"as":2}'
 """A trade that one rule flags, and a quote that another refuses."""
 
-UNTOLD = {"certificate_expires_seconds"}
-"""Not told of a gateway without TLS."""
+UNTOLD = {"api_keys_up", "certificate_expires_seconds"}
+"""Not told of a gateway without keys and TLS."""
 
 
 async def told_by(port: int | None) -> dict[str, set[str]]:

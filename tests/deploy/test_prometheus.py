@@ -115,6 +115,7 @@ async def test_prometheus_understands_a_gateway(tmp_path: Path) -> None:
 
 
 NOT_YET = {
+    "api_keys_up",
     "certificate_expires_seconds",
     "feed_lag_seconds",
     "feed_last_record_age_seconds",
@@ -123,7 +124,7 @@ NOT_YET = {
     "ingress_refusals_total",
     "real_data_failures_total",
 }
-"""Not told of a gateway without TLS that nobody follows, and to which nothing has happened."""
+"""Not told of a gateway without keys and TLS that nobody follows, and to which nothing has happened."""
 
 
 def all_evaluated(told: Any) -> bool:

@@ -153,6 +153,7 @@ NAMES: Final[Mapping[str, Described]] = {
     "gateway_ready": _gauge("Whether it takes calls."),
     "event_loop_lag_seconds": _gauge("Longest wait for a turn on the loop in the last seconds."),
     "memory_pressure": _gauge("0 none; 1 nothing heavy is begun; 2 only the essential is done."),
+    "api_keys_up": _gauge("Whether API keys could be read; not told where none are asked for."),
     "certificate_expires_seconds": _gauge("Seconds until the certificate expires, with TLS."),
     "process_cpu_seconds_total": _counter("Seconds of CPU."),
     "process_resident_memory_bytes": _gauge("Resident memory."),
@@ -654,6 +655,11 @@ class _Numbers:
 
     def memory_pressure(self) -> Numbers:
         yield (), self._counters.memory_level
+
+    def api_keys_up(self) -> Numbers:
+        state = self._counters.keys.store
+        if state != "off":
+            yield (), state == "up"
 
     def certificate_expires_seconds(self) -> Numbers:
         expires = self._counters.certificate_expires
