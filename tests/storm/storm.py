@@ -47,6 +47,12 @@ GROWTH: Final = 80 * MEBIBYTE
 """Seconds after a fault for which an answer that there is nothing may be remembered (see `QUICK` in `stage`)."""
 
 _PAUSE: Final = 0.05
+_LONG: Final = 300.0
+"""Seconds from which on a storm is a long one."""
+
+_FEWEST: Final = 6
+"""Faults that are thrown however slow the machine is."""
+
 _INFANCY: Final = 20.0
 """Seconds in which a gateway that has just started fills what it holds."""
 
@@ -158,7 +164,9 @@ class Storm:
     async def rage(self, chosen: Sequence[Fault], *, again: bool) -> Report:
         """Throw *chosen* faults, each once; with *again* one after the other until the time is over."""
         began_at, began = time.time_ns(), time.monotonic()
-        truth = Truth(Market(seed=self._dice.randrange(1 << 16)))
+        # A market that moves half as often is drawn in half the time, of which a short storm has little.
+        step = 0.25 if self.seconds >= _LONG else 0.5
+        truth = Truth(Market(seed=self._dice.randrange(1 << 16), step=step))
         contracts, timeline = _drawn(truth)
         async with AsyncExitStack() as parts:
             standing = await parts.enter_async_context(
@@ -181,8 +189,10 @@ class Storm:
             parts.push_async_callback(load.stop)
             load.start(CALLERS)
             await load.round()
-            thrown = await self._throw_all(self._course(chosen, began, again=again), standing, load, oracle,
-                                           until=None if again else began + self.seconds)  # fmt: skip
+            raging = time.monotonic()
+            course = self._course(chosen, raging, again=again)
+            until = None if again else raging + self.seconds
+            thrown = await self._throw_all(course, standing, load, oracle, until=until)
             self.weather.name, self.weather.cut = "calm", False
             await load.round()
             await load.stop()
@@ -199,12 +209,12 @@ class Storm:
         *,
         until: float | None,
     ) -> list[str]:
-        """Throw one after the other, until that reading of the monotonic clock; return their names."""
+        """Throw one after the other, until that reading of the monotonic clock, but some; return their names."""
         thrown: dict[str, None] = {}
         for fault in course:
             await self._throw(fault, standing, load, oracle)
             thrown[fault.name] = None
-            if until is not None and time.monotonic() > until:
+            if until is not None and time.monotonic() > until and len(thrown) >= _FEWEST:
                 break
         return list(thrown)
 
