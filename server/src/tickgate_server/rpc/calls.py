@@ -200,7 +200,7 @@ class Calls:
             if call.missing:
                 self._note_missing(call)
             elif isinstance(answer, status.Failure):
-                self._note(failure_entry(call, answer, self._clock.wall()))
+                self._note_failure(call, answer)
             if isinstance(answer, status.Failure):
                 await self._abort(context, call, answer)
             context.set_trailing_metadata(self._trailers(call))
@@ -256,7 +256,7 @@ class Calls:
             if call.missing:
                 self._note_missing(call)
             elif failure is not None:
-                self._note(failure_entry(call, failure, self._clock.wall()))
+                self._note_failure(call, failure)
             if failure is not None:
                 await self._abort(context, call, failure)
             context.set_trailing_metadata(self._trailers(call))
@@ -389,6 +389,12 @@ class Calls:
             pushback = failure.pushback if in_time else status.NEVER
             trailers.append(("grpc-retry-pushback-ms", str(pushback)))
         await context.abort(failure.code, failure.message, tuple(trailers))
+
+    def _note_failure(self, call: Call, failure: status.Failure) -> None:
+        if failure.code is grpc.StatusCode.UNAUTHENTICATED and call.consumer is ANYBODY:
+            # They are counted, and have their line in the log of calls: nobody whom we do not know fills our tables.
+            return
+        self._note(failure_entry(call, failure, self._clock.wall()))
 
     def _note_missing(self, call: Call) -> None:
         for entry in missing_entries(call, self._clock.wall()):
