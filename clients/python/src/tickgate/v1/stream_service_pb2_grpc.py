@@ -56,7 +56,8 @@ class StreamServiceServicer(object):
         bad request on the stream is answered by `refused`, a symbol that cannot be followed by its status REJECTED: neither
         ends the stream. Who closes his side cannot acknowledge any more, and the stream ends with OK. It ends with UNAVAILABLE:
         NOT_FEED_HOLDER where another replica holds the feed, SHUTTING_DOWN after `closing`; with RESOURCE_EXHAUSTED:
-        SUBSCRIPTION_LIMIT when the process has as many streams as it takes.
+        SUBSCRIPTION_LIMIT when the process has as many streams as it takes; with UNAUTHENTICATED, after `closing`, when the
+        API key has ended meanwhile.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -99,7 +99,8 @@ class StreamServiceStub(typing.Generic[_StreamServiceSubscribeType, _StreamServi
     bad request on the stream is answered by `refused`, a symbol that cannot be followed by its status REJECTED: neither
     ends the stream. Who closes his side cannot acknowledge any more, and the stream ends with OK. It ends with UNAVAILABLE:
     NOT_FEED_HOLDER where another replica holds the feed, SHUTTING_DOWN after `closing`; with RESOURCE_EXHAUSTED:
-    SUBSCRIPTION_LIMIT when the process has as many streams as it takes.
+    SUBSCRIPTION_LIMIT when the process has as many streams as it takes; with UNAUTHENTICATED, after `closing`, when the
+    API key has ended meanwhile.
     """
 
     Watch: _StreamServiceWatchType
@@ -132,7 +133,8 @@ class StreamServiceServicer(metaclass=abc.ABCMeta):
         bad request on the stream is answered by `refused`, a symbol that cannot be followed by its status REJECTED: neither
         ends the stream. Who closes his side cannot acknowledge any more, and the stream ends with OK. It ends with UNAVAILABLE:
         NOT_FEED_HOLDER where another replica holds the feed, SHUTTING_DOWN after `closing`; with RESOURCE_EXHAUSTED:
-        SUBSCRIPTION_LIMIT when the process has as many streams as it takes.
+        SUBSCRIPTION_LIMIT when the process has as many streams as it takes; with UNAUTHENTICATED, after `closing`, when the
+        API key has ended meanwhile.
         """
 
     @abc.abstractmethod
