@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+import tickgate
 from tickgate.v1 import admin_service_pb2 as admin_pb
 from tickgate.v1 import error_reason_pb2 as reasons
 from tickgate.v1 import history_service_pb2 as history_pb
@@ -254,6 +256,25 @@ async def test_streams_end_with_their_key(
     assert last.reason == reasons.ERROR_REASON_UNAUTHENTICATED
     assert key_id in last.message
     assert last.message == follower.error.details()
+
+
+async def test_the_client_is_told_that_its_key_has_ended(keys: KeyFile, tmp_path: Path) -> None:
+    """Our client does not come back with a key that has ended: whoever follows gets `Unauthenticated`."""
+    key_id, token = await token_of(keys, Scope.STREAM)
+    async with (
+        running(**identity(tmp_path)) as stack,
+        tickgate.connect(stack.target, api_key=token) as client,
+        client.follow("AAPL") as following_it,
+    ):
+        await anext(aiter(following_it))
+        await keys.revoke(key_id, stack.gateway.clock.wall())
+        with pytest.raises(tickgate.Unauthenticated, match="has been revoked"):
+            await asyncio.wait_for(all_of(following_it), 10)
+
+
+async def all_of(values: AsyncIterable[object]) -> list[object]:
+    """Read to the end."""
+    return [value async for value in values]
 
 
 async def to_the_end(call: Any) -> None:
