@@ -162,7 +162,9 @@ def merge(written: str, tables: Sequence[Table], only: Collection[str], command:
     """Return the page *written* with *tables*, which *only* names, in their places or behind all others."""
     head, *sections = re.split(r"^(?=## )", written.rstrip("\n") + "\n\n", flags=re.MULTILINE)
     by_title = {section.partition("\n")[0]: section for section in sections}
-    when = f"Measured apart from the others, with everything on: `{command}`, {'; '.join(machine())}."
+    when = (
+        f"Measured apart from the others, with everything on: `{command}`, {'; '.join(machine())}."
+    )
     for table in tables:
         section = str(replace(table, notes=[*table.notes, when]))
         by_title[section.partition("\n")[0]] = f"{section}\n\n"
