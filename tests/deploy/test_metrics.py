@@ -29,7 +29,7 @@ PROMETHEUS = {"up", "ALERTS"}
 KNOWN: dict[str, set[str]] = {
     "code": {code.name for code in grpc.StatusCode},
     "feed": {feed.value for feed in Feed},
-    "outcome": {"answered", *(reason.name for reason in Reason)},
+    "outcome": {"answered", "abandoned", *(reason.name for reason in Reason)},
     "reason": {reason.name for reason in Reason},
     "state": {state.value for state in FeedState},
     "tier": {tier.value for tier in Tier},
