@@ -66,6 +66,18 @@ _GREETING: Final = _PREFACE + _frame(_SETTINGS, 0, 0)
 _CALL: Final = _frame(_HEADERS, 4, 1, _HEAD) + _frame(_DATA, 1, 1, _REQUEST)
 
 
+BAD_PATH: Final = (
+    _GREETING
+    + _frame(_HEADERS, 4, 1, _HEAD.replace(b"QuoteService", b"\xffuoteService"))
+    + _frame(_DATA, 1, 1, _REQUEST)
+)
+"""A call of a method whose name is no UTF-8: it ends the loop of a grpc.aio server of these days."""
+
+
+def _bad_path(dice: random.Random) -> bytes:
+    return BAD_PATH
+
+
 def _noise(dice: random.Random) -> bytes:
     return dice.randbytes(dice.choice((1, 24, 1000, 100_000)))
 
@@ -179,7 +191,7 @@ def _strange_headers(dice: random.Random) -> bytes:
 ATTACKS: Final[tuple[Callable[[random.Random], bytes], ...]] = (
     _noise, _http1, _broken_frames, _spoilt_call, _half_a_call, _settings_flood, _ping_flood, _rapid_reset,
     _continuation_flood, _header_bomb, _window_overflow, _empty_data_flood, _huge_message, _compressed_nonsense,
-    _strange_headers,
+    _strange_headers, _bad_path,
 )  # fmt: skip
 
 
@@ -208,8 +220,14 @@ async def fuzz_http2(seed: int, rounds: int) -> Found:
     return found
 
 
+async def send(target: str, data: bytes) -> str:
+    """Send *data* to *target*, and return what became of the connection."""
+    host, _, port = target.rpartition(":")
+    return await _attack(host, int(port), data)
+
+
 async def _attack(host: str, port: int, data: bytes) -> str:
-    reader, writer = await asyncio.open_connection(host, port)
+    reader, writer = await _connected(host, port)
     try:
         async with asyncio.timeout(_PATIENCE):
             with suppress(OSError):
@@ -226,16 +244,29 @@ async def _attack(host: str, port: int, data: bytes) -> str:
     return "closed"
 
 
+async def _connected(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Return a connection, after a moment where the gateway has just begun to listen again."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                return await asyncio.open_connection(host, port)
+            except OSError:
+                await asyncio.sleep(0.05)
+
+
 async def _ask_properly(target: str, over: asyncio.Event, found: Found) -> int:
     answered = 0
     async with grpc.aio.insecure_channel(target) as channel:
         stub: services.QuoteServiceAsyncStub = services.QuoteServiceStub(channel)
         while not over.is_set():
             try:
-                await stub.GetQuote(quotes.GetQuoteRequest(symbol="AAPL"), timeout=10)
+                request = quotes.GetQuoteRequest(symbol="AAPL")
+                await stub.GetQuote(request, timeout=10, wait_for_ready=True)
                 answered += 1
             except grpc.aio.AioRpcError as error:
-                found.object("a proper call that failed", f"{error.code()} {error.details()}")
+                # Where gRPC's own loop was ended the connection was, too; the next call finds a new one.
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    found.object("a proper call that failed", f"{error.code()} {error.details()}")
             await asyncio.sleep(0.01)
     if not answered:
         found.object("a proper call that failed", "none was answered")

@@ -21,6 +21,7 @@ from tickgate_server import __version__
 from tickgate_server.app import gateway
 from tickgate_server.rpc.serving import SERVICES
 
+from ..fuzz.http2 import BAD_PATH, send
 from ..support.following import following
 from ..support.proxy import fault_proxy
 from ..support.running import FROZEN, running, settings_for
@@ -38,6 +39,20 @@ async def test_health_knows_each_service() -> None:
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await health.Check(health_pb2.HealthCheckRequest(service="tickgate.v1.NoService"))
         assert failed.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_path_that_is_no_text_stops_nobody_for_long() -> None:
+    """A header that ends gRPC's own loop, which whoever reaches the port may send, costs a moment, however often."""
+    async with running() as stack:
+        for _ in range(3):
+            await send(stack.target, BAD_PATH)
+            answer = await stack.quotes.GetQuote(
+                pb.GetQuoteRequest(symbol="AAPL"), timeout=20, wait_for_ready=True
+            )
+            assert answer.result.HasField("quote")
+        health: Any = health_pb2_grpc.HealthStub(stack.channel)
+        told = await health.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True)
+        assert told.status == SERVING
 
 
 async def test_reflection_lists_every_service() -> None:

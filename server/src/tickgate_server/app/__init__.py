@@ -222,9 +222,11 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
         patience = settings.reference.start_patience
         await asyncio.gather(keeper.try_refresh(patience), assets.try_load(patience))
         lag = LoopLag(counters)
-        for job in (keeper.run, assets.run, pressure.run, lag.run, *ingestion.jobs()):
-            start(job())
         await serving.start()
+        for job in (
+            keeper.run, assets.run, pressure.run, lag.run, *ingestion.jobs(), serving.stand
+        ):  # fmt: skip
+            start(job())
         if not settings.stream.enabled:
             await serving.tell_streams(serving=False)
         counters.unready = ""

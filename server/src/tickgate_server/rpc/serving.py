@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 import grpc
+import structlog
 from google.protobuf import symbol_database
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -34,6 +35,8 @@ from .options import OptionServicer
 from .quotes import QuoteServicer
 from .reference import ReferenceServicer
 from .streams import StreamServicer
+
+_log = structlog.get_logger(__name__)
 
 STREAMS: Final = "StreamService"
 
@@ -69,6 +72,9 @@ _STILL_ANSWERING: Final = 0.5
 """Share of the grace for which a gateway that says NOT_SERVING answers whoever calls all the same. Each refusal is a
 call to be made again, and a client that has to repeat many gives up: gRPC's throttle is there to spare a gateway in
 trouble, which this one is not."""
+
+_AGAIN: Final = 0.05
+"""Seconds between two tries to listen again where gRPC has let go of the port."""
 
 _MOST_PENDING: Final = 100_000
 """Calls that have arrived and that the event loop has not taken yet, each some kilobytes."""
@@ -160,17 +166,17 @@ class Serving:
         """Register every service of the contract, health and reflection; *limits* are those of each connection."""
         self._calls = calls
         self._draining = False
-        self._server = grpc.aio.server(options=(*_OPTIONS, *limits.options()))
+        self._options = (*_OPTIONS, *limits.options())
         self._health = health.aio.HealthServicer()
         servicers = (quotes, options, history, reference, status, admin, streams)
-        for descriptor, servicer in zip(SERVICES, servicers, strict=True):
-            self._server.add_generic_rpc_handlers((_handler(descriptor, servicer, calls),))
-        others: Any = _Unregistered(self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, others)
-        names = [service.full_name for service in SERVICES]
-        reflected = [*names, health.SERVICE_NAME, reflection.SERVICE_NAME]
-        reflection.enable_server_reflection(reflected, others)
-        self._names = ["", *names]
+        self._handlers = [
+            _handler(descriptor, servicer, calls)
+            for descriptor, servicer in zip(SERVICES, servicers, strict=True)
+        ]
+        self._names = ["", *(service.full_name for service in SERVICES)]
+        self._address = ""
+        self._credentials: grpc.ServerCredentials | None = None
+        self._server = self._build()
 
     def bind(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
         """Take *address*, for TLS with *credentials*, and return its port, which is a free one for port 0.
@@ -179,13 +185,53 @@ class Serving:
             OSError: the address cannot be listened on.
         """
         try:
-            if credentials is not None:
-                return self._server.add_secure_port(address, credentials)
-            return self._server.add_insecure_port(address)
+            port = self._listen(address, credentials)
         except RuntimeError as error:
             # gRPC's own message says no more than that it failed.
             msg = f"cannot listen on {address}: the port is in use, or the address is not this machine's"
             raise OSError(msg) from error
+        self._address = f"{address.rpartition(':')[0]}:{port}"
+        self._credentials = credentials
+        return port
+
+    async def stand(self) -> None:
+        """Begin anew where gRPC's own loop breaks down, until it is stopped in order.
+
+        It decodes the name of a method before anybody else sees it, and one that is no UTF-8, which whoever reaches the
+        port may send, ends it (grpcio 1.85): the port is closed then, and every call and stream with it. Callers come
+        back to the same port, and followers with their tokens.
+        """
+        while True:
+            try:
+                await self._server.wait_for_termination()
+            except Exception as error:  # noqa: BLE001 - whatever it was, nobody is served any more
+                _log.error("grpc_broke_down", why=type(error).__name__)
+            if self._draining:
+                return
+            await self._server.stop(None)
+            self._server = self._build()
+            while True:
+                try:
+                    self._listen(self._address, self._credentials)
+                    break
+                except RuntimeError:
+                    # The old one's socket is not closed yet.
+                    await asyncio.sleep(_AGAIN)
+            await self._server.start()
+
+    def _build(self) -> grpc.aio.Server:
+        server = grpc.aio.server(options=self._options)
+        server.add_generic_rpc_handlers(self._handlers)
+        others: Any = _Unregistered(server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, others)
+        reflected = [*self._names[1:], health.SERVICE_NAME, reflection.SERVICE_NAME]
+        reflection.enable_server_reflection(reflected, others)
+        return server
+
+    def _listen(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
+        if credentials is not None:
+            return self._server.add_secure_port(address, credentials)
+        return self._server.add_insecure_port(address)
 
     async def tell_streams(self, *, serving: bool) -> None:
         """Say whether StreamService can be used here, which other replicas may do in this one's place."""
