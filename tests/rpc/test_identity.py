@@ -235,16 +235,20 @@ async def test_streams_end_with_their_key(
     _, others = await token_of(keys, Scope.STREAM)
     async with running(**identity(tmp_path)) as stack:
         now = stack.gateway.clock.wall()
-        until_then = {"expires": now + 2 * 10**9} if end == "expired" else {}
-        key_id, token = await token_of(keys, Scope.STREAM, created=now, **until_then)
+        key_id, token = await token_of(keys, Scope.STREAM, created=now)
         await until(lambda: stack.gateway.counters.keys.keys == 2)
         async with followed(stack, kind, token) as follower, followed(stack, kind, others) as other:
+            path = tmp_path / "keys.jsonl"
+            lines = path.read_text().splitlines(keepends=True)
+            assert key_id in lines[-1]
             if end == "revoked":
                 await keys.revoke(key_id, now)
-            elif end == "removed":
-                path = tmp_path / "keys.jsonl"
-                lines = path.read_text().splitlines(keepends=True)
-                path.write_text("".join(line for line in lines if key_id not in line))
+            elif end == "expired":
+                # Nobody waits until a key expires: it does so earlier than it was said.
+                ended = lines[-1].replace('"expires":null', f'"expires":{now}')
+                path.write_text("".join([*lines[:-1], ended]))
+            else:
+                path.write_text("".join(lines[:-1]))
             await until(lambda: follower.ended)
             assert not other.ended
             assert stack.gateway.counters.streams.streams == 1
@@ -255,6 +259,9 @@ async def test_streams_end_with_their_key(
     assert follower.messages[-1].WhichOneof("event") == "closing"
     assert last.reason == reasons.ERROR_REASON_UNAUTHENTICATED
     assert key_id in last.message
+    assert {"revoked": "revoked", "expired": "expired at", "removed": "no longer"}[
+        end
+    ] in last.message
     assert last.message == follower.error.details()
 
 
