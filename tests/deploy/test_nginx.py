@@ -92,7 +92,10 @@ def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
     done = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
-    assert "[warn]" not in done.stderr.replace('[warn] the "user" directive', "")
+    # The first where nobody is root, the second since nginx 1.25, whose new spelling older ones do not know.
+    expected = ('the "user" directive', 'the "listen ... http2" directive is deprecated')
+    warnings = [line for line in done.stderr.splitlines() if "[warn]" in line]
+    assert [line for line in warnings if not any(words in line for words in expected)] == []
 
 
 async def test_questions_and_streams_pass(tmp_path: Path) -> None:
