@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import os
 import re
@@ -25,6 +26,7 @@ from tickgate.v1 import (
 )
 from tools.programs import environment_without_settings, gateway_program, sandbox_program
 
+from ..support.waiting import until_told
 from .test_documents import ADDRESS, OPEN, ROOT
 
 PAGE = (ROOT / "docs/integrate.md").read_text()
@@ -227,6 +229,29 @@ def test_the_dashboard_shows_what_it_does_not_know(firm: Firm) -> None:
     assert done.returncode == 0, done.stderr
     assert re.search(r"AAPL .*\d+\.\d+ × \d+.*LIVE", done.stdout)
     assert re.search(r"ZZZZ .*REJECTED", done.stdout)
+
+
+def _is_followed(told: tickgate.GatewayStatus) -> bool:
+    return told.streams is not None and told.streams.delivered > 0
+
+
+async def test_the_dashboard_says_that_it_is_blind() -> None:
+    """When the gateway is gone it says so beneath the table, and calls no symbol LIVE."""
+    environment = environment_without_settings() | {"COLUMNS": "120"}
+    with sandbox_program("--at", OPEN) as sandbox, gateway_program(sandbox.address) as running:
+        shown = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", PROGRAMS[DASHBOARD]),
+            env=environment | {"TICKGATE_TARGET": running.address},
+            stdout=subprocess.PIPE,
+        )
+        async with tickgate.connect(running.address) as gateway:
+            await until_told(gateway.status, _is_followed, within=30)
+        running.process.kill()
+        said, _ = await shown.communicate()
+
+    assert shown.returncode == 0
+    assert "lost: " in said.decode()
+    assert "LIVE" not in said.decode()
 
 
 def test_a_bill_names_the_trade(firm: Firm) -> None:
