@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -19,6 +20,7 @@ from tickgate_sandbox import faults
 from tickgate_server.market.time import parse_rfc3339
 from tickgate_server.observe import traces
 
+from ..support.certificates import Authority
 from ..support.following import watching
 from ..support.otlp import Collector, Seen, collecting
 from ..support.running import Stack, running
@@ -185,6 +187,22 @@ async def test_what_is_left_is_sent_at_the_end() -> None:
         async with running(traces=traced(collector), **QUIET) as stack:
             await ask(stack)
         assert names(collector.named(GET_QUOTE)) == [GET_QUOTE]
+
+
+async def test_a_collector_may_want_tls_and_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An https address is TLS, checked against OpenTelemetry's own variable, whose headers are sent along."""
+    authority = Authority()
+    shown = authority.issue("collector")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", authority.write(tmp_path / "ca.pem"))
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-word=open sesame")
+    credentials = grpc.ssl_server_credentials([(shown.key, shown.certificate)])
+    async with collecting(credentials=credentials) as collector:
+        async with running(traces=traced(collector), **QUIET) as stack:
+            await ask(stack)
+        assert names(collector.named(GET_QUOTE)) == [GET_QUOTE]
+    assert collector.headers["x-word"] == "open sesame"
 
 
 async def test_spans_that_are_lost_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,12 +44,17 @@ class Collector:
     raw: list[bytes] = field(default_factory=list)
     """The exports as they came."""
 
+    headers: dict[str, str | bytes] = field(default_factory=dict)
+    """What came with the last of them."""
+
+    secure: bool = False
+
     came: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def endpoint(self) -> str:
         """Its address."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.secure else 'http'}://127.0.0.1:{self.port}"
 
     def named(self, name: str) -> list[Seen]:
         """Return the spans called *name*."""
@@ -72,14 +77,19 @@ class Collector:
 
 
 @asynccontextmanager
-async def collecting(port: int = 0) -> AsyncIterator[Collector]:
-    """Take traces on *port*, a free one by default, for the length of the block."""
-    collector = Collector()
+async def collecting(
+    port: int = 0, credentials: grpc.ServerCredentials | None = None
+) -> AsyncIterator[Collector]:
+    """Take traces on *port*, a free one by default, for the length of the block; over TLS with *credentials*."""
+    collector = Collector(secure=credentials is not None)
 
     async def export(
         request: pb.ExportTraceServiceRequest,
-        _: grpc.aio.ServicerContext[pb.ExportTraceServiceRequest, pb.ExportTraceServiceResponse],
+        context: grpc.aio.ServicerContext[
+            pb.ExportTraceServiceRequest, pb.ExportTraceServiceResponse
+        ],
     ) -> pb.ExportTraceServiceResponse:
+        collector.headers = dict(context.invocation_metadata() or ())
         collector.raw.append(request.SerializeToString())
         for resource in request.resource_spans:
             collector.resource.update(_plain(resource.resource.attributes))
@@ -97,7 +107,12 @@ async def collecting(port: int = 0) -> AsyncIterator[Collector]:
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler(_SERVICE, {"Export": handler}),)
     )
-    collector.port = server.add_insecure_port(f"127.0.0.1:{port}")
+    place = f"127.0.0.1:{port}"
+    collector.port = (
+        server.add_insecure_port(place)
+        if credentials is None
+        else server.add_secure_port(place, credentials)
+    )
     await server.start()
     try:
         yield collector
