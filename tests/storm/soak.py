@@ -31,6 +31,9 @@ _MEASURED: Final = 8.0
 
 _CALLERS: Final = 24
 _FOLLOWERS: Final = 10
+_JUDGED: Final = 0.05
+"""Share of calls whose answers are looked at: the judge has more to do with an answer than the gateway."""
+
 _EVERY: Final = 1.0
 """Seconds between two samples."""
 
@@ -142,14 +145,15 @@ async def soak(minutes: float, seed: int, say: Callable[[str], None]) -> bool:
         load = Load(scene, questions(), ways, weather, lambda: standing.metadata)
         capacity = await _capacity(load, asked, ways)
         rate = capacity / 2
-        say(f"seed {seed}: {capacity:.0f} calls/s at most, as this judge asks")
+        say(f"seed {seed}: {capacity:.0f} calls/s at most, of all kinds, as one process asks them")
         say(f"{rate:.0f} calls/s and {_FOLLOWERS} followers for {minutes:g} minutes")
         await _run(standing, load, asked, ways, rate, minutes * 60)
         rows = trends(standing.gateway.life)
         say(f"\n{'second half':<28} {'early':>9} {'late':>9} {'gained':>9} {'allowed':>9}")
         say("\n".join(map(str, rows)))
         say(f"\n{load.matrix.calls:,} calls, {load.matrix.answered:,} of them answered with values")
-        say(f"{oracle.found.violations.total()} violations")
+        told = f"{oracle.found.values.total():,} values of {_JUDGED:.0%} of the calls compared"
+        say(f"{told}: {oracle.found.violations.total()} violations")
         say("\n".join(oracle.found.told))
         return all(one.is_flat for one in rows) and not oracle.found.violations
 
@@ -163,7 +167,7 @@ async def _capacity(
     async def caller(number: int) -> None:
         dice = random.Random(number)
         while time.monotonic() < until:
-            await load.ask(dice.choice(asked), ways[number % len(ways)])
+            await load.ask(dice.choice(asked), ways[number % len(ways)], judged=False)
 
     before = load.matrix.calls
     await asyncio.gather(*(caller(number) for number in range(_CALLERS)))
@@ -187,7 +191,8 @@ async def _run(
         dice = random.Random(number)
         while time.monotonic() < until:
             await pace.turn()
-            await load.ask(dice.choice(asked), ways[number % len(ways)])
+            judged = dice.random() < _JUDGED
+            await load.ask(dice.choice(asked), ways[number % len(ways)], judged=judged)
 
     async def follower(number: int) -> None:
         dice = random.Random(-number)
