@@ -14,7 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 from tickgate_sandbox import SandboxSettings
 
 from ..storm.contract import Rpc
-from ..storm.oracle import Oracle
+from ..storm.oracle import LATE_WRITE, Oracle
 from ..storm.questions import Question, Scene, questions
 from ..storm.truth import Market, Truth
 from ..support.running import running
@@ -33,7 +33,7 @@ _LOOKS: Final = 20
 _FINE: Final = frozenset(
     {
         "OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED", "UNAVAILABLE",
-        "DEADLINE_EXCEEDED", "PERMISSION_DENIED", "UNAUTHENTICATED", "DATA_LOSS", "CANCELLED",
+        "DEADLINE_EXCEEDED", "PERMISSION_DENIED", "UNAUTHENTICATED", "DATA_LOSS", "CANCELLED", "(late)",
     }
 )  # fmt: skip
 """Statuses that a request may be answered with; UNIMPLEMENTED is for reasons of the contract alone."""
@@ -166,8 +166,9 @@ async def _send(channel: grpc.aio.Channel, rpc: Rpc, data: bytes, metadata: Any)
 
 
 def _look_at_failure(rpc: Rpc, error: grpc.aio.AioRpcError, data: bytes, found: Found) -> None:
-    name = error.code().name
     info = _info(error)
+    # The caller's own library says INTERNAL where a deadline passes while it writes.
+    name = "(late)" if error.details() == LATE_WRITE and info is None else error.code().name
     found.outcomes[name] += 1
     unsupported = name == "UNIMPLEMENTED" and info is not None and info.reason == "NOT_SUPPORTED"
     if name not in _FINE and not unsupported:

@@ -63,7 +63,9 @@ _OUR_CODES: Final = frozenset(
 )
 """Statuses that no call of the storm is promised: each is a defect."""
 
-_LATE_WRITE: Final = "Internal error from Core"
+LATE_WRITE: Final = "Internal error from Core"
+"""What grpc.aio says of a call whose deadline passes while the caller writes on it."""
+
 _FEEDS: Final = {False: provenance_pb2.FEED_IEX, True: provenance_pb2.FEED_INDICATIVE}
 _KEPT: Final = 8
 """Violations of one kind that are told in full; the others are counted."""
@@ -174,7 +176,7 @@ class Oracle:
             self.found.object("a status without ErrorInfo", f"{asked} {found}")
         name = error.code().name
         # The last is what the caller's own library says where a deadline passes while it writes.
-        late = name in ("DEADLINE_EXCEEDED", "CANCELLED") or error.details() == _LATE_WRITE
+        late = name in ("DEADLINE_EXCEEDED", "CANCELLED") or error.details() == LATE_WRITE
         garbled = name in ("INTERNAL", "UNKNOWN") and _is_transport(error.details() or "")
         if not late and not (cut and (name == "UNAVAILABLE" or garbled)):
             self.found.object(f"status {name} out of nowhere", f"{asked} {error.details()}")
