@@ -20,6 +20,7 @@ from tickgate.v1 import stream_service_pb2 as streams_pb
 from tickgate.v1 import stream_service_pb2_grpc as streams
 from tickgate_server.identity.api_key import is_token
 from tickgate_server.stores.key_file import KeyFile
+from tools.demo.stage import until
 from tools.programs import environment_without_settings, gateway_program, sandbox_program
 
 from ..support.keys import SECRET, bearer, made_key
@@ -77,7 +78,7 @@ def code_of(call: Callable[[], Any]) -> grpc.StatusCode:
     return grpc.StatusCode.OK
 
 
-@pytest.mark.parametrize("kept", [in_a_file, in_postgres])
+@pytest.mark.parametrize("kept", [in_a_file, pytest.param(in_postgres, marks=pytest.mark.slow)])
 def test_keys_are_replaced_while_the_gateway_runs(
     tmp_path: Path, kept: Callable[[Path], Any]
 ) -> None:
@@ -101,9 +102,7 @@ def test_keys_are_replaced_while_the_gateway_runs(
                 return code_of(lambda: stub.GetQuote(QUESTION, metadata=metadata, timeout=10))
 
             def ask_until(token: str, code: grpc.StatusCode) -> None:
-                # As often as it takes, within the test's own time.
-                while ask(token) is not code:
-                    pass
+                until(lambda: ask(token) is code or None, f"it never was {code}")
 
             assert ask("") is grpc.StatusCode.UNAUTHENTICATED
             assert ask(first) is grpc.StatusCode.OK
