@@ -60,13 +60,17 @@ async def search(stage: Stage, corpus: Iterable[str]) -> tuple[list[Leak], Mappi
     places["reprs of settings"] = await asyncio.to_thread(_run, stage, "-c", _REPRS)
     places["redis"] = await asyncio.to_thread(_redis, stage)
     places["error log in PostgreSQL"] = await asyncio.to_thread(_error_log, stage)
-    leaks = [
+    return leaks_in(places, stage.secrets), {where: len(text) for where, text in places.items()}
+
+
+def leaks_in(places: Mapping[str, str], secrets: Mapping[str, str]) -> list[Leak]:
+    """Return which of *secrets* stand in which of *places*."""
+    return [
         Leak(what, where)
         for where, text in places.items()
-        for what, secret in stage.secrets.items()
+        for what, secret in secrets.items()
         if secret in text
     ]
-    return leaks, {where: len(text) for where, text in places.items()}
 
 
 async def _asked(stage: Stage) -> dict[str, str]:

@@ -86,8 +86,13 @@ class Report:
 
     @property
     def is_good(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.found.violations and not self.leaks
+        """Whether nothing is wrong, and every call was made under every fault."""
+        return not (self.found.violations or self.leaks or self.unasked)
+
+    @property
+    def unasked(self) -> Sequence[tuple[str, str]]:
+        """Calls that were never made under a fault that was thrown."""
+        return self.matrix.missing(self.rpcs, self.faults)
 
     def lines(self, *, grid: bool = False) -> list[str]:
         """Return it as text."""
@@ -134,7 +139,8 @@ class Report:
             f"searched for secrets: {', '.join(f'{k} {v:,} characters' for k, v in self.searched.items())}",
         ]
         lines += [f"  LEAK: {leak}" for leak in self.leaks]
-        lines += ["", f"violations: {self.found.violations.total()}"]
+        lines += ["", f"cells of calls and faults that are empty: {len(self.unasked)}"]
+        lines += [f"violations: {self.found.violations.total()}"]
         lines += [f"  {count} × {kind}" for kind, count in self.found.violations.most_common()]
         lines += [f"    {text}" for text in self.found.told]
         return lines
