@@ -79,7 +79,7 @@ UPSTREAM: Final[Mapping[str, Sequence[tuple[str, dict[str, Any]]]]] = {
         ("reply {}", {"body": "{}"}),
         ("reply of numbers for texts", {"body": '{"quotes":{"AAPL":{"t":5,"bp":"x"}},"bars":7}'}),
     ),
-    "wrong_symbol": (("wrong_symbol", {"symbol": "ZZZQ", "path": _LATEST}),),
+    "wrong_symbol": (("wrong_symbol", {"symbol": "NOBODY", "path": _LATEST}),),
     "drop_symbols": (
         ("drop_symbols", {"symbols": ["AAPL", "MSFT"], "path": _LATEST}),
         ("drop_symbols of snapshots", {"symbols": ["TSLA"], "path": "/v2/stocks/snapshots"}),
