@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -80,9 +81,9 @@ async def test_every_answer_says_how_the_limit_stands() -> None:
             call = gate.stack.quotes.GetQuote(request, metadata=gate.as_("quant"))
             await asyncio.wait([asyncio.ensure_future(call)])
             trailers.append(dict(await call.trailing_metadata()))
-        assert [one["x-ratelimit-limit"] for one in trailers] == ["100", "100"]
-        assert 98 <= int(trailers[1]["x-ratelimit-remaining"]) <= 99
-        assert 0 < float(trailers[1]["x-ratelimit-reset"]) <= 0.02
+        # On a slow machine what a call took may be back when it is answered.
+        form = r"limit=100, remaining=(98|99|100), reset=0\.0[012]\d"
+        assert all(re.fullmatch(form, one["ratelimit"]) for one in trailers)
         call = gate.stack.quotes.GetQuote(AAPL, metadata=gate.as_("free"))
         await call
         assert not [key for key, _ in await call.trailing_metadata() if "ratelimit" in key]

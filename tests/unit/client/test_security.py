@@ -358,18 +358,18 @@ async def test_what_a_caller_may_is_known() -> None:
     """The newest answer says how many calls a second are allowed, how many are left, and when all will be."""
     said = iter(
         [
-            {"limit": "2", "remaining": "1", "reset": "0.500"},
-            {"limit": "0.5", "remaining": "0", "reset": "2"},
-            {},
-            {"limit": "x", "remaining": "1", "reset": "1"},
-            {"limit": "2", "remaining": "1", "reset": "inf"},
-            {"limit": "2", "remaining": "1"},
+            "limit=2, remaining=1, reset=0.500",
+            "limit=0.5,remaining=0,  reset=2, policy",
+            "",
+            "limit=x, remaining=1, reset=1",
+            "limit=2, remaining=1, reset=inf",
+            "limit=2, remaining=1",
         ]
     )
 
     async def answer(request: Any, context: Any) -> Any:
-        trailers = {f"x-ratelimit-{key}": value for key, value in next(said).items()}
-        context.set_trailing_metadata(tuple(trailers.items()))
+        limit = next(said)
+        context.set_trailing_metadata((("ratelimit", limit),) if limit else ())
         return QUOTE_REPLY
 
     async with served(GetQuote=answer) as target, tickgate.connect(target) as client:

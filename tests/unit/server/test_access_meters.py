@@ -96,18 +96,19 @@ def test_each_name_has_its_own() -> None:
     assert desk.admitted(other_key) == 0
 
 
-def test_trailers_say_how_it_stands() -> None:
-    """Trailers tell the limit, what is left of it, and the seconds until all of it is there again."""
+def test_a_trailer_says_how_it_stands() -> None:
+    """A trailer tells the limit, what is left of it, and the seconds until all of it is there again."""
     desk, quant = Desk(), limited(calls_per_second=4)
     for _ in range(3):
         desk.meters.admit(quant)
-    assert dict(desk.meters.trailers(quant)) == {
-        "x-ratelimit-limit": "4",
-        "x-ratelimit-remaining": "1",
-        "x-ratelimit-reset": "0.750",
-    }
-    assert desk.meters.trailers(limited()) == ()
-    assert desk.meters.trailers(ANYBODY) == ()
+    assert desk.meters.trailer(quant) == ("ratelimit", "limit=4, remaining=1, reset=0.750")
+    many = limited("many", calls_per_second=2_500_000)
+    assert desk.meters.trailer(many) == (
+        "ratelimit",
+        "limit=2500000, remaining=2500000, reset=0.000",
+    )
+    assert desk.meters.trailer(limited()) is None
+    assert desk.meters.trailer(ANYBODY) is None
 
 
 @given(

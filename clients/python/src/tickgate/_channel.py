@@ -194,13 +194,14 @@ def upstream_remaining(trailers: Trailers | None) -> int | None:
 
 def rate_limit(trailers: Trailers | None) -> RateLimit | None:
     """What the gateway says is left to this caller, None where it says nothing."""
-    prefix = "x-ratelimit-"
-    said = {key: str(value) for key, value in trailers or () if key.startswith(prefix)}
+    text = next((str(value) for key, value in trailers or () if key == "ratelimit"), "")
+    # Such as "limit=100, remaining=57, reset=0.430".
+    said = dict(part.strip().partition("=")[::2] for part in text.split(","))
     try:
         return RateLimit(
-            limit=float(said[f"{prefix}limit"]),
-            remaining=int(said[f"{prefix}remaining"]),
-            reset_ns=nanoseconds(float(said[f"{prefix}reset"])),
+            limit=float(said["limit"]),
+            remaining=int(said["remaining"]),
+            reset_ns=nanoseconds(float(said["reset"])),
         )
     except (KeyError, ValueError, OverflowError):
         # Whatever stands in between may have changed it, and no call fails for that.

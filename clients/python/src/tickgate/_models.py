@@ -1535,7 +1535,7 @@ class FeedEntitlement:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimit:
-    """What the gateway allows this caller, by the trailers of an answer."""
+    """What the gateway allows this caller, by the trailer `ratelimit` of an answer."""
 
     limit: float
     """Calls a second."""

@@ -47,6 +47,15 @@ class Bucket:
         """Take *cost* requests out, whether they are there or not."""
         self.set(self.level(now) - cost, now)
 
+    def spend(self, cost: float, now: float) -> float:
+        """Take *cost* requests out if they are there, and return 0; else the seconds until they will be."""
+        # All in one: every call asks.
+        level = self.level(now)
+        if cost - level > _DUST:
+            return (cost - level) / self.rate
+        self._level, self._at = level - cost, now
+        return 0.0
+
     def wait(self, needed: float, now: float) -> float:
         """Return the seconds until *needed* requests are there, if nobody takes any."""
         missing = needed - self.level(now)

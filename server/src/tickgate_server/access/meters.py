@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Final, TypeAlias
+from typing import Final
 
 from ..errors import LimitExceeded
 from ..identity.consumer import Consumer
 from .bucket import Bucket
 
-Trailers: TypeAlias = tuple[tuple[str, str], ...]
+RATE_LIMIT: Final = "ratelimit"
+"""Trailer that tells how a consumer's limit of calls stands: one for all of it, since each takes gRPC some 3 µs."""
 
 _DAY: Final = 24 * 3600.0
 
@@ -20,8 +21,8 @@ _FEW: Final = 256
 
 
 @lru_cache(maxsize=256)
-def _limit_trailer(limit: float) -> tuple[str, str]:
-    return "x-ratelimit-limit", f"{limit:g}"
+def _stated(limit: float) -> str:
+    return f"limit={limit:.15g}, remaining="
 
 
 class Meters:
@@ -51,29 +52,24 @@ class Meters:
         if limit is None:
             return
         now = self._now()
-        bucket = self._calls_of(consumer.name, limit, now)
-        wait = bucket.wait(1, now)
+        wait = self._calls_of(consumer.name, limit, now).spend(1, now)
         if wait:
             msg = f"calls a second: {consumer.name} may make {limit:g} here"
             raise LimitExceeded("calls_per_second", msg, wait)
-        bucket.take(1, now)
 
-    def trailers(self, consumer: Consumer) -> Trailers:
-        """Return what an answer to *consumer* says of its calls; nothing to somebody who is not limited.
+    def trailer(self, consumer: Consumer) -> tuple[str, str] | None:
+        """Return what an answer to *consumer* says of its calls; None to somebody who is not limited.
 
         That is how many it may make a second, how many at once now, and the seconds until it may make the most again.
         """
         limit = consumer.limits.calls_per_second
         if limit is None:
-            return ()
+            return None
         now = self._now()
         bucket = self._calls_of(consumer.name, limit, now)
         level = bucket.level(now)
-        return (
-            _limit_trailer(limit),
-            ("x-ratelimit-remaining", str(int(level))),
-            ("x-ratelimit-reset", f"{(bucket.limit - level) / limit:.3f}"),
-        )
+        reset = (bucket.limit - level) / limit
+        return RATE_LIMIT, f"{_stated(limit)}{int(level)}, reset={reset:.3f}"
 
     def _calls_of(self, name: str, limit: float, now: float) -> Bucket:
         bucket = self._calls.get(name)

@@ -368,9 +368,10 @@ class Calls:
         if call.code == grpc.StatusCode.UNAUTHENTICATED.name:
             # How the gateway is doing is not for whoever may not ask it anything.
             return ((REQUEST_ID, call.request_id),)
-        common = ((REQUEST_ID, call.request_id), self._budget())
-        limited = self._meters.trailers(call.consumer)
-        return (*common, *limited) if limited else common
+        limited = self._meters.trailer(call.consumer)
+        if limited is None:
+            return (REQUEST_ID, call.request_id), self._budget()
+        return (REQUEST_ID, call.request_id), self._budget(), limited
 
     async def _abort(
         self,

@@ -147,8 +147,9 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     ERROR_REASON_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 28
     """A limit of the gateway's own is reached: calls a second, symbols of a batch, streams, symbols of a stream or values of
     the past a day of this consumer, or what the process takes from all of them together. QuotaFailure names which. Status
-    RESOURCE_EXHAUSTED, with the delay where waiting helps; on a stream, the reason of a REJECTED symbol. The trailers
-    `x-ratelimit-limit`, `x-ratelimit-remaining` and `x-ratelimit-reset` tell on every answer how much is left.
+    RESOURCE_EXHAUSTED, with the delay where waiting helps; on a stream, the reason of a REJECTED symbol. The trailer
+    `ratelimit`, such as `limit=100, remaining=57, reset=0.430`, tells on every answer how much is left of the calls a
+    second, and when all of it will be there again.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -257,7 +258,8 @@ inside an OK answer. Do not retry; get a key from the gateway's operator.
 ERROR_REASON_LIMIT_EXCEEDED: ErrorReason.ValueType  # 28
 """A limit of the gateway's own is reached: calls a second, symbols of a batch, streams, symbols of a stream or values of
 the past a day of this consumer, or what the process takes from all of them together. QuotaFailure names which. Status
-RESOURCE_EXHAUSTED, with the delay where waiting helps; on a stream, the reason of a REJECTED symbol. The trailers
-`x-ratelimit-limit`, `x-ratelimit-remaining` and `x-ratelimit-reset` tell on every answer how much is left.
+RESOURCE_EXHAUSTED, with the delay where waiting helps; on a stream, the reason of a REJECTED symbol. The trailer
+`ratelimit`, such as `limit=100, remaining=57, reset=0.430`, tells on every answer how much is left of the calls a
+second, and when all of it will be there again.
 """
 Global___ErrorReason: typing_extensions.TypeAlias = ErrorReason
