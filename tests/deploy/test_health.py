@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.certificates import Authority
 from tests.support.running import running, settings_for
-from tickgate_server.app.health import health_target
-from tickgate_server.app.programs import OrderError
+from tickgate_server.commands.health import health_target
+from tickgate_server.errors import OrderError
 from tickgate_server.rpc.health import Identity, ask_health
 from tickgate_server.settings import Settings
 

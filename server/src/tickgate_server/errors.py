@@ -28,6 +28,8 @@ GatewayError
     ├── BudgetExhausted       not sent: the gateway's own count of requests is spent
     └── CircuitOpen           not sent: the upstream has failed repeatedly
 
+OrderError                    what an operator has typed makes no sense
+
 Each UpstreamFailure names the reason that a caller gets; `rpc/status` alone turns reasons into statuses.
 """
 
@@ -251,3 +253,7 @@ class CircuitOpen(UpstreamFailure):
     """Nothing was sent: the upstream has failed repeatedly and is left alone for a while."""
 
     reason = Reason.CIRCUIT_OPEN
+
+
+class OrderError(Exception):
+    """What is asked for makes no sense; the message says which part of it, and the rule."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tickgate_server.app.orders import backfill_order, session_feed, session_length
-from tickgate_server.app.programs import OrderError
+from tickgate_server.errors import OrderError
 from tickgate_server.market.provenance import Feed
 from tickgate_server.market.series import Adjustment, SeriesKey, SeriesKind
 from tickgate_server.market.time import parse_rfc3339

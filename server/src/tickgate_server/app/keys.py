@@ -10,13 +10,12 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from ..errors import StoreUnusable
+from ..errors import OrderError, StoreUnusable
 from ..identity.api_key import KEY_NAME, ApiKey, digest_of, new_token
 from ..identity.consumer import Limits, Scope
 from ..market.time import NANOS, format_rfc3339
 from ..ports import KeyStore
 from ..settings import Settings
-from .programs import OrderError
 from .stores import open_keys
 
 NEVER: Final = "never"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 
+from ..errors import OrderError
 from ..market.occ import is_occ_symbol
 from ..market.provenance import LIVE_FEEDS, STOCK_FEEDS, Feed
 from ..market.series import Adjustment, SeriesKey, SeriesKind
@@ -13,7 +14,7 @@ from ..market.time import parse_rfc3339
 from ..market.timeframe import TIMEFRAME_RULE, Timeframe, parse_timeframe
 from ..settings import Settings
 from . import policies
-from .programs import BackfillOrder, OrderError
+from .programs import BackfillOrder
 
 _MOST_SYMBOLS = 1000
 _MOMENT_RULE = "a moment is a day such as 2024-03-13, or RFC 3339 such as 2024-03-13T14:30:00Z"

@@ -13,7 +13,7 @@ from msgspec import Struct
 from pydantic import SecretStr
 from stamina.instrumentation import set_on_retry_hooks
 
-from ..errors import StoreDown, UpstreamFailure
+from ..errors import OrderError, StoreDown, UpstreamFailure
 from ..ingress.gate import Gate
 from ..jobs.asset_list import AssetKeeper
 from ..jobs.backfills import Backfilling, new_backfill
@@ -131,10 +131,6 @@ async def ingestion(settings: Settings) -> AsyncIterator[int | None]:
             yield port
         finally:
             counters.unready = "the program is stopping"
-
-
-class OrderError(Exception):
-    """What is asked for makes no sense; the message says which part of it, and the rule."""
 
 
 class BackfillOrder(Struct, frozen=True):
