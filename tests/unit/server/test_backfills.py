@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from tickgate_server.errors import NotFound, StoreDown, UpstreamBroken
 from tickgate_server.jobs.backfills import Backfilling, BackfillJobs, new_backfill
@@ -278,6 +279,26 @@ async def test_another_process_can_stop_it() -> None:
         other = await office.jobs.start(minute_bars("AAPL"), ["AAPL"], HOUR)
         await office.ended(other.id)
     assert (await office.jobs.get(started.id)).state is BackfillState.CANCELLED
+
+
+async def test_stopped_at_its_last_step_it_is_no_fault() -> None:
+    """What another process stops when all is fetched stays stopped, and nothing is reported as broken."""
+    office = Office("AAPL", "IBM")
+    with capture_logs() as logs:
+        async with at_work(office.jobs):
+            # How far it is was noted a moment ago, so the next is noted at its end alone.
+            first = await office.jobs.start(minute_bars("IBM"), ["IBM"], HOUR)
+            await office.ended(first.id)
+            office.past.pages.waiting.clear()
+            office.past.pages.open.clear()
+            started = await office.jobs.start(minute_bars("AAPL"), ["AAPL"], HOUR)
+            await office.past.pages.waiting.wait()
+            await office.again().cancel(started.id)
+            office.past.pages.open.set()
+            other = await office.jobs.start(minute_bars("AAPL"), ["AAPL"], HOUR)
+            await office.ended(other.id)
+    assert (await office.jobs.get(started.id)).state is BackfillState.CANCELLED
+    assert not [entry for entry in logs if entry["log_level"] == "error"]
 
 
 async def test_what_there_is_not_is_not_found() -> None:

@@ -196,11 +196,9 @@ class BackfillJobs:
             task.result()
 
     async def _carry_out(self, backfill: Backfill) -> None:
-        try:
-            done = await self._backfilling.carry_out(backfill, self._save)
-        except _Stopped:
-            return
-        await self._note(done)
+        # Stopped by another process, be it at the last step, it stays as that one has noted it.
+        with suppress(_Stopped):
+            await self._note(await self._backfilling.carry_out(backfill, self._save))
 
     async def _save(self, backfill: Backfill) -> None:
         now = self._clock.monotonic()
