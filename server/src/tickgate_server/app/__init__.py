@@ -15,30 +15,17 @@ from typing import Final
 from msgspec import Struct
 from stamina.instrumentation import set_on_retry_hooks
 
-from .. import __version__
 from ..access.meters import Meters
 from ..access.pressure import Pressure
 from ..fanout.mailbox import Closing
-from ..guards.caches import AllCaches
 from ..jobs.asset_list import AssetKeeper
 from ..jobs.loop_lag import LoopLag
 from ..jobs.market_clock import MarketClock, MarketClockKeeper
-from ..market.provenance import Tier
 from ..market.unavailable import Reason
-from ..market.value_kind import ValueKind
 from ..observe.counters import Counters
 from ..ports import Upstream
-from ..rpc.admin import AdminServicer, Keeping
 from ..rpc.calls import Calls
-from ..rpc.convert import Moment
-from ..rpc.gateway_status import About, StatusServicer
-from ..rpc.history import HistoryServicer
-from ..rpc.options import OptionServicer, OptionSources
-from ..rpc.quotes import QuoteServicer
-from ..rpc.reference import ReferenceServicer
-from ..rpc.served import Served
 from ..rpc.serving import Serving
-from ..rpc.streams import StreamServicer
 from ..settings import Settings
 from . import policies
 from .history import History
@@ -48,6 +35,7 @@ from .live import Live
 from .logs import call_logs
 from .notes import sparing
 from .questions import Questions
+from .services import Parts, servicers
 from .side_port import open_side_port
 from .stores import open_stores
 from .tasks import running_jobs
@@ -107,29 +95,15 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
         keeper = questions.keeper
         history = History(settings, counters, clock, stores, wire, questions)
         parts.push_async_callback(history.reader.aclose)
-
-        def moment(request_id: str) -> Moment:
-            return Moment(
-                request_id, clock.wall(), clock.monotonic(), clock.market(), keeper.session()
-            )
-
         live = Live(settings, counters, clock, questions, lambda job: following(job()))
         feeds = live if settings.stream.enabled else None
         ingestion = Ingestion(settings, counters, clock, stores, questions, history, feeds)
         # What was recorded is written when recording has ended, and before the store is closed.
         parts.push_async_callback(ingestion.close)
-        about = About(
-            version=__version__,
-            environment=settings.environment,
-            source=wire.sources[Upstream.DATA],
-            default_stock_feed=settings.alpaca.stock_feed,
-            default_option_feed=settings.alpaca.option_feed,
-            plan=settings.alpaca.plan,
-            start_time=start_time,
-        )
         telemetry.read(stores, wire, questions, live)
-        served = Served(counters)
-        told = parts.enter_context(call_logs(settings, about.source, clock, counters))
+        told = parts.enter_context(
+            call_logs(settings, wire.sources[Upstream.DATA], clock, counters)
+        )
         identity = Identity(settings, counters, clock, stores.keys)
         meters = Meters(clock.monotonic)
         pressure = Pressure(settings.limits.calls, settings.limits.memory_mib, counters)
@@ -146,63 +120,22 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
                 await parts.enter_async_context(tracer(settings)),
                 told.of_stream,
             ),
-            QuoteServicer(
-                questions.quotes,
-                questions.trades,
-                questions.snapshots,
-                settings.alpaca.stock_feed,
-                moment,
-                served,
+            *servicers(
+                Parts(
+                    settings,
+                    start_time,
+                    counters,
+                    clock,
+                    stores,
+                    wire,
+                    questions,
+                    history,
+                    live,
+                    ingestion,
+                    meters,
+                )
             ),
-            OptionServicer(
-                OptionSources(
-                    questions.options,
-                    questions.chains,
-                    questions.contracts,
-                    questions.trades,
-                    questions.expiries.get,
-                ),
-                settings.alpaca.option_feed,
-                settings.alpaca.stock_feed,
-                moment,
-                served,
-            ),
-            ReferenceServicer(questions.reference, keeper, moment),
-            StatusServicer(
-                about,
-                counters,
-                {
-                    Tier.BOOK: lambda: len(questions.tiers[ValueKind.QUOTE].book),
-                    Tier.MEMORY: lambda: sum(
-                        len(tiers.memory) for tiers in questions.tiers.values()
-                    ),
-                },
-                wire.budget.remaining,
-                questions.entitlements,
-                live.gaps,
-                moment,
-            ),
-            AdminServicer(
-                AllCaches(questions.tiers, questions.forget_chains),
-                stores.errors,
-                start_time,
-                moment,
-                Keeping(ingestion.watchlists, ingestion.backfills, history.rules),
-            ),
-            StreamServicer(
-                live.streams, policies.stream_defaults(settings), live.last_record, moment
-            ),
-            HistoryServicer(
-                history.reader,
-                history.prices,
-                history.actions,
-                history.rules,
-                moment,
-                questions.assets,
-                meters,
-                counters,
-            ),
-            policies.connection_limits(settings),
+            limits=policies.connection_limits(settings),
         )
         await identity.begin()
         tls = open_tls(settings, counters, clock)
