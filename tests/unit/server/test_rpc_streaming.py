@@ -183,7 +183,9 @@ async def test_a_request_that_cannot_be_read_is_refused() -> None:
     """Bytes that are no request of the method are INVALID_ARGUMENT, and so is a request id that is too long."""
     parts, context = Parts(), FakeContext()
     read = decoder(pb.WatchRequest)
-    handle: Any = parts.calls().streaming("S/Watch", read, three, Scope.STREAM, ends=False).unary_stream
+    handle: Any = (
+        parts.calls().streaming("S/Watch", read, three, Scope.STREAM, ends=False).unary_stream
+    )
     with pytest.raises(grpc.aio.AbortError):
         await handle(b"\xff", context)
     assert context.code is grpc.StatusCode.INVALID_ARGUMENT
