@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from throttled.asyncio import MemoryStore, per_duration
 from throttled.asyncio.rate_limiter import GCRARateLimiter
 
+from tickgate_server.access.bucket import Bucket
 from tickgate_server.errors import BudgetExhausted
 from tickgate_server.market.unavailable import Reason
 from tickgate_server.ports import Priority, Upstream
-from tickgate_server.access.bucket import Bucket
 from tickgate_server.stores.budget.budget import pause
 
 from ...support.budget import (
