@@ -210,6 +210,31 @@ def test_whatever_is_sent_is_hashed_once(
     assert compared == [0]
 
 
+def test_who_was_let_in_is_hashed_again_only_when_keys_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever sends what was good before is known by it, until the keys change: what was revoked then is no longer good."""
+    key, token = made_key()
+    door = door_with(key)
+    hashed: list[str] = []
+
+    def digesting(text: str, secret: bytes) -> str:
+        hashed.append(text)
+        return digest_of(text, secret)
+
+    monkeypatch.setattr(keys, "digest_of", digesting)
+    for _ in range(3):
+        door.admit(f"Bearer {token}", "", AWAY, Scope.READ)
+        door.load([key])
+        assert refusal(door, f"Bearer {changed(token, 20)}") == NO_KEY
+    assert hashed.count(token) == 1
+
+    door.load([replace(key, revoked=NOW)])
+    assert "revoked" in refusal(door, f"Bearer {token}")
+    door.load([])
+    assert refusal(door, f"Bearer {token}") == NO_KEY
+
+
 def test_only_the_owner_learns_that_a_key_has_ended() -> None:
     """Whoever holds the whole token is told that it was revoked, or when it expired, and is named in logs."""
     expired, expired_token = made_key(expires=NOW)

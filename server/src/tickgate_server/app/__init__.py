@@ -113,7 +113,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
                 counters,
                 telemetry.counted(told.of_call),
                 sparing(stores.errors.note, clock),
-                lambda: wire.budget.remaining(Upstream.DATA),
+                wire.budget.telling(Upstream.DATA),
                 identity.door,
                 meters,
                 pressure,

@@ -208,7 +208,7 @@ class Questions:
         self.quotes = GradedQuotes(
             self._latest(self._asking(quotes_endpoint(gate)), quote_tiers, boarding),
             self._clock,
-            self.keeper.session,
+            self._clock.session,
         )
         self.trades = self._latest(self._asking(trades_endpoint(gate)), trade_tiers, boarding)
         self.snapshots = self._latest(
@@ -298,7 +298,7 @@ class Questions:
             tiers,
             policies.freshness(settings, bounds_events=bounds_events),
             self._clock,
-            self.keeper.session,
+            self._clock.session,
         )
 
     def _asking(self, endpoint: Endpoint[V], requests: Requests | None = None) -> AlpacaLatest[V]:

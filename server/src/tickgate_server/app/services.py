@@ -63,13 +63,9 @@ class Parts(Struct, frozen=True):
     def moment(self, request_id: str) -> Moment:
         """Return the moment of one answer."""
         clock = self.clock
-        return Moment(
-            request_id,
-            clock.wall(),
-            clock.monotonic(),
-            clock.market(),
-            self.questions.keeper.session(),
-        )
+        market = clock.market()
+        session = clock.session_at(market)
+        return Moment(request_id, clock.wall(), clock.monotonic(), market, session)
 
 
 def servicers(parts: Parts) -> Servicers:

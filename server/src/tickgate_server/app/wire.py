@@ -16,7 +16,7 @@ from ..guards.entitled import EntitledRequests, Entitlements
 from ..guards.retried import RetriedRequests
 from ..market.provenance import OPTION_FEEDS, DataSource, Feed
 from ..observe.counters import Counters
-from ..ports import Budget, Clock, Group, Requests, Upstream
+from ..ports import Clock, Group, Requests, Upstream
 from ..settings import Settings
 from ..stores.budget.budget import AccountBudget
 from ..stores.budget.shared import SharedBuckets, account_name
@@ -31,7 +31,7 @@ class Wire(Struct, frozen=True):
 
     requests: Requests
     sources: Mapping[Upstream, DataSource]
-    budget: Budget
+    budget: AccountBudget
     entitlements: Entitlements
     latest: Circuit
     """Before the endpoints of latest values of stocks."""

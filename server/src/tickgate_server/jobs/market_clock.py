@@ -91,8 +91,12 @@ class MarketClock:
 
     def session(self) -> MarketSession | None:
         """Return the session now, or None when neither clock nor calendar is known."""
-        now = self.market()
-        if not self._session_span[0] <= now < self._session_span[1]:
+        return self.session_at(self.market())
+
+    def session_at(self, now: int) -> MarketSession | None:
+        """Return the session now, which the market's clock has just been read for."""
+        begin, end = self._session_span
+        if not begin <= now < end:
             self._session, self._session_span = self._find_session(now)
         return self._session
 

@@ -439,7 +439,10 @@ class Counters:
 
     def ages_on(self, feed: str) -> Buckets:
         """Return the event ages of *feed*, which exist from the first time they are asked for."""
-        return self.freshness.setdefault(feed, Buckets(AGES))
+        ages = self.freshness.get(feed)
+        if ages is None:
+            ages = self.freshness[feed] = Buckets(AGES)
+        return ages
 
     def scores_on(self, feed: str) -> Buckets:
         """Return the scores of *feed*, which exist from the first time they are asked for."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, nullcontext
 from itertools import count
 from typing import Any, Final, TypeVar
@@ -94,7 +94,10 @@ Note = Callable[[ErrorEntry], None]
 """Told of every refusal and failure. Never waits and never fails."""
 
 
-_Metadata = Iterable[tuple[str, str | bytes]]
+_Said = Mapping[str, Any]
+"""What a caller says beside its request."""
+
+_STRANGER: Final = grpc.StatusCode.UNAUTHENTICATED.name
 
 
 class Calls:
@@ -182,12 +185,12 @@ class Calls:
         """
 
         async def handle(body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-            metadata = context.invocation_metadata() or ()
-            call = self._begin(name, metadata, context)
+            said = _said(context)
+            call = self._begin(name, said, context)
             self._arrivals += 1
             self._counters.calls_in_flight += 1
             try:
-                self._admit(call, scope, load, metadata, context)
+                self._admit(call, scope, load, said, context)
                 answer: bytes | status.Failure = await method(read(body), call)
             except asyncio.CancelledError:
                 call.code = "CANCELLED"
@@ -234,14 +237,14 @@ class Calls:
         """
 
         async def handle(given: Any, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
-            metadata = context.invocation_metadata() or ()
-            call = self._begin(name, metadata, context)
+            said = _said(context)
+            call = self._begin(name, said, context)
             call.streams = True
             self._arrivals += ends
             self._counters.calls_in_flight += ends
             failure: status.Failure | None = None
             try:
-                self._admit(call, scope, load, metadata, context)
+                self._admit(call, scope, load, said, context)
                 with nullcontext() if ends else self._meters.stream(call.consumer):
                     messages = method(given if read is None else read(given), call)
                     await self._write_all(messages, call, context, ends=ends, resumable=resumable)
@@ -289,21 +292,21 @@ class Calls:
                     self._refuse_when_closing()
 
     def _begin(
-        self, name: str, metadata: _Metadata, context: grpc.aio.ServicerContext[bytes, bytes]
+        self, name: str, said: _Said, context: grpc.aio.ServicerContext[bytes, bytes]
     ) -> Call:
         now = self._clock.monotonic()
         # None without a deadline, which the stubs do not know.
         remaining: float | None = context.time_remaining()
         call = Call(
             method=name,
-            request_id=_given(metadata, REQUEST_ID) or f"{self._prefix}-{next(self._ids):x}",
+            request_id=said.get(REQUEST_ID) or f"{self._prefix}-{next(self._ids):x}",
             deadline=now + (DEFAULT_DEADLINE if remaining is None else remaining),
             peer=context.peer(),
             started=now,
             bounded=remaining is not None,
         )
         if self._tracer is not None:
-            call.span = self._tracer.begin(name, _given(metadata, TRACEPARENT))
+            call.span = self._tracer.begin(name, said.get(TRACEPARENT, ""))
             if call.span is not None:
                 # As with the consumer: the context is this call's own.
                 enter(call.span)
@@ -319,7 +322,7 @@ class Calls:
         call: Call,
         scope: Scope,
         load: Load,
-        metadata: _Metadata,
+        said: _Said,
         context: grpc.aio.ServicerContext[bytes, bytes],
     ) -> None:
         self._refuse_when_closing()
@@ -328,9 +331,7 @@ class Calls:
             raise InvalidRequest([(REQUEST_ID, REQUEST_ID_RULE)])
         certificate = _common_name(context) if self._door.wants_certificate else ""
         try:
-            consumer = self._door.admit(
-                _given(metadata, AUTHORIZATION), certificate, call.peer, scope
-            )
+            consumer = self._door.admit(said.get(AUTHORIZATION, ""), certificate, call.peer, scope)
         except (NotPermitted, Unauthenticated) as refusal:
             # Logs name whose key it was.
             call.consumer = refusal.consumer
@@ -365,7 +366,7 @@ class Calls:
         return failure
 
     def _trailers(self, call: Call) -> Sequence[tuple[str, str]]:
-        if call.code == grpc.StatusCode.UNAUTHENTICATED.name:
+        if call.code == _STRANGER:
             # How the gateway is doing is not for whoever may not ask it anything.
             return ((REQUEST_ID, call.request_id),)
         limited = self._meters.trailer(call.consumer)
@@ -436,12 +437,11 @@ async def _write(context: grpc.aio.ServicerContext[bytes, bytes], message: bytes
         raise asyncio.CancelledError from error
 
 
-def _given(metadata: _Metadata, key: str) -> str:
-    """Return what the caller says under *key*, the first where it says several; empty without any."""
-    for name, value in metadata:
-        if name == key:
-            return str(value)
-    return ""
+def _said(context: grpc.aio.ServicerContext[bytes, bytes]) -> _Said:
+    """Return what the caller says in its metadata: under each key what it says first."""
+    # A tuple of pairs, whatever the stubs say; None of a call without any.
+    pairs: Any = context.invocation_metadata() or ()
+    return dict(reversed(pairs))
 
 
 def _common_name(context: grpc.aio.ServicerContext[bytes, bytes]) -> str:

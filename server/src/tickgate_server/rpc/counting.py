@@ -33,7 +33,7 @@ class Counting:
 
 
 def _count_values(counts: RpcCounts, call: Call) -> None:
-    values = counts.values_on(NO_FEED if call.feed is None else call.feed.value)
+    values = counts.values_on(NO_FEED if call.feed is None else call.feed)
     values.asked += call.asked
     given, missing = values.given, values.missing
     for tier in call.tiers:

@@ -83,6 +83,7 @@ class _Served:
         "_message",
         "_moment",
         "_receive_age",
+        "_serve_time",
         "_served_from",
         "_stale",
     )
@@ -91,6 +92,8 @@ class _Served:
         self._message = provenance_pb2.Provenance()
         # A message field keeps its identity only once it is set.
         self._message.receive_age.SetInParent()
+        self._message.serve_time.SetInParent()
+        self._serve_time = self._message.serve_time
         self._receive_age = self._message.receive_age
         self._event_age = self._message.event_age
         self._moment: Moment | None = None
@@ -101,7 +104,7 @@ class _Served:
     def encoded(self, answer: Answer[Any], event_time: int | None, moment: Moment) -> bytes:
         if moment is not self._moment:
             self._moment, self._confirmed_at = moment, None
-            self._message.serve_time.CopyFrom(convert.timestamp(moment.wall))
+            self._serve_time.seconds, self._serve_time.nanos = divmod(moment.wall, NANOS)
         if answer.served_from is not self._served_from or answer.stale is not self._stale:
             self._served_from, self._stale = answer.served_from, answer.stale
             self._message.served_from = convert.TIERS[answer.served_from]

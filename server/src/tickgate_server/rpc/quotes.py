@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import Final, TypeVar
 
@@ -119,35 +119,40 @@ class QuoteServicer:
         reader.done()
         return asked
 
-    async def GetQuote(self, asked: Asked, call: Call) -> bytes:  # noqa: N802
+    # These hand on what is to be awaited: a coroutine of their own would cost as much as a look into memory.
+
+    def GetQuote(self, asked: Asked, call: Call) -> Awaitable[bytes]:  # noqa: N802
         """Answer with the latest quote of one symbol."""
-        return await self._quote(asked, call)
+        return self._quote(asked, call)
 
-    async def GetQuotes(self, asked: Asked, call: Call) -> bytes:  # noqa: N802
+    def GetQuotes(self, asked: Asked, call: Call) -> Awaitable[bytes]:  # noqa: N802
         """Answer with the latest quotes of several symbols."""
-        return await self._quote(asked, call)
+        return self._quote(asked, call)
 
-    async def GetLatestTrade(self, asked: Asked, call: Call) -> bytes:  # noqa: N802
+    def GetLatestTrade(self, asked: Asked, call: Call) -> Awaitable[bytes]:  # noqa: N802
         """Answer with the latest trade of one symbol."""
-        return await self._answer(self._trades, encode.trade_result, asked, call)
+        return self._answer(self._trades, encode.trade_result, asked, call)
 
-    async def GetLatestTrades(self, asked: Asked, call: Call) -> bytes:  # noqa: N802
+    def GetLatestTrades(self, asked: Asked, call: Call) -> Awaitable[bytes]:  # noqa: N802
         """Answer with the latest trades of several symbols."""
-        return await self._answer(self._trades, encode.trade_result, asked, call)
+        return self._answer(self._trades, encode.trade_result, asked, call)
 
-    async def GetSnapshot(self, asked: Asked, call: Call) -> bytes:  # noqa: N802
+    def GetSnapshot(self, asked: Asked, call: Call) -> Awaitable[bytes]:  # noqa: N802
         """Answer with the snapshot of one symbol."""
-        return await self._answer(self._snapshots, encode.snapshot_result, asked, call)
+        return self._answer(self._snapshots, encode.snapshot_result, asked, call)
 
-    async def GetSnapshots(self, asked: Asked, call: Call) -> bytes:  # noqa: N802
+    def GetSnapshots(self, asked: Asked, call: Call) -> Awaitable[bytes]:  # noqa: N802
         """Answer with the snapshots of several symbols."""
-        return await self._answer(self._snapshots, encode.snapshot_result, asked, call)
+        return self._answer(self._snapshots, encode.snapshot_result, asked, call)
 
-    async def _quote(self, asked: Asked, call: Call) -> bytes:
+    def _quote(self, asked: Asked, call: Call) -> Awaitable[bytes]:
         if asked.view == quote_pb2.QUOTE_VIEW_BASIC:
-            return await self._answer(self._quotes, encode.quote_result, asked, call)
+            return self._answer(self._quotes, encode.quote_result, asked, call)
         if asked.view == quote_pb2.QUOTE_VIEW_DERIVED:
-            return await self._answer(self._quotes, encode.full_quote_result, asked, call)
+            return self._answer(self._quotes, encode.full_quote_result, asked, call)
+        return self._quote_and_trade(asked, call)
+
+    async def _quote_and_trade(self, asked: Asked, call: Call) -> bytes:
         # One waits for the other only as long as the slower takes.
         question = asked.question_of(call)
         quotes, trades = await asyncio.gather(

@@ -132,6 +132,11 @@ class AccountBudget:
         """Return how many requests would be admitted now, as far as this process knows; 0 in a pause."""
         return self._purses[upstream].remaining(self._clock.monotonic())
 
+    def telling(self, upstream: Upstream) -> Callable[[], int]:
+        """Return what tells `remaining` of *upstream*, for whoever asks with every call."""
+        purse, now = self._purses[upstream], self._clock.monotonic
+        return lambda: purse.remaining(now())
+
     async def spend(
         self,
         upstream: Upstream,
