@@ -61,9 +61,10 @@ class KeyDoor:
         """By digest."""
 
         self._admitted: dict[str, _Known] = {}
-        """By what was sent, of those who were known since the keys last changed: that need not be hashed again. A
-        dictionary finds a text by a hash under a secret of this process, and compares it with none whose hash is another,
-        so its time tells no more of a key than the answer does."""
+        """By what was sent, of those who were known since the keys last changed: that need not be hashed again.
+
+        A dictionary finds a text by a hash under a secret of this process, and compares it with none whose hash is
+        another, so its time tells no more of a key than the answer does."""
 
         self._valid: frozenset[str] = frozenset()
         """Ids of keys that were good at the last look."""
