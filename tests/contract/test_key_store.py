@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -193,6 +194,16 @@ async def test_a_missing_file_is_no_empty_one(path: Path) -> None:
     """Before the first key there is no file, which is said with its name."""
     with pytest.raises(StoreDown, match=r"keys\.jsonl cannot be read \(No such file"):
         await KeyFile(path).everything()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+async def test_what_is_no_file_is_not_waited_for(path: Path, make: Callable[[Path], None]) -> None:
+    """A pipe, which would keep its reader waiting, and a folder are keys that cannot be read, at once."""
+    make(path)
+
+    async with asyncio.timeout(5):
+        with pytest.raises(StoreDown, match="cannot be read"):
+            await KeyFile(path).everything()
 
 
 async def test_the_file_is_its_owners(path: Path) -> None:

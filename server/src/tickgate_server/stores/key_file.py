@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -93,8 +94,9 @@ class KeyFile:
 
     def _read(self) -> Sequence[ApiKey]:
         try:
-            with self._path.open("rb") as file:
+            with open(self._path, "rb", opener=_at_once) as file:
                 found = os.fstat(file.fileno())
+                _check_regular(found)
                 seen = (found.st_ino, found.st_size, found.st_ctime_ns)
                 if seen == self._seen:
                     return self._keys
@@ -149,6 +151,16 @@ class KeyFile:
             msg = f"the API keys in {self._path} cannot be written ({error.strerror})"
             raise StoreDown(msg) from error
         return changed
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open a file without waiting: a pipe would wait for its writer, and whoever stops the gateway for both."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _check_regular(found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(0, "it is no regular file")
 
 
 def _key(line: _Line) -> ApiKey:
