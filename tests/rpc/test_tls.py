@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import time
@@ -246,6 +247,24 @@ async def test_a_broken_renewal_changes_nothing(tmp_path: Path, fault: Break, wh
     await served.look()
     assert served._change() is served._newest is not first
     assert served._change() is None
+
+
+async def test_no_pipe_is_waited_for(tmp_path: Path) -> None:
+    """A pipe where the certificate should be is refused at once: its reader would wait for ever, also at the stop."""
+    files = AUTHORITY.issue("first").write(tmp_path, "gateway")
+    certificate = Path(files["certificate"])
+    served = Tls(
+        TlsFiles(certificate, Path(files["private_key"])), 1, HandClock(time.time_ns()), Counters()
+    )
+    certificate.unlink()
+    os.mkfifo(certificate)
+    with capture_logs() as logs:
+        async with asyncio.timeout(5):
+            await served.look()
+
+    assert [line["why"] for line in logs] == [
+        f"{certificate}: cannot be read (it is no regular file)"
+    ]
 
 
 async def test_what_was_refused_is_tried_again(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import stat
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -135,18 +137,27 @@ def _look(files: TlsFiles) -> _Seen:
     found = []
     for path in files.all:
         try:
-            stat = path.stat()
+            status = path.stat()
         except OSError as error:
             raise _unreadable(path, error) from error
-        found.append((stat.st_ino, stat.st_size, stat.st_ctime_ns))
+        found.append((status.st_ino, status.st_size, status.st_ctime_ns))
     return tuple(found)
 
 
 def _bytes_of(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with open(path, "rb", opener=_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                msg = f"{path}: cannot be read (it is no regular file)"
+                raise CertificateUnusable(msg)
+            return file.read()
     except OSError as error:
         raise _unreadable(path, error) from error
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open a file without waiting: a pipe would wait for its writer, and whoever stops the gateway for both."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _unreadable(path: Path, error: OSError) -> CertificateUnusable:
