@@ -177,7 +177,7 @@ def _call_line(call: Call, seconds: float, source: DataSource) -> CallLine:
         values_given=call.given,
         real_data_available=0 < call.given == call.asked,
         cache_hit=call.given > 0 and call.from_upstream == 0,
-        data_source=source.value if call.given else None,
+        data_source=source if call.given else None,
         reason=call.reason,
         consumer=call.consumer.name or unquote(call.peer),
         trace_id=None if call.span is None else call.span.trace_id,
@@ -205,7 +205,7 @@ def _audit_line(call: Call, event: Literal["call", "stream_begun", "stream_ended
         consumer=call.consumer.name or None,
         key_id=call.consumer.key_id or None,
         symbols=call.symbols[:MOST_SYMBOLS],
-        feed=None if call.feed is None else call.feed.value,
+        feed=call.feed,
         start=start,
         end=end,
         tiers=_tiers(call) or None,
@@ -219,8 +219,7 @@ def _tiers(call: Call) -> dict[str, int]:
         return {tier.value: count for tier, count in call.points.items()}
     counts: dict[str, int] = {}
     for tier in call.tiers:
-        name = tier.value
-        counts[name] = counts.get(name, 0) + 1
+        counts[tier] = counts.get(tier, 0) + 1
     return counts
 
 

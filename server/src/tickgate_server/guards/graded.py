@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from ..market.answer import Answer, Question
 from ..market.quality import assess
@@ -23,11 +24,13 @@ class GradedQuotes:
         self._clock = clock
         self._session = session
 
-    async def latest(self, question: Question) -> Answers[Quote]:
+    def latest(self, question: Question) -> Coroutine[Any, Any, Answers[Quote]]:
         """Return the answers of the source, refusing what scores too low."""
+        # Most take any quote, and wait for the source alone.
+        return self._graded(question) if question.min_quality else self._source.latest(question)
+
+    async def _graded(self, question: Question) -> Answers[Quote]:
         answers = await self._source.latest(question)
-        if question.min_quality == 0:
-            return answers
         return {
             symbol: self._grade(symbol, answer, question.min_quality)
             for symbol, answer in answers.items()

@@ -30,7 +30,7 @@ class Freshness(Struct, frozen=True, gc=False):
     allow_stale: bool = False
 
 
-class Question(Struct, frozen=True):
+class Question(Struct, frozen=True, gc=False):
     """What one caller wants to know: the latest value of each of some symbols on one feed."""
 
     symbols: tuple[str, ...]

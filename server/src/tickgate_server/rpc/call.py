@@ -24,8 +24,11 @@ _GOOD_ENDS: Final = frozenset({"OK", "CANCELLED"})
 """Statuses that are no failure of ours: whoever leaves a stream has it cancelled."""
 
 
-class Call(Struct):
-    """One call while it is being answered, and what its log line will say."""
+class Call(Struct, gc=False):
+    """One call while it is being answered, and what its log line will say.
+
+    Nothing that it holds refers to it, and thousands wait for their lines: the collector need not look at them.
+    """
 
     method: str
     """Service and method, such as "QuoteService/GetQuote"."""

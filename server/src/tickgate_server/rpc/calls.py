@@ -325,7 +325,8 @@ class Calls:
         said: _Said,
         context: grpc.aio.ServicerContext[bytes, bytes],
     ) -> None:
-        self._refuse_when_closing()
+        if self._closing:
+            raise ShuttingDown
         if len(call.request_id) > LONGEST_REQUEST_ID:
             call.request_id = call.request_id[:LONGEST_REQUEST_ID]
             raise InvalidRequest([(REQUEST_ID, REQUEST_ID_RULE)])
