@@ -312,7 +312,10 @@ async def test_a_stream_of_history_ends_at_its_next_message(keys: KeyFile, tmp_p
 
 
 async def test_keys_of_postgres_are_awaited() -> None:
-    """A gateway starts without PostgreSQL, lets nobody in and says why; once it is there its keys are good."""
+    """A gateway starts without PostgreSQL, lets nobody in and is not ready; once it is there its keys are good.
+
+    They stay so when it goes away again, and the gateway stays ready.
+    """
     key, token = made_key()
     with postgres_server() as server:
         async with link_to(server.url) as link:
@@ -326,6 +329,7 @@ async def test_keys_of_postgres_are_awaited() -> None:
             store={"check_every": 0.05},
         ) as stack:
             refused = [await refusal(stack, one) for one in (NOBODY, bearer(token))]
+            unready = stack.gateway.counters.why_unready
             server.start()
             await until_told(
                 lambda: asked(stack, bearer(token)),
@@ -337,7 +341,10 @@ async def test_keys_of_postgres_are_awaited() -> None:
             server.kill()
             await until(lambda: stack.gateway.counters.keys.store == "down", within=30)
             still = await asked(stack, bearer(token))
+            ready = not stack.gateway.counters.why_unready
 
+    assert unready == "the API keys could not be read yet: nobody is let in"
+    assert ready
     assert {error.code() for error in refused} == {grpc.StatusCode.UNAVAILABLE}
     assert {error.details() for error in refused} == {
         "the gateway cannot read its API keys yet, and lets nobody in before it has"

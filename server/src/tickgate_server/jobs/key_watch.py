@@ -71,10 +71,12 @@ class KeyWatch:
         if self._counts.store != "up" or before != self._counts.keys:
             _log.info("keys_read", valid=self._counts.keys)
         self._counts.store = "up"
+        self._counts.awaited = False
         self._why = ""
 
     def _failed(self, error: Exception) -> None:
         self._counts.store = "down"
+        self._counts.awaited = not self._door.is_ready
         self._counts.failures += 1
         why = str(error) or type(error).__name__
         if why != self._why:

@@ -288,6 +288,9 @@ class KeyCounts(Struct):
     failures: int = 0
     """Looks that did not find them, or found what cannot be read."""
 
+    awaited: bool = False
+    """Whether a look has failed and none before had found them: nobody is let in yet."""
+
 
 class PoolCounts(Struct):
     """Connections to PostgreSQL that are kept for one kind of use."""
@@ -413,7 +416,12 @@ class Counters:
 
     @property
     def why_unready(self) -> str:
-        """Why it cannot be asked now, in a sentence; empty while it can. Full memory is a reason to ask another one."""
+        """Why it cannot be asked now, in a sentence; empty while it can.
+
+        Full memory is a reason to ask another one, and so are keys that were never read: nobody is let in before.
+        """
+        if not self.unready and self.keys.awaited:
+            return "the API keys could not be read yet: nobody is let in"
         if not self.unready and self.memory_level > 1:
             return "the memory is full: nothing but questions about the gateway itself is answered"
         return self.unready
