@@ -44,7 +44,7 @@ def some_counters() -> Counters:
     counters.rule_flags["volume_pattern"] = 1
     feed = counters.feed("iex")
     feed.state, feed.lag, feed.last_record_time = "live", NANOS // 2, NOW - 3 * NANOS
-    counters.store.state, counters.store.size = "up", 5
+    counters.keys.store, counters.store.state, counters.store.size = "up", "up", 5
     counters.ingestion.lag, counters.ingestion.heartbeat_time = NANOS, NOW - NANOS
     counters.certificate_expires = NOW + 60 * NANOS
     values = counters.rpc("QuoteService/GetQuote").values_on("iex")
@@ -191,6 +191,10 @@ def test_what_is_known_in_advance_begins_at_nothing() -> None:
         ("circuit_opened_total", {"upstream": "alpaca.data", "group": "history"}),
         ("upstream_request_seconds_count",
          {"upstream": "alpaca.data", "group": "history", "outcome": "answered"}),
+        ("upstream_request_seconds_count",
+         {"upstream": "alpaca.data", "group": "history", "outcome": "UPSTREAM_RATE_LIMITED"}),
+        ("upstream_request_seconds_count",
+         {"upstream": "alpaca.data", "group": "history", "outcome": "UPSTREAM_UNAUTHENTICATED"}),
         ("feed_up", {"feed": "iex"}),
         ("feed_gaps_total", {"feed": "iex"}),
         ("stream_lag_seconds_count", {}),

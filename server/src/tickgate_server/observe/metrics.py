@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 from ..market.live import FeedState
 from ..market.provenance import Tier
 from ..market.time import NANOS
+from ..market.unavailable import Reason
 from .buckets import Buckets, merged
 from .counters import CacheCounts, Counters, FeedCounts, PoolCounts, UpstreamCounts
 
@@ -169,6 +170,14 @@ _PROCESS: Final = "process_"
 
 _END: Final = b"# EOF\n"
 """What OpenMetrics writes behind everything."""
+
+_OUTCOMES: Final = (
+    "answered",
+    Reason.UPSTREAM_RATE_LIMITED.name,
+    Reason.UPSTREAM_UNAUTHENTICATED.name,
+)
+"""Those of requests that are told before there was one: alerts look for the first, and Prometheus takes a counter that
+begins at 1 for one that has not grown."""
 
 _CIRCUITS: Final = {"closed": 0, "half_open": 1, "open": 2}
 
@@ -364,12 +373,10 @@ class _Buckets:
             yield (feed,), scores
 
     def upstream_request_seconds(self) -> Histograms:
-        nothing = Buckets()
+        none_yet = dict.fromkeys(_OUTCOMES, Buckets())
         for key, counts in _groups(self._counters, self._levels).items():
-            yield (*key, "answered"), counts.seconds.get("answered", nothing)
-            for outcome, buckets in counts.seconds.items():
-                if outcome != "answered":
-                    yield (*key, outcome), buckets
+            for outcome, buckets in (none_yet | counts.seconds).items():
+                yield (*key, outcome), buckets
 
     def stream_lag_seconds(self) -> Histograms:
         yield (), self._counters.streams.lag
