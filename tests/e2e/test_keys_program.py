@@ -171,6 +171,7 @@ GOOD = ("create", "desk-7", *ALL)
         (("create", "desk-7", "--scopes", "read", "--expires", "99999w"), {}, 2, "hundred years"),
         (("create", "desk 7", *ALL), {}, 2, "'desk 7' is no name"),
         (("create", "desk-7", *ALL, "--streams", "-1"), {}, 2, "--streams"),
+        (("create", "desk-7", *ALL, "--streams", "0.4"), {}, 2, "--streams"),
         (("revoke", "Missing0"), {}, 1, "there is no API key Missing0"),
         (("list",), {"TICKGATE_IDENTITY__FILE": "/nowhere/keys"}, 1, "/nowhere/keys cannot be read"),
     ],

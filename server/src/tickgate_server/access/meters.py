@@ -54,7 +54,7 @@ class Meters:
         now = self._now()
         wait = self._calls_of(consumer.name, limit, now).spend(1, now)
         if wait:
-            msg = f"calls a second: {consumer.name} may make {limit:g} here"
+            msg = f"calls a second: {consumer.name} may make {limit:.15g} here"
             raise LimitExceeded("calls_per_second", msg, wait)
 
     def trailer(self, consumer: Consumer) -> tuple[str, str] | None:

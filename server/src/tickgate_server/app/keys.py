@@ -195,7 +195,7 @@ def _row(key: KeyTold) -> tuple[str, ...]:
         ",".join(key.scopes),
         _to_the_second(key.expires) or NEVER,
         _to_the_second(key.created),
-        " ".join(f"{name}={limit:g}" for name, limit in key.limits.items()) or "-",
+        " ".join(f"{name}={limit:.15g}" for name, limit in key.limits.items()) or "-",
     )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, Token
 from cyclopts.validators import Number
 
 from ..app import keys as api_keys
@@ -19,8 +20,19 @@ from .common import ConfigFile, finished, settings_of
 
 keys = App(name="keys", help="Make, list and revoke API keys, while gateways run.")
 
+
+def _whole(_: type, tokens: Sequence[Token]) -> int:
+    """Read a whole number: a library that rounds 0.4 to 0 would make no limit of it."""
+    text = tokens[0].value
+    try:
+        return int(text)
+    except ValueError:
+        msg = f"{text!r} is no whole number"
+        raise ValueError(msg) from None
+
+
 _PER_SECOND: Final = Parameter(validator=Number(gte=0, lte=1_000_000))
-_COUNT: Final = Parameter(validator=Number(gte=0, lte=10**12))
+_COUNT: Final = Parameter(converter=_whole, validator=Number(gte=0, lte=10**12))
 """Limits that a key has of its own; 0 is none."""
 
 
