@@ -950,7 +950,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fits_environment(self) -> Settings:
-        if self.audit.file and Path(self.audit.file).absolute() == Path(self.log.file).absolute():
+        files = (self.log.file, self.audit.file)
+        if all(files) and len({Path(file).absolute() for file in files}) == 1:
             msg = "audit.file: is log.file as well; each takes a file of its own"
             raise ValueError(msg)
         if self.environment == "live":

@@ -209,6 +209,13 @@ def test_values_out_of_range_are_named(tmp_path: Path, text: str, named: str) ->
     assert ": " in said
 
 
+def test_a_log_that_is_off_is_in_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a log that has a file can share one: the folder that one works in is told to be none when it is opened."""
+    monkeypatch.chdir(tmp_path)
+
+    assert load(toml(tmp_path, '[audit]\nfile = "."')).audit.file == "."
+
+
 def test_every_mistake_is_named_at_once(tmp_path: Path) -> None:
     """Several mistakes are several lines."""
     assert len(refusal(toml(tmp_path, "drain = -1\n[memory]\ncapacity = 0\n")).splitlines()) == 2
