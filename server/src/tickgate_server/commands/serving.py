@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import structlog
 from cyclopts import Parameter
@@ -17,6 +18,9 @@ from ..settings import Settings, SettingsError
 from .common import ConfigFile, finished, settings_of, stop_on_signals
 
 _log = structlog.get_logger("tickgate_server")
+
+_YOUNG: Final = 10_000
+"""New objects after which Python looks for cycles among them; 700 by default, which some dozen calls have together."""
 
 
 def serve(config: ConfigFile = None) -> int:
@@ -69,6 +73,7 @@ def migrate(
 async def _serve(settings: Settings) -> None:
     stop = stop_on_signals()
     async with gateway(settings) as running:
+        _spare_collector()
         host = settings.listen.rpartition(":")[0]
         _log.info(
             "serving",
@@ -119,6 +124,13 @@ async def _migrate(settings: Settings, mode: Literal["auto", "check"]) -> str:
         return f"schema {done.now} is up to date"
     before = "nothing" if done.before is None else f"schema {done.before}"
     return f"migrated from {before} to schema {done.now}"
+
+
+def _spare_collector() -> None:
+    """Keep Python's collector from looking at what is there for good, again and again (docs/adr/0027)."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG)
 
 
 def _install_uvloop() -> None:

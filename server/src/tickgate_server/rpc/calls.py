@@ -10,6 +10,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, nullcontext
+from contextvars import ContextVar
 from itertools import count
 from typing import Any, Final, TypeVar
 
@@ -63,6 +64,31 @@ REMAINING: Final = "x-upstream-remaining"
 
 M = TypeVar("M", bound=Message)
 Q = TypeVar("Q")
+
+
+_METADATA: Final[ContextVar[Any]] = ContextVar("metadata", default=())
+"""Metadata of the call that is being answered, as gRPC made it to find the method. Asked for again, it makes it anew,
+which takes a twentieth of a cached quote."""
+
+
+class Methods(grpc.GenericRpcHandler):
+    """The methods of one service, by name; finds the one that is called and keeps what the caller says for it."""
+
+    def __init__(
+        self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
+    ) -> None:
+        """Serve *handlers* as the methods of *service*."""
+        self._handlers = {f"/{service}/{name}": handler for name, handler in handlers.items()}
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Return what answers a call; None where it is none of this service."""
+        handler = self._handlers.get(handler_call_details.method)
+        if handler is not None:
+            # gRPC looks for the method in the task that answers, and so in a context of this call's own.
+            _METADATA.set(handler_call_details.invocation_metadata)
+        return handler
 
 
 class StrictRefusal(GatewayError):
@@ -441,7 +467,7 @@ async def _write(context: grpc.aio.ServicerContext[bytes, bytes], message: bytes
 def _said(context: grpc.aio.ServicerContext[bytes, bytes]) -> _Said:
     """Return what the caller says in its metadata: under each key what it says first."""
     # A tuple of pairs, whatever the stubs say; None of a call without any.
-    pairs: Any = context.invocation_metadata() or ()
+    pairs: Any = _METADATA.get() or context.invocation_metadata() or ()
     return dict(reversed(pairs))
 
 

@@ -28,7 +28,7 @@ from tickgate.v1 import (
 from ..access.pressure import Load
 from ..identity.consumer import Scope
 from .admin import AdminServicer
-from .calls import Calls, Read, decoder
+from .calls import Calls, Methods, Read, decoder
 from .gateway_status import StatusServicer
 from .history import HistoryServicer
 from .options import OptionServicer
@@ -292,7 +292,7 @@ def _handler(
         handlers[method.name] = calls.handler(
             name, read, getattr(servicer, method.name), SCOPES[descriptor.name], _load(name)
         )
-    return grpc.method_handlers_generic_handler(descriptor.full_name, handlers)
+    return Methods(descriptor.full_name, handlers)
 
 
 def _streaming(
