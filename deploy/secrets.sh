@@ -1,11 +1,12 @@
 #!/bin/sh
-# Makes the secrets that compose.yaml mounts, each a file in deploy/secrets. What exists stays as it is.
+# Makes the secrets that compose.yaml mounts, each a file in deploy/secrets. What stands there stays as it is, and what
+# is empty is made anew.
 #
 #   APCA_API_KEY_ID=… APCA_API_SECRET_KEY=… deploy/secrets.sh
 #
-# Without Alpaca's pair it writes empty files, which a gateway before the sandbox takes. Nobody but you may enter the
-# folder. The files in it are readable, because a container reads them as a user of its own, and mounts reach past
-# the folder.
+# Without Alpaca's pair it writes empty files, which a gateway before the sandbox takes; run it again with the pair to
+# go to Alpaca. Nobody but you may enter the folder. The files in it are readable, because a container reads them as a
+# user of its own, and mounts reach past the folder.
 set -eu
 
 folder=$(dirname "$0")/secrets
@@ -13,9 +14,11 @@ umask 077
 mkdir -p "$folder"
 chmod 0700 "$folder"
 
-# keep NAME: write what stands on the standard input into a file that does not exist yet.
+# keep NAME: write what stands on the standard input into a file that does not exist yet, or holds nothing.
 keep() {
-    [ -e "$folder/$1" ] && { cat >/dev/null; return; }
+    [ -s "$folder/$1" ] && { cat >/dev/null; return; }
+    # One that holds nothing cannot be written to either.
+    rm -f "$folder/$1"
     cat >"$folder/$1"
     chmod 0444 "$folder/$1"
 }

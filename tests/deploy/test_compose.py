@@ -135,6 +135,17 @@ def test_the_script_makes_every_secret(tmp_path: Path) -> None:
     assert all(re.fullmatch(r"[0-9a-f]{64}", password) for password in passwords)
 
 
+def test_a_key_that_comes_later_is_taken(tmp_path: Path) -> None:
+    """Who began before the sandbox, without a key of Alpaca's, runs secrets.sh again with one, and keeps all else."""
+    folder = make_secrets(tmp_path)
+    before = {path.name: path.read_text() for path in folder.iterdir()}
+    make_secrets(tmp_path, APCA_API_KEY_ID="PK1", APCA_API_SECRET_KEY="hush")
+    after = {path.name: path.read_text() for path in folder.iterdir()}
+
+    assert before["apca_api_key_id"] == before["apca_api_secret_key"] == ""
+    assert after == before | {"apca_api_key_id": "PK1", "apca_api_secret_key": "hush"}
+
+
 def test_secrets_are_files_and_nothing_else() -> None:
     """No service is given a secret in its environment or its command, and git keeps none."""
     for service in SERVICES.values():
