@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 import tickgate
 
 from ..support.proxy import fault_proxy
@@ -48,3 +50,27 @@ async def test_a_gateway_that_comes_back_is_used_again() -> None:
             await client.quote("AAPL", timeout=20)
         proxy.mend()
         await ask_until_both_are_asked(client, one, other)
+
+
+@pytest.mark.slow
+async def test_a_gateway_that_falls_silent_is_left_alone() -> None:
+    """One that hangs, or whose machine has vanished, ends no connection: it is noticed by what it does not answer."""
+    async with (
+        standing() as one,
+        fault_proxy(int(one.target.rpartition(":")[2])) as proxy,
+        standing() as other,
+        tickgate.connect([f"127.0.0.1:{proxy.port}", other.target]) as client,
+    ):
+        await ask_until_both_are_asked(client, one, other)
+        proxy.blackhole()
+        answered = 0
+        async with asyncio.timeout(40):
+            while answered < 20:
+                try:
+                    await client.quote("AAPL", timeout=0.5)
+                except tickgate.DeadlineExceeded:
+                    answered = 0
+                else:
+                    answered += 1
+
+        assert not one.asked

@@ -91,6 +91,12 @@ _CONNECTING = (
     ("grpc.max_reconnect_backoff_ms", 2000),
     # A name is looked up again when one of its gateways has gone; by itself gRPC does so every 30 s at most.
     ("grpc.dns_min_time_between_resolutions_ms", 2000),
+    # A gateway that says nothing any more, because it hangs or its machine has vanished, is left alone twenty seconds
+    # later at most. By itself gRPC takes a minute or more, and each call that is sent there waits for its deadline. The
+    # gateway lets a client ping every ten seconds. The last one is for pings of gRPC's own, which keepalive waits for.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
 )
 
 _ALONE = (
