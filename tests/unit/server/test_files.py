@@ -65,6 +65,18 @@ def everything(path: Path) -> str:
     return "".join([*whole, path.read_text()])
 
 
+def test_a_torn_line_takes_no_other_with_it(tmp_path: Path) -> None:
+    """What a loss of power has left of a line is ended at the start, and the next line stands whole behind it."""
+    path = tmp_path / "calls.log"
+    path.write_text("whole\n{torn")
+    for line in ("first\n", "second\n"):
+        file = opened(path)
+        file.write(line)
+        file.close()
+
+    assert path.read_text() == "whole\n{torn\nfirst\nsecond\n"
+
+
 def test_a_full_file_is_packed(tmp_path: Path) -> None:
     """What would make a file too large goes to the next, and the full one is packed: no line is lost or torn."""
     path = tmp_path / "calls.log"
@@ -217,7 +229,7 @@ def a_device(_: Path) -> Path:
     [
         (folder_missing, "its folder does not exist"),
         (lambda path: path, "Is a directory"),
-        (a_pipe, "No such device or address"),
+        (a_pipe, "it is no regular file"),
         (a_device, "it is no regular file"),
     ],
 )

@@ -148,7 +148,7 @@ class LogFile:
 
     def _open(self) -> int:
         # Not waited for: a pipe would wait for its reader.
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
         file = os.open(self._path, flags, _MODE)
         try:
             _check_regular(file)
@@ -156,6 +156,7 @@ class LogFile:
         except OSError:
             os.close(file)
             raise
+        _end_torn(file)
         return file
 
     def _follow(self) -> None:
@@ -261,6 +262,14 @@ def _pack(full: Path) -> None:
         part.unlink(missing_ok=True)
         raise
     full.unlink()
+
+
+def _end_torn(file: int) -> None:
+    """End a line that a loss of power has torn, so that the next is not lost with it."""
+    with suppress(OSError):
+        size = os.fstat(file).st_size
+        if size and os.pread(file, 1, size - 1) != b"\n":
+            os.write(file, b"\n")
 
 
 def _check_regular(file: int) -> None:
