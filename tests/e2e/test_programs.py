@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -164,6 +165,17 @@ def test_sigterm_loses_nothing_under_load() -> None:
     assert late == {
         "UNAVAILABLE the gateway is stopping; ask another replica, or again when it is back"
     }
+
+
+def test_a_terminal_that_goes_away_ends_nothing_at_once() -> None:
+    """SIGHUP, which a lost terminal sends, drains as SIGTERM does."""
+    with sandbox_program(*OPEN) as sandbox, gateway_program(sandbox.address) as gateway:
+        assert gateway.address
+        gateway.process.send_signal(signal.SIGHUP)
+        status = gateway.process.wait(20)
+
+    assert status == 0
+    assert any('"draining"' in line for line in gateway.lines)
 
 
 def test_each_call_leaves_one_log_line() -> None:
