@@ -24,7 +24,8 @@ class Counting:
 
     def count(self, call: Call, seconds: float) -> None:
         """Count *call*, which took so many *seconds*."""
-        counts = self._counters.rpc(call.method)
+        counters = self._counters
+        counts = counters.rpcs.get(call.method) or counters.rpc(call.method)
         counts.seconds.observe(seconds)
         codes, code = counts.codes, call.code
         codes[code] = codes.get(code, 0) + 1

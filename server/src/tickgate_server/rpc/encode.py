@@ -176,7 +176,10 @@ class _KeptSnapshot:
 
 def respond(results: Iterable[bytes]) -> bytes:
     """Return the encoded response that holds *results*, each encoded."""
-    return b"".join([_RESULT + varint(len(result)) + result for result in results])
+    pieces: list[bytes] = []
+    for result in results:
+        pieces += (_RESULT, varint(len(result)), result)
+    return b"".join(pieces)
 
 
 def quote_result(symbol: str, outcome: Answer[Quote] | Unavailable, moment: Moment) -> bytes:
