@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -145,13 +146,13 @@ async def test_defaults_hold_for_whoever_has_no_limit_of_its_own() -> None:
 
 
 async def test_the_error_log_is_not_filled_by_whoever_goes_on_calling() -> None:
-    """Of the refusals of one caller and method the log keeps a few a minute, and all of them are counted."""
+    """Of one caller's refusals at a method the log keeps a few a minute, of strangers' none; limits count all."""
     consumers = {"quant": Limits(calls_per_second=0.01), "other": Limits(calls_per_second=0.01)}
     async with limited(consumers | {"operator": Limits()}) as gate:
         for name in ("quant", "other"):
             for _ in range(31):
-                call = gate.stack.quotes.GetQuote(AAPL, metadata=gate.as_(name))
-                await asyncio.wait([asyncio.ensure_future(call)])
+                with suppress(grpc.aio.AioRpcError):
+                    await gate.stack.quotes.GetQuote(AAPL, metadata=gate.as_(name))
         for _ in range(50):
             await refused(gate.stack.quotes.GetQuote(AAPL))
         errors = await gate.stack.admin.ListErrors(
@@ -166,7 +167,6 @@ async def test_the_error_log_is_not_filled_by_whoever_goes_on_calling() -> None:
         assert counts == {
             ("ERROR_REASON_LIMIT_EXCEEDED", "quant"): 5,
             ("ERROR_REASON_LIMIT_EXCEEDED", "other"): 5,
-            "ERROR_REASON_UNAUTHENTICATED": 20,
         }
         assert gate.refusals == {"calls_per_second": 60}
 

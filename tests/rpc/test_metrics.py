@@ -80,8 +80,8 @@ async def test_a_gateway_with_everything_tells_everything() -> None:
                 )
             )
 
-    # Only a gateway with TLS has a certificate.
-    wanted = NAMES.keys() - {"certificate_expires_seconds"}
+    # Only a gateway with TLS has a certificate, and only one with keys has read them.
+    wanted = NAMES.keys() - {"certificate_expires_seconds", "api_keys_up"}
     assert told.kinds == {name: NAMES[name].kind for name in wanted}
     assert told.labels == {name: {tuple(sorted(NAMES[name].labels))} for name in wanted}
 

@@ -773,7 +773,7 @@ class LimitSettings(_Section):
     calls: Annotated[int, Field(ge=0, le=1_000_000)] = 10_000
     """Calls under way at once, but for streams."""
 
-    calls_per_connection: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    calls_per_connection: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     """Calls and streams under way at once on one connection; the others wait for their turn in the caller's library."""
 
     metadata_bytes: Annotated[int, Field(ge=4096, le=1_048_576)] = 16_384

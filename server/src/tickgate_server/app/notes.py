@@ -10,22 +10,22 @@ from ..market.unavailable import Reason
 from ..ports import Clock, ErrorEntry
 
 _OF_ONE: Final = 5
-"""Entries a minute that say that one caller was at a limit with one method."""
+"""Entries a minute that say that one consumer was refused one method for one of `_CHEAP`."""
 
-_OF_STRANGERS: Final = 20
-"""Entries a minute that say that strangers called one method."""
+_CHEAP: Final = (Reason.LIMIT_EXCEEDED, Reason.UNAUTHENTICATED)
+"""Reasons that cost a caller nothing to be given."""
 
 
 def sparing(note: Callable[[ErrorEntry], None], clock: Clock) -> Callable[[ErrorEntry], None]:
     """Return what passes entries of calls on to *note*, but of those that cost a caller nothing only the first few.
 
-    Whoever calls far beyond a limit, or without a key, would fill the log and the database behind it. All of them are
-    counted, and the next entry says how many were left out.
+    Whoever calls far beyond a limit, or with a key that has ended, would fill the log and the database behind it.
+    All of them are counted, and the next entry says how many were left out. Who shows no key gets no entry at all
+    (`rpc/calls`).
     """
     few = {
-        Reason.LIMIT_EXCEEDED.name: SparingNotes(note, clock, ("endpoint", "consumer"), _OF_ONE),
-        # A stranger has as many addresses as connections.
-        Reason.UNAUTHENTICATED.name: SparingNotes(note, clock, ("endpoint",), _OF_STRANGERS),
+        reason.name: SparingNotes(note, clock, ("endpoint", "consumer"), _OF_ONE)
+        for reason in _CHEAP
     }
 
     def keep(entry: ErrorEntry) -> None:
