@@ -191,6 +191,24 @@ def test_what_goes_wrong_is_said(
     assert "hush-hush" not in done.stderr
 
 
+def test_a_key_that_cannot_be_shown_is_revoked(tmp_path: Path) -> None:
+    """A key that standard output does not take, which is all that ever holds it, is no good key in the store."""
+    with in_a_file(tmp_path) as settings, Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "tickgate_server", "keys", *GOOD],
+            env=environment_without_settings() | settings,
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+        (key,) = asyncio.run(KeyFile(tmp_path / "keys.jsonl").everything())
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        "tickgate-server: the key cannot be written to standard output (No space left on device),"
+        f" so nobody has it, and {key.id} is revoked\n"
+    )
+    assert key.revoked is not None
+
+
 def test_a_gateway_is_not_opened_by_mistake() -> None:
     """`serve` on an address that others can reach ends at once, and says what to set."""
     done = subprocess.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -119,7 +120,17 @@ def _settings_of_operator(config: Path | None) -> Settings:
 
 async def _create_key(settings: Settings, order: api_keys.KeyOrder) -> int:
     key, token = await api_keys.create(settings, order)
-    print(token)
+    try:
+        # Past Python's buffer, which would try again at the exit.
+        os.write(sys.stdout.fileno(), f"{token}\n".encode())
+    except OSError as error:
+        await api_keys.revoke(settings, key.id)
+        print(
+            f"tickgate-server: the key cannot be written to standard output ({error.strerror}),"
+            f" so nobody has it, and {key.id} is revoked",
+            file=sys.stderr,
+        )
+        return 1
     ends = api_keys.NEVER if key.expires is None else format_rfc3339(key.expires)
     print(
         f"the API key {key.id} of {key.name}, expires {ends}; it is shown this once",
