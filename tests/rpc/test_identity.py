@@ -312,10 +312,7 @@ async def test_a_stream_of_history_ends_at_its_next_message(keys: KeyFile, tmp_p
 
 
 async def test_keys_of_postgres_are_awaited() -> None:
-    """A gateway starts without PostgreSQL, lets nobody in and is not ready; once it is there its keys are good.
-
-    They stay so when it goes away again, and the gateway stays ready.
-    """
+    """A gateway starts without PostgreSQL, not ready and letting nobody in; once it is there its keys are good."""
     key, token = made_key()
     with postgres_server() as server:
         async with link_to(server.url) as link:
