@@ -247,8 +247,15 @@ def test_nothing_dropped_is_not_mentioned() -> None:
 
 
 @pytest.fixture
-def _logging_as_before() -> Iterator[None]:
+def _logging_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Leave the process's logging as it was found."""
+    configure = structlog.configure
+    # A logger that has kept how it was configured keeps it for ever, and hides its events from later tests.
+    monkeypatch.setattr(
+        structlog,
+        "configure",
+        lambda **given: configure(**given | {"cache_logger_on_first_use": False}),
+    )
     root, ours = logging.getLogger(), logging.getLogger("tickgate_server")
     handlers, configured = root.handlers[:], structlog.get_config()
     levels = {logger: logger.level for logger in (root, ours)}
