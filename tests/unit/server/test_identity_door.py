@@ -213,7 +213,7 @@ def test_whatever_is_sent_is_hashed_once(
 def test_who_was_let_in_is_hashed_again_only_when_keys_change(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whoever sends what was good before is known by it, until the keys change, and what was revoked is good no more."""
+    """Whoever sends what was good before is known by it until the keys change, and what was revoked is good no more."""
     key, token = made_key()
     door = door_with(key)
     hashed: list[str] = []
