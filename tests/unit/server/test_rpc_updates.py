@@ -130,6 +130,15 @@ def test_a_quote_written_by_hand_is_the_quote(value: Quote, sequence: int, tier:
     assert update == pb.Update(sequence=sequence, kind=pb.UPDATE_KIND_LIVE, quote=expected)
 
 
+def test_equal_prices_leave_as_they_came() -> None:
+    """Two ways of writing one number are not taken for each other."""
+    for text in ("100.1", "100.10", "100.1"):
+        value = Quote("AAPL", QuoteSide(Decimal(text), 1, None), None, (), None, provenance(), ())
+        assert (
+            only(ENCODE.body(RecordKind.QUOTE, value, 1, Tier.BOOK)).quote.bid.price.value == text
+        )
+
+
 @pytest.mark.parametrize("nanos", [0, 1, 999_999_999])
 def test_nanoseconds_of_a_quote_survive(nanos: int) -> None:
     """Event and receive time leave to the nanosecond, also on the second, where none are written."""

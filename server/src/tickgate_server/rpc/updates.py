@@ -100,15 +100,16 @@ def _quote(value: Quote, tier: Tier) -> bytes:
 
 def _side(side: QuoteSide) -> bytes:
     size, exchange = side.size, side.exchange
-    encoded = _price(side.price)
+    # By its text: equal numbers may be written differently, and each leaves as it came.
+    encoded = _price(str(side.price))
     if size is not None:
         encoded += _SIDE_SIZE + varint(size)
     return encoded if exchange is None else encoded + _exchange(exchange)
 
 
 @lru_cache(maxsize=_TABLE)
-def _price(price: Decimal) -> bytes:
-    encoded = convert.price(price).SerializeToString()
+def _price(text: str) -> bytes:
+    encoded = convert.price(Decimal(text)).SerializeToString()
     return _SIDE_PRICE + varint(len(encoded)) + encoded
 
 
