@@ -15,7 +15,7 @@ from tickgate_server.identity.consumer import Scope
 from tickgate_server.market.provenance import Feed, Tier
 from tickgate_server.market.unavailable import Reason, Refusal, TierAttempt, TierOutcome
 from tickgate_server.rpc.call import Call
-from tickgate_server.rpc.calls import Calls, Method, Read
+from tickgate_server.rpc.calls import Calls, Method, Methods, Read
 
 from ...support.admin import FakeContext, Parts, served
 from ...support.fakes import NOW, FakeReference, quote, settle, unavailable
@@ -65,6 +65,49 @@ async def get(parts: Parts, context: FakeContext, **request: Any) -> pb.GetQuote
         )
     except grpc.aio.AbortError:
         return None
+
+
+# ------------------------------------------------------------------------------------ metadata
+
+
+async def test_what_is_said_first_holds() -> None:
+    """Of an id that a caller sends several times the first is the call's."""
+    context = FakeContext(metadata=(("x-request-id", "one"), ("x-request-id", "two")))
+    assert await ask(Parts().calls(), context) == b"answer"
+    assert context.trailers["x-request-id"] == "one"
+
+
+async def test_calls_under_way_together_do_not_hear_each_other() -> None:
+    """Each call goes by its own metadata, also while another is answered, and one that says nothing by none."""
+    both, said = asyncio.Event(), dict[bytes, str]()
+
+    async def telling(asked: bytes, call: Call) -> bytes:
+        said[asked] = call.request_id
+        if len(said) == 3:
+            both.set()
+        await both.wait()
+        return b"answer"
+
+    handler = Parts().calls().handler("AdminService/Ask", bytes, telling, Scope.READ)
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((Methods("some.Service", {"Ask": handler}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call: Any = channel.unary_unary("/some.Service/Ask")
+            other: Any = channel.unary_unary("/some.Service/Other")
+            told = {b"1": (("x-request-id", "one"),), b"2": (("x-request-id", "two"),), b"3": ()}
+            asked = [call(body, metadata=metadata, timeout=10) for body, metadata in told.items()]
+            await asyncio.gather(*asked)
+            trailers = [dict(await one.trailing_metadata())["x-request-id"] for one in asked]
+            with pytest.raises(grpc.aio.AioRpcError, match="Method not found"):
+                await other(b"")
+    finally:
+        await server.stop(None)
+    assert trailers == [said[body] for body in told]
+    assert trailers[:2] == ["one", "two"]
+    assert trailers[2] not in ("", "one", "two")
 
 
 # ------------------------------------------------------------------------------------ operators
