@@ -311,6 +311,13 @@ async def test_a_stream_of_history_ends_at_its_next_message(keys: KeyFile, tmp_p
 # ------------------------------------------------------------------------------ where keys are kept
 
 
+async def health_of(stack: Stack) -> str:
+    """Ask whether the gateway serves."""
+    stub: Any = health_pb2_grpc.HealthStub(stack.channel)
+    answer = await stub.Check(health_pb2.HealthCheckRequest())
+    return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+
+
 async def test_keys_of_postgres_are_awaited() -> None:
     """A gateway starts without PostgreSQL, not ready and letting nobody in; once it is there its keys are good."""
     key, token = made_key()
@@ -327,6 +334,7 @@ async def test_keys_of_postgres_are_awaited() -> None:
         ) as stack:
             refused = [await refusal(stack, one) for one in (NOBODY, bearer(token))]
             unready = stack.gateway.counters.why_unready
+            before = await health_of(stack)
             server.start()
             await until_told(
                 lambda: asked(stack, bearer(token)),
@@ -339,7 +347,9 @@ async def test_keys_of_postgres_are_awaited() -> None:
             await until(lambda: stack.gateway.counters.keys.store == "down", within=30)
             still = await asked(stack, bearer(token))
             ready = not stack.gateway.counters.why_unready
+            after = await health_of(stack)
 
+    assert (before, after) == ("NOT_SERVING", "SERVING")
     assert unready == "the API keys could not be read yet: nobody is let in"
     assert ready
     assert {error.code() for error in refused} == {grpc.StatusCode.UNAVAILABLE}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,10 +28,12 @@ AWAY = "ipv4:10.0.0.5:5000"
 class Watched:
     """A door, what watches for it, and how often it told of a look."""
 
-    def __init__(self, store: KeyStore, clock: HandClock | None = None) -> None:
+    def __init__(
+        self, store: KeyStore, clock: HandClock | None = None, patience: float = 10.0
+    ) -> None:
         self.counts = KeyCounts()
         self.door = KeyDoor(SECRET.encode(), UNLIMITED, clock or HandClock(), self.counts)
-        self.watch = KeyWatch(store, self.door, self.counts, every=3600)
+        self.watch = KeyWatch(store, self.door, self.counts, every=3600, patience=patience)
         self.looks = 0
         self.watch.on_look = self._count
 
@@ -70,6 +73,31 @@ async def test_keys_come_and_go_without_a_restart(path: Path) -> None:
     assert (it.lets_in(first_token), it.lets_in(second_token)) == (False, True)
     assert it.looks == 2
     assert (it.counts.store, it.counts.keys, it.counts.failures) == ("up", 1, 0)
+
+
+async def test_a_store_that_hangs_is_no_store(path: Path) -> None:
+    """A look that is not answered in time counts as one that failed, and the keys that are known stay good."""
+
+    class Hanging(KeyFile):
+        hangs = False
+
+        async def everything(self) -> Sequence[ApiKey]:
+            if self.hangs:
+                await asyncio.Event().wait()
+            return await super().everything()
+
+    store, (key, token) = Hanging(path), made_key()
+    await store.add(key)
+    it = Watched(store, patience=0.05)
+    assert not it.watch.known.is_set()
+    await it.watch.begin(needed=True)
+    assert it.watch.known.is_set()
+    store.hangs = True
+    with capture_logs() as logs:
+        await it.watch.look()
+    assert it.lets_in(token)
+    assert (it.counts.store, it.counts.failures) == ("down", 1)
+    assert logs[0]["why"] == "the keys could not be read within 0.05 s"
 
 
 async def test_a_gateway_does_not_start_without_its_file(path: Path) -> None:

@@ -154,10 +154,13 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
             following(job())
         patience = settings.reference.start_patience
         await asyncio.gather(keeper.try_refresh(patience), assets.try_load(patience))
-        lag = LoopLag(counters)
         await serving.start()
+        if identity.known is None or identity.known.is_set():
+            await serving.open()
+        else:
+            start(serving.open_once(identity.known))
         for job in (
-            keeper.run, assets.run, pressure.run, lag.run, *ingestion.jobs(), serving.stand
+            keeper.run, assets.run, pressure.run, LoopLag(counters).run, *ingestion.jobs(), serving.stand
         ):  # fmt: skip
             start(job())
         if not settings.stream.enabled:

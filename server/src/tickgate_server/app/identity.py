@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -60,6 +61,11 @@ class Identity:
         if not self._settings.tls.certificate and not self._settings.listens_on_loopback:
             _log.warning("keys_in_the_clear", why="tls.certificate is not set")
         await self._watch.begin(needed=self._settings.identity.keys == "file")
+
+    @property
+    def known(self) -> asyncio.Event | None:
+        """Set once it is known who may call; None where it is from the start."""
+        return None if self._watch is None else self._watch.known
 
     def jobs(self) -> Sequence[Job]:
         """Return what must run while the gateway does."""

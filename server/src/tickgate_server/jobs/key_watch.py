@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 import structlog
 
@@ -14,16 +15,30 @@ from ..ports import KeyStore
 
 _log = structlog.get_logger(__name__)
 
+_PATIENCE: Final = 10.0
+"""Seconds that a look may take: where a file on a network hangs, revocations would be missed in silence."""
+
 
 class KeyWatch:
     """Shows the door the newest keys. Where they cannot be had, those that it knows stay good until they expire."""
 
-    def __init__(self, store: KeyStore, door: KeyDoor, counts: KeyCounts, every: float) -> None:
-        """Look every so many seconds; say in *counts* how that went."""
+    def __init__(
+        self,
+        store: KeyStore,
+        door: KeyDoor,
+        counts: KeyCounts,
+        every: float,
+        patience: float = _PATIENCE,
+    ) -> None:
+        """Look every so many seconds, *patience* seconds long at most; say in *counts* how that went."""
         self._store = store
         self._door = door
         self._counts = counts
         self._every = every
+        self._patience = patience
+        self.known = asyncio.Event()
+        """Set once the keys were read for the first time."""
+
         self._why = ""
         """What was last wrong."""
 
@@ -67,9 +82,17 @@ class KeyWatch:
 
     async def _load(self) -> None:
         before = self._counts.keys
-        self._door.load(await self._store.everything())
+        try:
+            async with asyncio.timeout(self._patience):
+                self._door.load(await self._store.everything())
+        except TimeoutError as late:
+            msg = f"the keys could not be read within {self._patience:g} s"
+            raise StoreDown(msg) from late
+        self.known.set()
         if self._counts.store != "up" or before != self._counts.keys:
-            _log.info("keys_read", valid=self._counts.keys)
+            # No key at all lets nobody in, which is hardly what somebody wants.
+            tell = _log.info if self._counts.keys else _log.warning
+            tell("keys_read", valid=self._counts.keys)
         self._counts.store = "up"
         self._counts.awaited = False
         self._why = ""

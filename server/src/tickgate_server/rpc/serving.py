@@ -166,6 +166,8 @@ class Serving:
         """Register every service of the contract, health and reflection; *limits* are those of each connection."""
         self._calls = calls
         self._draining = False
+        self._open = False
+        self._streams = True
         self._options = (*_OPTIONS, *limits.options())
         self._health = health.aio.HealthServicer()
         servicers = (quotes, options, history, reference, status, admin, streams)
@@ -235,19 +237,32 @@ class Serving:
 
     async def tell_streams(self, *, serving: bool) -> None:
         """Say whether StreamService can be used here, which other replicas may do in this one's place."""
-        states = health_pb2.HealthCheckResponse
-        if not self._draining:
-            await self._health.set(_STREAMS_NAME, states.SERVING if serving else states.NOT_SERVING)
+        self._streams = serving
+        if self._open and not self._draining:
+            await self._health.set(_STREAMS_NAME, _state(serving=serving))
 
     async def start(self) -> None:
-        """Take calls, and say SERVING."""
+        """Take calls, and say NOT_SERVING as yet."""
+        await self._tell(_state(serving=False))
         await self._server.start()
-        await self._tell(health_pb2.HealthCheckResponse.SERVING)
+
+    async def open(self) -> None:
+        """Say SERVING: whoever comes can be answered."""
+        if self._draining:
+            return
+        self._open = True
+        await self._tell(_state(serving=True))
+        await self.tell_streams(serving=self._streams)
+
+    async def open_once(self, known: asyncio.Event) -> None:
+        """Say SERVING once it is *known* who may call: until then nobody is let in."""
+        await known.wait()
+        await self.open()
 
     async def leave(self) -> None:
         """Say NOT_SERVING, so that nobody new comes."""
         self._draining = True
-        await self._tell(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._tell(_state(serving=False))
 
     async def drain(self, grace: float, streams: Callable[[float], Awaitable[None]]) -> None:
         """Stop: say NOT_SERVING, answer until that is heard, then refuse new calls and give those under way the rest.
@@ -275,6 +290,11 @@ class Serving:
     async def _tell(self, state: int) -> None:
         for name in self._names:
             await self._health.set(name, state)
+
+
+def _state(*, serving: bool) -> int:
+    states = health_pb2.HealthCheckResponse
+    return states.SERVING if serving else states.NOT_SERVING
 
 
 def _handler(

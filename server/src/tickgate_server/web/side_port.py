@@ -27,8 +27,9 @@ _LONGEST_LINE: Final = 2048
 
 _MOST_HEADERS: Final = 64
 
-_IDLE: Final = 75.0
-"""Seconds that a connection is kept on which no whole request comes. Prometheus asks every 15."""
+_IDLE: Final = 20.0
+"""Seconds that a connection is kept on which no whole request comes. Prometheus asks every 15. Those who
+ask nothing must not keep others out for long."""
 
 _LINGER: Final = 1.0
 """Seconds for which a body that nobody wants is still taken off the wire, so that its sender reads the answer."""
