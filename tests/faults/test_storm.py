@@ -24,6 +24,9 @@ from ..storm.secrets import leaks_in
 from ..storm.storm import Storm, sample
 from ..storm.truth import Market, Truth
 
+SEED = 31
+"""Always the same, so that a red run is somebody's change; `make faults` draws another each time."""
+
 SECONDS = 120.0
 FAULTS = 24
 """As many as two minutes see; the ten of `make faults` see all."""
@@ -31,13 +34,10 @@ FAULTS = 24
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # two minutes of storm; a busy machine takes as long to set it up
-async def test_a_storm_finds_nothing_wrong(record_property: Callable[[str, object], None]) -> None:
-    """Under faults of every family at random: nothing invented, altered, lost in silence, crashed, hung or leaked."""
-    seed = random.SystemRandom().randrange(1 << 31)
-    print(f"seed {seed}")  # noqa: T201 - pytest shows it with a failure
-    record_property("seed", seed)
-    storm = Storm(seed, SECONDS, print)
-    report = await storm.rage(sample(seed, FAULTS), again=False)
+async def test_a_storm_finds_nothing_wrong() -> None:
+    """Under faults of every family nothing is invented, altered, lost in silence, crashed, hung or leaked."""
+    storm = Storm(SEED, SECONDS, print)
+    report = await storm.rage(sample(SEED, FAULTS), again=False)
     told = "\n".join(report.lines(grid=True))
     assert report.is_good, told
     assert report.matrix.answered > report.matrix.calls / 4, told
