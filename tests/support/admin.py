@@ -360,6 +360,7 @@ async def served(parts: Parts, address: str = "127.0.0.1:0") -> AsyncIterator[Fa
     port = serving.bind(address)
     target = address if address.startswith("unix:") else f"127.0.0.1:{port}"
     await serving.start()
+    await serving.open()
     try:
         async with grpc.aio.insecure_channel(target) as channel:
             yield Face(
