@@ -27,10 +27,10 @@ from .waiting import until
 
 MIB = 1 << 20
 AAPL = pb.GetQuoteRequest(symbol="AAPL")
-BALLAST = 800
+BALLAST = 1000
 """MiB that are filled from the start: what is left between short and full is wide enough to be seen."""
 
-ROOM = 110
+ROOM = 180
 """MiB more that may be filled before anything is refused."""
 
 
