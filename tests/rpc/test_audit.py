@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -27,6 +26,7 @@ from tickgate_server.stores.key_file import KeyFile
 
 from ..support.following import following, watching
 from ..support.keys import SECRET, bearer, made_key
+from ..support.logging_kept import logging_as_before
 from ..support.otlp import collecting
 from ..support.running import Stack, running, settings_for
 from ..support.stores import postgres_url, redis_url
@@ -231,23 +231,10 @@ async def ask(stack: Stack, request_id: str) -> None:
 
 
 @pytest.fixture
-def _logging_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _logging_as_before() -> Iterator[None]:
     """Leave the process's logging as it was found."""
-    configure = structlog.configure
-    # A logger that has kept how it was configured keeps it for ever, and hides its events from later tests.
-    monkeypatch.setattr(
-        structlog,
-        "configure",
-        lambda **given: configure(**given | {"cache_logger_on_first_use": False}),
-    )
-    root, ours = logging.getLogger(), logging.getLogger("tickgate_server")
-    handlers, configured = root.handlers[:], structlog.get_config()
-    levels = {logger: logger.level for logger in (root, ours)}
-    yield
-    root.handlers = handlers
-    for logger, level in levels.items():
-        logger.setLevel(level)
-    structlog.configure(**configured)
+    with logging_as_before():
+        yield
 
 
 @pytest.mark.usefixtures("_logging_as_before")

@@ -18,6 +18,7 @@ from tickgate_server.observe.counters import LogCounts
 from tickgate_server.observe.logs import CallLine, EventStream, LineLog, start_logs
 
 from ...support.fakes import NOW
+from ...support.logging_kept import logging_as_before
 
 
 def line(number: int = 1, **changed: Any) -> CallLine:
@@ -247,23 +248,10 @@ def test_nothing_dropped_is_not_mentioned() -> None:
 
 
 @pytest.fixture
-def _logging_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _logging_as_before() -> Iterator[None]:
     """Leave the process's logging as it was found."""
-    configure = structlog.configure
-    # A logger that has kept how it was configured keeps it for ever, and hides its events from later tests.
-    monkeypatch.setattr(
-        structlog,
-        "configure",
-        lambda **given: configure(**given | {"cache_logger_on_first_use": False}),
-    )
-    root, ours = logging.getLogger(), logging.getLogger("tickgate_server")
-    handlers, configured = root.handlers[:], structlog.get_config()
-    levels = {logger: logger.level for logger in (root, ours)}
-    yield
-    root.handlers = handlers
-    for logger, level in levels.items():
-        logger.setLevel(level)
-    structlog.configure(**configured)
+    with logging_as_before():
+        yield
 
 
 @pytest.mark.usefixtures("_logging_as_before")
