@@ -122,6 +122,7 @@ def _connected(address: tuple[str, int], patience: float) -> socket.socket:
         except ConnectionRefusedError:
             if time.monotonic() >= until:
                 raise
+            # A port that nobody listens on yet gives no sign; this program has nothing else to do meanwhile.
             time.sleep(_PAUSE)
 
 
