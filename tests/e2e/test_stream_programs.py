@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import TypeVar
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any, TypeVar
 
 import aiohttp
 import grpc
@@ -21,7 +20,7 @@ from tools.programs import Program, gateway_program, sandbox_program
 
 from ..support.lateness import measured
 from ..support.ledger import ENOUGH, QUOTES, TRADES, Follower, following
-from ..support.market import Market
+from ..support.pouring import pouring
 from ..support.ticker import NOW
 
 SYMBOLS = ("AAPL", "AMZN", "GOOGL", "MSFT", "TSLA")
@@ -39,38 +38,23 @@ BUSY = pytest.mark.timeout(180)
 """For a test that starts several programs and floods them."""
 
 
-@contextmanager
-def load(sandbox: Program) -> Iterator[None]:
+def load(sandbox: Program) -> AbstractContextManager[None]:
     """Let the sandbox send quotes and trades for the length of the block, as fast as it takes them."""
-    stopped = threading.Event()
+    return pouring(sandbox.address, quotes_and_trades)
 
-    def send() -> None:
-        market, number = Market(sandbox.address), 0
-        while not stopped.is_set():
-            number += 1
-            bid = 100 + number % 1000 / 100
-            market.post(
-                "stream/messages",
-                [
-                    record
-                    for symbol in SYMBOLS
-                    for record in (
-                        {"T": "q", "S": symbol, "bx": "V", "bp": bid, "bs": 3, "ax": "Q",
-                         "ap": 150, "as": 2, "c": ["R"], "z": "C", "t": NOW},
-                        {"T": "t", "S": symbol, "i": number, "x": "V", "p": 120.5, "s": 10,
-                         "c": ["@"], "z": "C", "t": NOW},
-                    )
-                ],
-            )  # fmt: skip
-        market.close()
 
-    sending = threading.Thread(target=send)
-    sending.start()
-    try:
-        yield
-    finally:
-        stopped.set()
-        sending.join()
+def quotes_and_trades(number: int) -> list[dict[str, Any]]:
+    """A quote and a trade of each symbol."""
+    return [
+        record
+        for symbol in SYMBOLS
+        for record in (
+            {"T": "q", "S": symbol, "bx": "V", "bp": 100 + number % 1000 / 100, "bs": 3, "ax": "Q",
+             "ap": 150, "as": 2, "c": ["R"], "z": "C", "t": NOW},
+            {"T": "t", "S": symbol, "i": number, "x": "V", "p": 120.5, "s": 10,
+             "c": ["@"], "z": "C", "t": NOW},
+        )
+    ]  # fmt: skip
 
 
 @asynccontextmanager

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+    suppress,
+)
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Any
 
 import pytest
 
@@ -18,7 +24,7 @@ import tickgate
 from tickgate import FeedState, GapCause
 from tools.programs import Program, gateway_program, sandbox_program
 
-from ..support.market import Market
+from ..support.pouring import pouring
 
 NOW = "2026-10-01T15:00:00Z"
 SYMBOLS = ("AAPL", "AMZN", "GOOGL", "MSFT", "TSLA")
@@ -30,30 +36,18 @@ PATIENT = {"TICKGATE_DRAIN": "60"}
 """Followers and callers get so long that nobody is cut off on such a machine."""
 
 
-@contextmanager
-def market_moving(sandbox: Program) -> Iterator[None]:
+def market_moving(sandbox: Program) -> AbstractContextManager[None]:
     """Let the sandbox send a quote of each symbol twenty times a second for the length of the block."""
-    stopped = threading.Event()
+    return pouring(sandbox.address, quotes_of_all, every=0.05)
 
-    def send() -> None:
-        market, number = Market(sandbox.address), 0
-        while not stopped.wait(0.05):
-            number += 1
-            quotes = [
-                {"T": "q", "S": symbol, "bx": "V", "bp": 100 + number % 1000 / 100, "bs": 3,
-                 "ax": "Q", "ap": 150, "as": 2, "c": ["R"], "z": "C", "t": NOW}
-                for symbol in SYMBOLS
-            ]  # fmt: skip
-            market.post("stream/messages", quotes)
-        market.close()
 
-    sending = threading.Thread(target=send)
-    sending.start()
-    try:
-        yield
-    finally:
-        stopped.set()
-        sending.join()
+def quotes_of_all(number: int) -> list[dict[str, Any]]:
+    """A quote of each symbol."""
+    return [
+        {"T": "q", "S": symbol, "bx": "V", "bp": 100 + number % 1000 / 100, "bs": 3,
+         "ax": "Q", "ap": 150, "as": 2, "c": ["R"], "z": "C", "t": NOW}
+        for symbol in SYMBOLS
+    ]  # fmt: skip
 
 
 @dataclass
